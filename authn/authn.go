@@ -1,0 +1,164 @@
+// Package authn is the contract between the ways in (routes) and the rest of
+// the gateway: who a request comes from, how that was proved, and what is said
+// when it could not be.
+//
+// The rules of the chain:
+//
+//   - Claim or pass. An [Authenticator] claims only what is its own kind of
+//     credential. What it claims is decided there and then: a refused claim
+//     never becomes somebody else by asking the next one.
+//   - Unknown is closed. Whatever is neither a proof, nor the absence of a
+//     credential, nor its refusal is an error, and nobody is let in on an error.
+//   - Proving is not signing in. An authenticator reads the request and can't
+//     write a response. Signing in is an ordinary handler that a [Route] mounts
+//     and that ends in starting a session.
+//
+// The package is a leaf: it imports nothing of this module and does no I/O.
+package authn
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// Kind tells people from programs.
+type Kind string
+
+// The kinds of identity.
+const (
+	Person  Kind = "person"
+	Service Kind = "service"
+)
+
+// Identity is who a request comes from, as far as one route could prove it.
+// It is a value; nothing in it is ever shared with a secret.
+type Identity struct {
+	// Issuer and Subject together name one person or service for ever: Subject
+	// is never given to anyone else within Issuer, and it carries the route's
+	// subject prefix, so it is unique over all routes of the gateway too.
+	Issuer  string `json:"iss"`
+	Subject string `json:"sub"`
+	Kind    Kind   `json:"kind"`
+	// Username and Name are for people to read. Either may be empty.
+	Username string `json:"username,omitempty"`
+	Name     string `json:"name,omitempty"`
+	// Email is empty unless the route's provider vouches for it.
+	Email string `json:"email,omitempty"`
+	// Groups are spelled as the provider spells them.
+	Groups []string `json:"groups,omitempty"`
+	// Route is the name of the route that proved the identity.
+	Route string `json:"route"`
+	// AuthTime is when the person last proved themselves to the provider.
+	AuthTime time.Time `json:"auth_time"`
+	// Expires is when the proof is worthless; zero means it ends with the session.
+	Expires time.Time `json:"exp,omitzero"`
+}
+
+// The two answers of an [Authenticator] that are not a failure to find out.
+var (
+	// ErrNoCredential: the request carries no credential of this kind.
+	ErrNoCredential = errors.New("no credential")
+	// ErrRejected: the credential is wrong, expired or revoked.
+	ErrRejected = errors.New("credential rejected")
+)
+
+// An Authenticator recognises one kind of credential. It only reads the request.
+//
+//   - no credential of its kind: [ErrNoCredential]; the next one is asked
+//   - wrong, expired or revoked: an error that wraps [ErrRejected]; the answer
+//     is 401 and the chain stops
+//   - could not find out: any other error; the answer is 503, the chain stops
+//     and nobody is let in
+//
+// An Identity that comes with an error is to be ignored.
+type Authenticator interface {
+	Authenticate(r *http.Request) (Identity, error)
+}
+
+// AuthenticatorFunc makes a function an [Authenticator].
+type AuthenticatorFunc func(r *http.Request) (Identity, error)
+
+// Authenticate calls f.
+func (f AuthenticatorFunc) Authenticate(r *http.Request) (Identity, error) { return f(r) }
+
+// Chain asks its members in order; the first that claims a credential decides.
+// An empty chain answers [ErrNoCredential].
+type Chain []Authenticator
+
+// Authenticate returns the first answer that is not [ErrNoCredential].
+func (c Chain) Authenticate(r *http.Request) (Identity, error) {
+	for _, a := range c {
+		id, err := a.Authenticate(r)
+		switch {
+		case err == nil && id.Subject == "":
+			return Identity{}, errors.New("authn: an authenticator vouched for nobody")
+		case err == nil:
+			return id, nil
+		case !errors.Is(err, ErrNoCredential):
+			return Identity{}, err
+		}
+	}
+	return Identity{}, ErrNoCredential
+}
+
+// Proof is what a sign-in hands to the session.
+type Proof struct {
+	Identity Identity
+	// Grant is the route's own means of renewal and sign-out, for instance a
+	// refresh token. Only the route that made it reads it.
+	Grant []byte
+	// RenewAt is when to ask the provider again; zero means never.
+	RenewAt time.Time
+}
+
+// Route is one way in. Every field but Name may be zero.
+type Route struct {
+	// Name is unique and made of a-z, 0-9 and "-".
+	Name string
+	// Label is what a sign-in button says.
+	Label string
+	// Authenticator reads credentials that requests carry themselves.
+	Authenticator Authenticator
+	// Challenge is the route's WWW-Authenticate value (RFC 9110, section 11.6.1).
+	Challenge string
+	// SignInPath is where a browser starts to sign in. It understands the query
+	// parameters rd (where to land afterwards) and login_hint.
+	SignInPath string
+	// Mount adds the route's own handlers.
+	Mount func(*http.ServeMux)
+	// Renew asks the provider for a fresh proof. An error that wraps
+	// [ErrRejected] ends the session; any other means "could not find out".
+	Renew func(ctx context.Context, p Proof) (Proof, error)
+	// SignOutURL is where the browser goes to sign out at the provider too;
+	// empty when the provider offers no such place.
+	SignOutURL func(p Proof) string
+	// Allow says whether the route lets this identity in, on every request, so
+	// that a change of settings acts at once on live sessions. Its refusal is a
+	// *[NotAllowed]. It is pure.
+	Allow func(Identity) error
+	// Ready reports whether the route's provider can be used right now.
+	Ready func(context.Context) error
+}
+
+// NotAllowed refuses somebody who has proved who they are: 403, never a redirect.
+type NotAllowed struct {
+	// Missing is a sentence for the person: what they would need.
+	Missing string
+}
+
+func (e *NotAllowed) Error() string { return "not allowed: " + e.Missing }
+
+// Finding is one line of a check: something that was looked at, how it is, and
+// what to do if it is wrong.
+type Finding struct {
+	// OK is false for a fault.
+	OK bool
+	// What was looked at, in a few words.
+	What string
+	// Detail is what was seen.
+	Detail string
+	// Fix is what to do; empty when OK.
+	Fix string
+}
