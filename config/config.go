@@ -11,7 +11,10 @@
 // nothing.
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Config is the whole of the settings.
 type Config struct {
@@ -331,4 +334,10 @@ func (c Config) Networks() []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// Owns says whether path, decoded, is one of the gateway's own.
+func (p Paths) Owns(path string) bool {
+	return path == p.SignOut || path == p.Prefix || strings.HasPrefix(path, p.Prefix+"/") ||
+		path == p.Callback || strings.HasPrefix(path, p.Callback+"/")
 }
