@@ -34,40 +34,22 @@ func NewLandings(public *url.URL, hosts []string, own func(path string) bool) La
 // allowed host. Several values for one parameter are for the caller to refuse.
 func (l Landings) Clean(raw string) string {
 	const home = "/"
-	if raw == "" || len(raw) > maxLanding || !plain(raw) {
+	if len(raw) > maxLanding || !plain(raw) {
 		return home
+	}
+	if rest, ours := strings.CutPrefix(raw, l.public.Scheme+"://"+l.public.Host+"/"); ours {
+		raw = "/" + rest
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.User != nil || u.Opaque != "" {
+	if err != nil || u.User != nil || u.Opaque != "" || !settled(u.Path) {
 		return home
 	}
-	if u.Host != "" || u.Scheme != "" {
-		if !l.allows(u) {
-			return home
-		}
-		if u.Host == l.public.Host && u.Scheme == l.public.Scheme {
-			raw = strings.TrimPrefix(raw, u.Scheme+"://"+u.Host)
-			if raw == "" {
-				return home
-			}
-			return l.Clean(raw)
-		}
+	elsewhere := u.Scheme == "https" && l.hosts[u.Host] && (u.Path == "" || u.Path[0] == '/')
+	here := raw != "" && raw[0] == '/' && !strings.HasPrefix(raw, "//")
+	if (elsewhere || here) && !l.own(u.Path) {
 		return raw
 	}
-	if !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") || !settled(u.Path) || l.own(u.Path) {
-		return home
-	}
-	return raw
-}
-
-func (l Landings) allows(u *url.URL) bool {
-	if !settled(u.Path) || (u.Path != "" && !strings.HasPrefix(u.Path, "/")) {
-		return false
-	}
-	if u.Scheme == l.public.Scheme && u.Host == l.public.Host {
-		return true
-	}
-	return u.Scheme == "https" && l.hosts[u.Host]
+	return home
 }
 
 // plain refuses what browsers drop or rewrite before they read a URL:
