@@ -1,0 +1,217 @@
+package page
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"gatehouse/authn"
+)
+
+// Choice is one way to sign in.
+type Choice struct {
+	// Label is what its button says.
+	Label string
+	// URL is where the button leads.
+	URL string
+}
+
+// SignIn is the page that lets a person choose how to sign in.
+type SignIn struct{ Choices []Choice }
+
+// SignIn answers 200 with the ways to sign in.
+func (p *Pages) SignIn(w http.ResponseWriter, r *http.Request, d SignIn) {
+	p.answer(w, r, answer{status: http.StatusOK, page: "signIn", title: "Sign in", data: d})
+}
+
+// SignOut is the page that asks before it signs out.
+type SignOut struct {
+	// Name is who is signed in; it may be empty.
+	Name string
+	// Action is where the answer is posted to.
+	Action string
+	// FormAction lists URLs of other origins that Action may redirect to.
+	FormAction []string
+}
+
+// SignOut answers 200 with the question whether to sign out.
+func (p *Pages) SignOut(w http.ResponseWriter, r *http.Request, d SignOut) {
+	p.answer(w, r, answer{status: http.StatusOK, page: "signOut", title: "Sign out?", data: d, form: formAction(d.FormAction)})
+}
+
+// SignedOut is the page after signing out.
+type SignedOut struct {
+	// SignInURL is where to sign in again; it may be empty.
+	SignInURL string
+	// ProviderToo says that the person has been signed out at their provider too.
+	ProviderToo bool
+}
+
+// SignedOut answers 200 and says what signing out has ended.
+func (p *Pages) SignedOut(w http.ResponseWriter, r *http.Request, d SignedOut) {
+	p.answer(w, r, answer{status: http.StatusOK, page: "signedOut", title: "You are signed out", data: d})
+}
+
+// Me is the page that shows people their own identity.
+type Me struct {
+	// Identity is whom the request comes from.
+	Identity authn.Identity
+	// HomeURL and SignOutURL may be empty.
+	HomeURL, SignOutURL string
+}
+
+// Me answers 200 with what the gateway knows about the person.
+func (p *Pages) Me(w http.ResponseWriter, r *http.Request, d Me) {
+	p.answer(w, r, answer{status: http.StatusOK, page: "me", title: "You are signed in", data: d})
+}
+
+// Refused is the answer to somebody who has proved who they are and may not come in.
+type Refused struct {
+	// Identity is whom the request comes from.
+	Identity authn.Identity
+	// Missing is a sentence: what they would need.
+	Missing string
+	// SwitchURL is where to sign in as somebody else. Either may be empty.
+	SwitchURL, SignOutURL string
+}
+
+// Refused answers 403: who you are, what is missing, whom to ask.
+func (p *Pages) Refused(w http.ResponseWriter, r *http.Request, d Refused) {
+	who := called(d.Identity)
+	if d.Identity.Email != "" && d.Identity.Email != who {
+		who += " (" + d.Identity.Email + ")"
+	}
+	text := "You are signed in as " + who + ", but you don't have access. " + d.Missing
+	if p.site.Contact != "" {
+		text = strings.TrimSpace(text) + " For access, ask " + p.site.ContactText + "."
+	}
+	p.answer(w, r, answer{
+		status: http.StatusForbidden, page: "refused", title: "You don't have access", data: d,
+		message: strings.TrimSpace(text),
+	})
+}
+
+// TryAgain is the answer to a sign-in that came back too late, or to a browser
+// that never began it.
+type TryAgain struct {
+	// Reason is a sentence: what happened.
+	Reason string
+	// URL is where to start again.
+	URL string
+}
+
+// TryAgain answers 400 with a link that starts again.
+func (p *Pages) TryAgain(w http.ResponseWriter, r *http.Request, d TryAgain) {
+	if d.Reason == "" {
+		d.Reason = "This sign-in can't be finished."
+	}
+	p.answer(w, r, answer{
+		status: http.StatusBadRequest, page: "tryAgain", title: "Let’s try that again", data: d,
+		message: d.Reason + " Please start again.",
+	})
+}
+
+// Outage is the answer when it can't be found out who somebody is.
+type Outage struct {
+	// Sentence says what can't be reached.
+	Sentence string
+	// RetryURL is what the page goes to next; empty means where it is.
+	RetryURL string
+	// After is how long to wait before that; less than a second means ten.
+	After time.Duration
+}
+
+// Outage answers 503 with Retry-After and a page that tries again by itself.
+func (p *Pages) Outage(w http.ResponseWriter, r *http.Request, d Outage) {
+	const usual = 10 * time.Second
+	if d.After < time.Second {
+		d.After = usual
+	}
+	if d.Sentence == "" {
+		d.Sentence = "Something this page depends on can’t be reached right now."
+	}
+	d.RetryURL = link(d.RetryURL)
+	w.Header().Set("Retry-After", strconv.Itoa(d.Seconds()))
+	if WantsPage(r) {
+		d.refresh(w, r)
+	}
+	p.answer(w, r, answer{
+		status: http.StatusServiceUnavailable, page: "outage", title: "Back in a moment", data: d,
+		message: fmt.Sprintf("%s Please try again in %d seconds.", d.Sentence, d.Seconds()),
+	})
+}
+
+// Seconds is After in whole seconds, rounded up.
+func (o Outage) Seconds() int { return int(math.Ceil(o.After.Seconds())) }
+
+// refresh makes the browser try again. What was posted is never sent twice: a
+// POST without an address to go to stays where it is.
+func (o Outage) refresh(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case o.RetryURL != "":
+		w.Header().Set("Refresh", strconv.Itoa(o.Seconds())+"; url="+o.RetryURL)
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		w.Header().Set("Refresh", strconv.Itoa(o.Seconds()))
+	}
+}
+
+// fault is what the page of a general error shows.
+type fault struct{ Sentence, Action string }
+
+// Error answers with status and a sentence for the person: what happened and
+// what to do next. The cause belongs in the log.
+func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, sentence string) {
+	if sentence == "" {
+		sentence = http.StatusText(status) + "."
+	}
+	f := fault{Sentence: sentence, Action: "Go to the start page"}
+	if status == http.StatusUnauthorized {
+		f.Action = "Sign in"
+	}
+	p.answer(w, r, answer{status: status, page: "error", title: heading(status), data: f, message: sentence})
+}
+
+func heading(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return "Please sign in"
+	case http.StatusForbidden:
+		return "That is not allowed"
+	case http.StatusNotFound:
+		return "There is nothing here"
+	case http.StatusRequestEntityTooLarge:
+		return "That is too large"
+	case http.StatusTooManyRequests:
+		return "One moment, please"
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return "Not available right now"
+	}
+	if status < http.StatusInternalServerError {
+		return "That didn’t work"
+	}
+	return "Something went wrong"
+}
+
+// called is what to call somebody.
+func called(id authn.Identity) string {
+	for _, s := range []string{id.Name, id.Username, id.Email, id.Subject} {
+		if strings.TrimSpace(s) != "" {
+			return s
+		}
+	}
+	return "somebody"
+}
+
+// initial is the letter that stands for somebody, or empty.
+func initial(name string) string {
+	for _, c := range name {
+		if unicode.IsLetter(c) || unicode.IsDigit(c) {
+			return string(unicode.ToUpper(c))
+		}
+	}
+	return ""
+}
