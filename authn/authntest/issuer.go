@@ -73,6 +73,9 @@ type IssuerOptions struct {
 	SignedUserinfo bool
 	// NoIssParameter leaves iss out of authorization responses (RFC 9207).
 	NoIssParameter bool
+	// HintSignsIn makes a login_hint that means somebody sign them in without a
+	// page, so that a shell can sign in.
+	HintSignsIn bool
 	// Now is the provider's clock. Without it, time.Now.
 	Now func() time.Time
 }

@@ -20,10 +20,7 @@ type login struct {
 
 // standing returns who may go on without seeing the sign-in page.
 func (i *Issuer) standing(w http.ResponseWriter, r *http.Request, a authorization) (login, bool) {
-	i.mu.Lock()
-	auto := i.autoLogin
-	i.mu.Unlock()
-	if auto != "" {
+	if auto := i.atOnce(a.loginHint); auto != "" {
 		return i.startLogin(w, auto), true
 	}
 	s, ok := i.current(r)
@@ -34,6 +31,16 @@ func (i *Issuer) standing(w http.ResponseWriter, r *http.Request, a authorizatio
 		return login{}, false
 	}
 	return s, true
+}
+
+// atOnce is the subject of whoever signs in without a page.
+func (i *Issuer) atOnce(hint string) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if at := slices.IndexFunc(i.people, func(p Person) bool { return p.hinted(hint) }); i.options.HintSignsIn && at >= 0 {
+		return i.people[at].Subject
+	}
+	return i.autoLogin
 }
 
 // current returns who is signed in by the cookie of r.
