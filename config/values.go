@@ -2,13 +2,13 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/docker/go-units"
 )
 
 // Secret is a value that never prints itself: not in a log, an error, JSON or YAML.
@@ -27,8 +27,9 @@ func (s Secret) String() string {
 	return masked
 }
 
-// GoString masks the value.
-func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+// Format masks the value under every verb; without it %d would show the value
+// in its complaint about the verb.
+func (s Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, s.String()) }
 
 // LogValue masks the value.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
@@ -76,22 +77,47 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // Size is a number of bytes, written with its unit: "64KiB", "10GiB", or a plain number of bytes.
 type Size int64
 
-// String is the size with a binary unit.
+// The units of a size; each is 1024 times the one before.
+const sizeUnits = "KMGT"
+
+// String is the size in the largest unit that divides it: 65536 is "64KiB", 1500 is "1500".
 func (s Size) String() string {
-	return strings.ReplaceAll(units.CustomSize("%.4g%s", float64(s), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"}), ".0", "")
+	unit := -1
+	for s != 0 && s%1024 == 0 && unit < len(sizeUnits)-1 {
+		s, unit = s/1024, unit+1
+	}
+	if unit < 0 {
+		return strconv.FormatInt(int64(s), 10)
+	}
+	return strconv.FormatInt(int64(s), 10) + sizeUnits[unit:unit+1] + "iB"
 }
 
 // MarshalText is [Size.String].
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads a number with a binary unit.
+// UnmarshalText reads a whole number with a binary unit (KiB, MiB, GiB, TiB), or with B or none for bytes.
 func (s *Size) UnmarshalText(b []byte) error {
-	v, err := units.RAMInBytes(string(b))
-	if err != nil || v < 0 {
+	number, shift := string(b), 0
+	for i := range sizeUnits {
+		if rest, ok := strings.CutSuffix(number, sizeUnits[i:i+1]+"iB"); ok {
+			number, shift = rest, 10*(i+1)
+			break
+		}
+	}
+	if shift == 0 {
+		number = strings.TrimSuffix(number, "B")
+	}
+	v, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || v < 0 || v > math.MaxInt64>>shift {
 		return fmt.Errorf("%q is not a size; write a number and a unit, for instance 64KiB or 10GiB", b)
 	}
-	*s = Size(v)
+	*s = Size(v << shift)
 	return nil
+}
+
+// UnmarshalJSON reads a string like [Size.UnmarshalText], and a plain number of bytes.
+func (s *Size) UnmarshalJSON(b []byte) error {
+	return s.UnmarshalText([]byte(strings.Trim(string(b), `"`)))
 }
 
 func parseNetwork(s string) (netip.Prefix, error) {

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// maxSecretFile bounds a file that holds a secret, in bytes.
+const maxSecretFile = 64 << 10
+
+// files reads the secrets that live in files.
+func (k *checks) files() {
+	for i, r := range k.c.Authn {
+		if r.OIDC != nil {
+			k.secret(&r.OIDC.ClientSecret, r.OIDC.ClientSecretFile, joined(indexed("authn", i), "oidc.clientSecret"))
+		}
+	}
+	if r := k.c.Store.Redis; r != nil {
+		k.secret(&r.Password, r.PasswordFile, "store.redis.password")
+	}
+	k.keyFile(&k.c.Session)
+}
+
+// secret reads the file twin of the secret at path.
+func (k *checks) secret(s *Secret, file, path string) {
+	if file == "" {
+		return
+	}
+	twin := path + "File"
+	if *s != "" {
+		k.fault(twin, "set together with "+last(path), "keep one of the two")
+		return
+	}
+	if text, ok := k.secretText(file, twin); ok {
+		*s = Secret(text)
+	}
+}
+
+// keyFile reads session.keysFile, one key a line.
+func (k *checks) keyFile(s *Session) {
+	const path = "session.keysFile"
+	if s.KeysFile == "" {
+		return
+	}
+	if s.Keys != nil {
+		k.fault(path, "set together with keys", "keep one of the two")
+		return
+	}
+	text, ok := k.secretText(s.KeysFile, path)
+	if !ok {
+		return
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			s.Keys = append(s.Keys, Secret(line))
+		}
+	}
+	if s.Keys == nil {
+		k.fault(path, "the file holds no key", "make one with: openssl rand -base64 32")
+	}
+}
+
+// secretText is the text of a secret's file without a byte order mark and
+// without the one line break at its end that editors and echo leave. All else
+// is the secret's own.
+func (k *checks) secretText(file, path string) (string, bool) {
+	b, err := readFile(file, maxSecretFile)
+	if err != nil {
+		k.fault(path, "can't be read: "+reason(err), "name a file that this user may read")
+		return "", false
+	}
+	text := string(bytes.TrimPrefix(b, []byte("\ufeff")))
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	if strings.TrimSpace(text) == "" {
+		k.fault(path, "the file is empty", "put the secret in it")
+		return "", false
+	}
+	return text, true
+}
+
+// readFile reads a regular file of at most most bytes.
+func readFile(file string, most int64) ([]byte, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file") // a pipe would block, a device never end
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("larger than %s", Size(most))
+	}
+	return b, err
+}
+
+// last is the last step of a path.
+func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }

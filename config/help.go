@@ -1,0 +1,100 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Origin is PublicURL, parsed. Of settings that [Load] returned it is never nil.
+func (c Config) Origin() *url.URL {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return &url.URL{}
+	}
+	return u
+}
+
+// Hosts returns every host that people use, as it stands in a URL: lower case,
+// PublicURL's own first, the upstreams' with the port of PublicURL if that has one.
+func (c Config) Hosts() []string {
+	origin := c.Origin()
+	out := []string{origin.Host}
+	for _, u := range c.Upstreams {
+		for _, h := range u.Hosts {
+			if p := origin.Port(); p != "" {
+				h += ":" + p
+			}
+			if !slices.Contains(out, h) {
+				out = append(out, h)
+			}
+		}
+	}
+	return out
+}
+
+// CallbackPath is where the provider of the route Authn[i] sends people back
+// to: Paths.Callback for the first OIDC route, below it the name of any other.
+func (c Config) CallbackPath(i int) string {
+	first := slices.IndexFunc(c.Authn, func(r Route) bool { return r.OIDC != nil })
+	if i == first {
+		return c.Paths.Callback
+	}
+	return c.Paths.Callback + "/" + c.Authn[i].Name
+}
+
+// Load reads the files and makes what a client needs: TLS 1.2 or newer, the
+// certificates to trust (the system's without CAFile), the one to show.
+func (t ClientTLS) Load() (*tls.Config, error) {
+	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pool, err := loadPool(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("config: caFile: %w", err)
+		}
+		out.RootCAs = pool
+	}
+	if t.CertFile != "" {
+		pair, err := loadPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("config: %w", err)
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out, nil
+}
+
+// maxPEM bounds a file of certificates or keys, in bytes.
+const maxPEM = 4 << 20
+
+func loadPool(file string) (*x509.CertPool, error) {
+	b, err := readFile(file, maxPEM)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, errors.New("it holds no certificate in PEM")
+	}
+	return pool, nil
+}
+
+func loadPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := readFile(certFile, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("certFile: %w", err)
+	}
+	key, err := readFile(keyFile, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("keyFile: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return tls.Certificate{}, errors.New(strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	return pair, nil
+}

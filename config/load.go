@@ -1,0 +1,90 @@
+package config
+
+import (
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// Load reads a settings file and puts the environment (like [os.Environ]) over
+// it. Without a file ("") the environment alone must be enough. Files that
+// settings name are read too, relative to the working directory. What is wrong
+// comes back all at once as [Faults].
+func Load(file string, env []string) (Config, error) {
+	if file == "" {
+		return Decode(environment, nil, env)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Config{}, Faults{{
+			Source: file, Problem: "can't be read: " + reason(err),
+			Fix: "name a file that this user may read",
+		}}
+	}
+	return Decode(file, text, env)
+}
+
+// Decode is [Load] with the file's text at hand. Its name is for the faults.
+func Decode(name string, text []byte, env []string) (Config, error) {
+	s, schema, err := model()
+	if err != nil {
+		return Config{}, err
+	}
+	d := parse(name, text, s)
+	if len(d.faults) > 0 && len(d.root) == 0 {
+		return Config{}, d.faults
+	}
+	d.overlay(env, s)
+	d.validate(schema, s)
+	if len(d.faults) > 0 {
+		return Config{}, d.faults.sorted()
+	}
+	s.fill(d.root)
+	c, err := d.typed()
+	if err != nil {
+		return Config{}, err
+	}
+	if len(d.faults) > 0 {
+		return Config{}, d.faults.sorted()
+	}
+	k := checks{document: d, c: &c}
+	k.files()
+	k.all()
+	if len(d.faults) > 0 {
+		return Config{}, d.faults.sorted()
+	}
+	return c, nil
+}
+
+// typed turns the plain values into a Config. Only values that the schema
+// can't judge, for instance a duration beyond all bounds, are faults here.
+func (d *document) typed() (Config, error) {
+	b, err := json.Marshal(d.root)
+	if err != nil {
+		return Config{}, fmt.Errorf("config: %w", err)
+	}
+	var c Config
+	err = json.Unmarshal(b, &c, json.RejectUnknownMembers(true))
+	var detail *json.SemanticError
+	if errors.As(err, &detail) {
+		path, _ := d.locate(slices.Collect(detail.JSONPointer.Tokens()), nil)
+		problem := "can't be read"
+		if detail.Err != nil {
+			problem = detail.Err.Error()
+		}
+		d.add(d.valueAt(path), path, problem, "")
+		return Config{}, nil
+	}
+	return c, err
+}
+
+// reason is why a file can't be read, without its name.
+func reason(err error) string {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}
