@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// load is what clients send to a contender.
+type load struct {
+	url, cookie       string
+	requests, clients int
+	status            int
+	down, up          int64 // bytes of one stream, instead of requests
+}
+
+func (l load) to(url string) load        { l.url = url; return l }
+func (l load) with(cookie string) load   { l.cookie = cookie; return l }
+func (l load) expecting(status int) load { l.status = status; return l }
+func (l load) wants() int                { return max(l.status, http.StatusOK) }
+
+// run sends the load and returns the CPU time that it cost p.
+func (l load) run(ctx context.Context, p *process) (time.Duration, error) {
+	t := &http.Transport{MaxIdleConnsPerHost: max(l.clients, 1), DisableCompression: true, WriteBufferSize: 256 << 10, ReadBufferSize: 256 << 10}
+	defer t.CloseIdleConnections()
+	c := &http.Client{Transport: t}
+	before, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	if l.requests > 0 {
+		err = l.many(ctx, c)
+	} else {
+		err = l.one(ctx, c)
+	}
+	if err != nil {
+		return 0, err
+	}
+	after, err := p.cpu()
+	return after - before, err
+}
+
+func (l load) many(ctx context.Context, c *http.Client) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range l.clients {
+		g.Go(func() error {
+			for range l.requests / l.clients {
+				if err := l.send(ctx, c, http.MethodGet, "/", nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (l load) one(ctx context.Context, c *http.Client) error {
+	if l.up > 0 {
+		return l.send(ctx, c, http.MethodPost, "/up", io.LimitReader(zeros{}, l.up))
+	}
+	return l.send(ctx, c, http.MethodGet, fmt.Sprintf("/down?bytes=%d", l.down), nil)
+}
+
+func (l load) send(ctx context.Context, c *http.Client, method, path string, body io.Reader) error {
+	req, err := http.NewRequestWithContext(ctx, method, l.url+path, body)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		req.ContentLength = l.up
+	}
+	if l.cookie != "" {
+		req.Header.Set("Cookie", l.cookie)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, res.Body, make([]byte, 32<<10))
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != l.wants() || l.down > 0 && n != l.down {
+		return fmt.Errorf("%s %s: %s, %d bytes", method, path, res.Status, n)
+	}
+	return nil
+}
+
+// zeros is an endless body.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}

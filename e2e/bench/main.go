@@ -1,0 +1,146 @@
+// Command bench compares the gateway with a bare reverse proxy under load, on
+// loopback, in one run. It prints CPU time as ratios, since those hold from
+// machine to machine where requests a second do not.
+//
+// Each contender is a process of its own, so that only its own CPU time is
+// counted, and the contenders take turns: the rounds alternate and the median
+// counts. It needs redis-server.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"text/tabwriter"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "role" {
+		return play(args[1:])
+	}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	o := options{}
+	fs.StringVar(&o.gatehouse, "gatehouse", "bin/gatehouse", "the program to measure")
+	fs.IntVar(&o.requests, "requests", 20000, "requests in a round")
+	fs.IntVar(&o.clients, "clients", 32, "clients at once")
+	fs.IntVar(&o.rounds, "rounds", 3, "rounds; the median counts")
+	fs.Int64Var(&o.stream, "stream", 1<<30, "bytes in a stream")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	return compare(ctx, o)
+}
+
+type options struct {
+	gatehouse                 string
+	requests, clients, rounds int
+	stream                    int64
+}
+
+// contender is one way through to the application.
+type contender struct {
+	name    string
+	process *process
+	load    load
+	goal    string
+	// limit is the goal as a number: a ratio to the bare proxy, or CPU seconds a GiB. 0 means none.
+	limit float64
+}
+
+func compare(ctx context.Context, o options) (err error) {
+	s, err := newStage(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.requests(ctx); err != nil {
+		return err
+	}
+	return s.streams(ctx)
+}
+
+// requests measures small requests.
+func (s *stage) requests(ctx context.Context) error {
+	get := load{requests: s.options.requests, clients: s.options.clients}
+	bare := contender{"bare reverse proxy", s.bare, get.to(s.bare.url), "", 0}
+	all := []contender{
+		bare,
+		{"no credential: 401", s.redis, get.to(s.redis.url).expecting(401), "<= 0.5", 0.5},
+		{"session, memory store", s.memory, get.to(s.memory.url).with(s.memoryCookie), "", 0},
+		{"session, asked of Redis", s.redis, get.to(s.redis.url).with(s.redisCookie), "<= 2.0", 2.0},
+	}
+	cost := make([][]float64, len(all))
+	for range s.options.rounds {
+		for i, c := range all {
+			spent, err := c.load.run(ctx, c.process)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			cost[i] = append(cost[i], spent.Seconds()*10000/float64(s.options.requests))
+		}
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "\nGET, %d clients\tCPU-s/10k\tmin-max\tx bare\tgoal\n", s.options.clients)
+	for i, c := range all {
+		ratio := median(cost[i]) / median(cost[0])
+		fmt.Fprintf(w, "%s\t%.3f\t%.3f-%.3f\t%.2f\t%s\n", c.name, median(cost[i]), slices.Min(cost[i]), slices.Max(cost[i]), ratio, verdict(c, ratio))
+	}
+	return w.Flush()
+}
+
+// streams measures one big transfer each way.
+func (s *stage) streams(ctx context.Context) error {
+	size := s.options.stream
+	down := func(url, cookie string) load { return load{down: size}.to(url).with(cookie) }
+	up := func(url, cookie string) load { return load{up: size}.to(url).with(cookie) }
+	all := []contender{
+		{"down, bare reverse proxy", s.bare, down(s.bare.url, ""), "", 0},
+		{"down, gateway", s.redis, down(s.redis.url, s.redisCookie), "<= 0.70", 0.70},
+		{"up, bare reverse proxy", s.bare, up(s.bare.url, ""), "", 0},
+		{"up, gateway", s.redis, up(s.redis.url, s.redisCookie), "<= 0.70", 0.70},
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "\nOne stream of %d MiB\tCPU-s/GiB\tmin-max\tpeak memory grew by\tgoal\n", size>>20)
+	for _, c := range all {
+		var cost []float64
+		before := c.process.peak()
+		for range s.options.rounds {
+			spent, err := c.load.run(ctx, c.process)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			cost = append(cost, spent.Seconds()*(1<<30)/float64(size))
+		}
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f-%.2f\t%.1f MiB\t%s\n", c.name, median(cost), slices.Min(cost), slices.Max(cost),
+			float64(c.process.peak()-before)/(1<<20), verdict(c, median(cost)))
+	}
+	return w.Flush()
+}
+
+func verdict(c contender, got float64) string {
+	switch {
+	case c.limit == 0:
+		return ""
+	case got <= c.limit:
+		return c.goal + " reached"
+	}
+	return c.goal + " MISSED"
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
