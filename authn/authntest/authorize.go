@@ -12,8 +12,10 @@ import (
 	"time"
 )
 
-// responseTypes are the ones that are understood, each in the order of Core.
-var responseTypes = []string{"code", "id_token", "id_token token", "code id_token", "code id_token token"}
+// responseTypes are the ones that are understood, each sorted.
+func responseTypes() []string {
+	return []string{"code", "id_token", "id_token token", "code id_token", "code id_token token"}
+}
 
 // s256Challenge is the shape of an S256 code challenge (RFC 7636, section 4.2).
 var s256Challenge = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
@@ -108,7 +110,7 @@ func (a *authorization) check() *refusal {
 	slices.Sort(a.types)
 	implicit := !slices.Equal(a.types, []string{"code"})
 	switch {
-	case !slices.Contains(responseTypes, strings.Join(a.types, " ")):
+	case !slices.Contains(responseTypes(), strings.Join(a.types, " ")):
 		return refuse("unsupported_response_type", "no such response_type")
 	case !slices.Contains([]string{"query", "fragment", "form_post"}, a.mode):
 		a.mode = "query"

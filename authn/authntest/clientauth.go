@@ -12,7 +12,9 @@ import (
 )
 
 // clientAlgorithms are what a client may sign an assertion with.
-var clientAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
+func clientAlgorithms() []jose.SignatureAlgorithm {
+	return []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
+}
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -69,7 +71,7 @@ func (i *Issuer) clientByAssertion(form url.Values) (Client, *refusal) {
 	if form.Get("client_assertion_type") != assertionType {
 		return Client{}, refuse("invalid_client", "no such client_assertion_type")
 	}
-	parsed, err := jwt.ParseSigned(form.Get("client_assertion"), clientAlgorithms)
+	parsed, err := jwt.ParseSigned(form.Get("client_assertion"), clientAlgorithms())
 	if err != nil {
 		return Client{}, refuse("invalid_client", "unreadable client_assertion")
 	}

@@ -6,7 +6,7 @@
 // An [Issuer] is an http.Handler and does not listen by itself; [Start] serves
 // one on a free loopback port. People sign in by picking themselves from a
 // list: there are no passwords, so it must never stand in front of anything
-// real. Everything it knows is in memory.
+// real. Everything it knows is in memory and stays there.
 //
 // What it does wrong is said in one place, [Faults], set by [Issuer.Set]:
 //

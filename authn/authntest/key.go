@@ -181,6 +181,8 @@ type signer struct {
 
 func (i *Issuer) signer(s Signature, key Key, client Client) signer {
 	switch s {
+	case Genuine:
+		return signer{"", key.sign}
 	case Corrupt:
 		return signer{"", func(input []byte) []byte {
 			signature := key.sign(input)
@@ -198,7 +200,7 @@ func (i *Issuer) signer(s Signature, key Key, client Client) signer {
 	case HMACEmpty:
 		return signer{"HS256", hs256(nil)}
 	}
-	return signer{"", key.sign}
+	panic("authntest: no such signature")
 }
 
 func hs256(secret []byte) func([]byte) []byte {
