@@ -1,0 +1,145 @@
+package oidc
+
+import (
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// claims is a sound JSON object of the provider: no duplicate names, valid UTF-8.
+// A claim that is null counts as absent.
+type claims map[string]jsontext.Value
+
+func parseClaims(text []byte) (claims, error) {
+	if err := checkDocument(text); err != nil {
+		return nil, short{err}
+	}
+	var c claims
+	if err := json.Unmarshal(text, &c); err != nil || c == nil {
+		return nil, errors.New("not a JSON object")
+	}
+	return c, nil
+}
+
+// find returns the claim with exactly this name, or else the one at the end of
+// this path of names with dots between them.
+func (c claims) find(path string) (jsontext.Value, bool) {
+	if v, ok := c[path]; ok {
+		return v, v.Kind() != 'n'
+	}
+	for i := range len(path) {
+		if path[i] != '.' || c[path[:i]].Kind() != '{' {
+			continue
+		}
+		var inner claims
+		if json.Unmarshal(c[path[:i]], &inner) != nil {
+			continue
+		}
+		if v, ok := inner.find(path[i+1:]); ok {
+			return v, true
+		}
+	}
+	return nil, false
+}
+
+// text returns a claim that must be a string if it is there.
+func (c claims) text(name string) (string, error) {
+	v, ok := c.find(name)
+	if !ok {
+		return "", nil
+	}
+	var s string
+	if v.Kind() != '"' || json.Unmarshal(v, &s) != nil {
+		return "", fmt.Errorf("claim %q is not a string", name)
+	}
+	return s, nil
+}
+
+// list returns a claim that must be an array of strings if it is there. A plain
+// string is not taken for a list of one: "a,b" would be a guess.
+func (c claims) list(name string) (list []string, found bool, err error) {
+	v, ok := c.find(name)
+	if !ok {
+		return nil, false, nil
+	}
+	var items []jsontext.Value
+	if v.Kind() != '[' || json.Unmarshal(v, &items) != nil {
+		return nil, false, fmt.Errorf("claim %q is not a list of strings", name)
+	}
+	for _, item := range items {
+		var s string
+		if item.Kind() != '"' || json.Unmarshal(item, &s) != nil {
+			return nil, false, fmt.Errorf("claim %q is not a list of strings", name)
+		}
+		if s != "" {
+			list = append(list, s)
+		}
+	}
+	return list, true, nil
+}
+
+// lastInstant is the end of the year 9999, the last that RFC 3339 can spell.
+const lastInstant = 253402300799
+
+// instant returns a NumericDate (RFC 7519, section 2); zero if it is not there.
+func (c claims) instant(name string) (time.Time, error) {
+	v, ok := c.find(name)
+	if !ok {
+		return time.Time{}, nil
+	}
+	var seconds float64
+	if v.Kind() != '0' || json.Unmarshal(v, &seconds) != nil || !(seconds > 0 && seconds <= lastInstant) {
+		return time.Time{}, fmt.Errorf("claim %q is not a time", name)
+	}
+	whole, part := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(part*1e9)), nil
+}
+
+// isTrue tells true, or the string "true" that Cognito writes.
+func (c claims) isTrue(name string) bool {
+	v, ok := c.find(name)
+	return ok && (string(v) == "true" || string(v) == `"true"`)
+}
+
+// audience returns aud, a string or an array of strings.
+func (c claims) audience() ([]string, error) {
+	if c["aud"].Kind() == '"' {
+		s, err := c.text("aud")
+		return []string{s}, err
+	}
+	list, found, err := c.list("aud")
+	if err == nil && (!found || len(list) == 0) {
+		err = errors.New(`claim "aud" is missing`)
+	}
+	return list, err
+}
+
+// beyond says that a list claim was too long to be sent: Entra's overage in its
+// three shapes. The place it points to is never asked.
+func (c claims) beyond(name string) bool {
+	if _, ok := claimNames(c)[name]; ok {
+		return true
+	}
+	if name == "groups" && c.isTrue("hasgroups") {
+		return true
+	}
+	for k := range c {
+		if strings.HasPrefix(k, name+":src") {
+			return true
+		}
+	}
+	return false
+}
+
+// claimNames is what is said to be elsewhere (OpenID Connect Core, section 5.6.2).
+func claimNames(c claims) claims {
+	var names claims
+	if json.Unmarshal(c["_claim_names"], &names) != nil {
+		return nil
+	}
+	return names
+}

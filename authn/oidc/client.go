@@ -1,0 +1,126 @@
+package oidc
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"gatehouse/config"
+)
+
+const (
+	// callTime bounds one call to the provider, body and all.
+	callTime = 10 * time.Second
+	// maxAnswer bounds what the provider may answer, after decompression.
+	maxAnswer = 1 << 20
+)
+
+// newClient makes the client for everything that is asked of the provider. It
+// follows no redirect, so that a code, a secret or a token goes nowhere but
+// where it was sent (RFC 9700, section 4.12).
+func newClient(c config.ClientTLS) (*http.Client, error) {
+	t, err := newTLS(c)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{
+		Timeout: callTime,
+		Transport: strict{&http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			TLSClientConfig:        t,
+			TLSHandshakeTimeout:    5 * time.Second,
+			ResponseHeaderTimeout:  callTime,
+			MaxResponseHeaderBytes: 64 << 10,
+			MaxIdleConnsPerHost:    4,
+			IdleConnTimeout:        time.Minute,
+			ForceAttemptHTTP2:      true,
+		}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+func newTLS(c config.ClientTLS) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if c.CAFile != "" {
+		text, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.caFile: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("tls.caFile: no certificate in %s", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.certFile: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// strict reads each answer whole, within bounds, and lets a success through
+// only if it is a JWT or a sound JSON document. The libraries above it may then
+// parse as leniently as they like.
+type strict struct{ http.RoundTripper }
+
+var errTooBig = fmt.Errorf("answer is larger than %d bytes", maxAnswer)
+
+// RoundTrip sends the request and checks the answer.
+func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	if len(body) > maxAnswer {
+		return nil, badAnswer{errTooBig}
+	}
+	if resp.StatusCode/100 == 2 && !isJWT(resp) {
+		if err := checkDocument(body); err != nil {
+			return nil, badAnswer{err}
+		}
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.ContentLength = int64(len(body))
+	return resp, nil
+}
+
+// badAnswer is an answer that arrived and makes no sense.
+type badAnswer struct{ error }
+
+func (b badAnswer) Unwrap() error { return b.error }
+
+func isJWT(resp *http.Response) bool {
+	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return err == nil && media == "application/jwt"
+}
+
+// transient tells an answer that may be another one later.
+func transient(status int) bool {
+	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+}
+
+// callError sorts the error of a call that got no usable answer: one that
+// arrived and makes no sense stays as it is, anything else could not be found out.
+func callError(err error) error {
+	if bad := (badAnswer{}); errors.As(err, &bad) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUnavailable, err)
+}

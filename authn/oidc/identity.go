@@ -1,0 +1,210 @@
+package oidc
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"gatehouse/authn"
+	"gatehouse/config"
+)
+
+// maxID bounds a subject, a username or an e-mail address in bytes.
+const maxID = 255
+
+// mapping makes an identity of claims.
+type mapping struct {
+	route    string
+	settings config.OIDC
+	foreign  []string
+}
+
+func newMapping(route string, c config.OIDC, foreign []string) mapping {
+	return mapping{route: route, settings: c, foreign: foreign}
+}
+
+// source is claims and where they are from.
+type source struct {
+	claims
+	userinfo bool
+}
+
+// profile is what may change about a person while they stay the same person.
+type profile struct {
+	Username string
+	Name     string
+	Email    string
+	Groups   []string
+	// listed: there was a list of groups, be it empty.
+	listed bool
+	// FromUserinfo names the fields that are not from the ID token.
+	FromUserinfo []string
+}
+
+// whole says that nothing is missing that userinfo might know.
+func (p profile) whole() bool {
+	return p.Username != "" && p.Name != "" && p.Email != "" && p.listed
+}
+
+// profile reads each field from the first source that has it. A claim of the
+// wrong type, or one that could be taken for another person's, is an error: half
+// an identity is none.
+func (m mapping) profile(sources ...source) (profile, error) {
+	var p profile
+	for _, s := range sources {
+		if err := m.fill(&p, s); err != nil {
+			return profile{}, err
+		}
+	}
+	return p, nil
+}
+
+func (m mapping) fill(p *profile, s source) error {
+	from := func(field string) {
+		if s.userinfo {
+			p.FromUserinfo = append(p.FromUserinfo, field)
+		}
+	}
+	names := m.settings.Claims
+	username, err := s.text(names.Username)
+	if err != nil {
+		return err
+	}
+	if username != "" && (len(username) > maxID || !cleanID(username)) {
+		return fmt.Errorf("claim %q can't name anybody", names.Username)
+	}
+	if p.Username == "" && username != "" {
+		p.Username = username
+		from("username")
+	}
+	name, err := s.text(names.Name)
+	if err != nil {
+		return err
+	}
+	if name = displayName(name); p.Name == "" && name != "" {
+		p.Name = name
+		from("name")
+	}
+	email, err := m.email(s)
+	if err != nil {
+		return err
+	}
+	if p.Email == "" && email != "" {
+		p.Email = email
+		from("email")
+	}
+	groups, listed, err := s.list(names.Groups)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(groups, func(g string) bool { return strings.ContainsFunc(g, unicode.IsControl) }) {
+		return fmt.Errorf("claim %q has a group with a control character", names.Groups)
+	}
+	if !p.listed && listed {
+		p.Groups, p.listed = groups, true
+		from("groups")
+	}
+	return nil
+}
+
+// email returns the address that the source vouches for, if there is one. An
+// address that nobody vouches for, or that is not in plain form, is as good as none.
+func (m mapping) email(s source) (string, error) {
+	email, err := s.text(m.settings.Claims.Email)
+	if err != nil || email == "" {
+		return "", err
+	}
+	if len(email) > maxID || !cleanID(email) {
+		return "", fmt.Errorf("claim %q can't be an address", m.settings.Claims.Email)
+	}
+	vouched := m.settings.TrustUnverifiedEmail || s.isTrue(m.settings.Claims.EmailVerified)
+	if _, ok := emailDomain(email); !ok || !vouched {
+		return "", nil
+	}
+	return email, nil
+}
+
+// displayName drops a name that could draw over something else, and the space
+// around one that could not.
+func displayName(s string) string {
+	s = strings.TrimSpace(s)
+	if !cleanID(s) || len(s) > maxID {
+		return ""
+	}
+	return s
+}
+
+// emailDomain returns the domain of a plain address, with A to Z lowered: one
+// "@", nothing quoted, no comment, and an ASCII host name after it.
+func emailDomain(email string) (string, bool) {
+	local, domain, ok := strings.Cut(email, "@")
+	if !ok || local == "" || strings.ContainsAny(local, "\"(),:;<>@[\\] ") || len(domain) > 253 {
+		return "", false
+	}
+	domain = foldASCII(domain)
+	for label := range strings.SplitSeq(domain, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, notHost) {
+			return "", false
+		}
+	}
+	return domain, true
+}
+
+func notHost(r rune) bool {
+	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-')
+}
+
+// errOverage is for people who are in more groups than the provider lists.
+var errOverage = &authn.NotAllowed{
+	Missing: "You are in more groups than the sign-in service can tell us, so we can’t know what you may do.",
+}
+
+// identity joins who somebody is, by the ID token alone, with their profile.
+func (m mapping) identity(id claims, p profile) (authn.Identity, error) {
+	who, err := id.text(m.settings.Claims.Subject)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	if len(who) > maxID || !cleanID(who) {
+		return authn.Identity{}, fmt.Errorf("claim %q can't name anybody", m.settings.Claims.Subject)
+	}
+	who = m.settings.SubjectPrefix + who
+	for _, f := range m.foreign {
+		if len(f) > len(m.settings.SubjectPrefix) && strings.HasPrefix(who, f) {
+			return authn.Identity{}, errors.New("the subject looks like one of another route")
+		}
+	}
+	proved, err := id.instant("auth_time")
+	if err == nil && proved.IsZero() {
+		proved, err = id.instant("iat")
+	}
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	return p.put(authn.Identity{
+		Issuer: m.settings.Issuer, Subject: who, Kind: authn.Person, Route: m.route, AuthTime: proved.UTC().Truncate(time.Second),
+	}), nil
+}
+
+// put returns id with this profile.
+func (p profile) put(id authn.Identity) authn.Identity {
+	id.Username, id.Name, id.Email, id.Groups = p.Username, p.Name, p.Email, p.Groups
+	return id
+}
+
+// missingGroups refuses people whose groups the provider kept to itself, unless
+// the settings say to go on without.
+func (m mapping) missingGroups(p profile, sources ...source) error {
+	if p.listed || m.settings.GroupsOverage == "none" {
+		return nil
+	}
+	for _, s := range sources {
+		if s.beyond(m.settings.Claims.Groups) {
+			return errOverage
+		}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package oidc
+
+import (
+	"context"
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"gatehouse/authn"
+)
+
+const (
+	// maxHintToken bounds the ID token that is kept to sign out with, in bytes.
+	maxHintToken = 8 << 10
+	// A proof's life is believed within these bounds: groups are read again once
+	// a day at least, and a provider is not asked more than once a minute.
+	minLife, maxLife = time.Minute, 24 * time.Hour
+)
+
+// grant is what a session keeps of a sign-in for renewal and sign-out. It is
+// sealed in the session's record and never leaves the gateway but to the provider.
+type grant struct {
+	Refresh  string `json:"r,omitempty"`
+	IDToken  string `json:"i,omitempty"`
+	Nonce    string `json:"n"`
+	Sub      string `json:"s"`
+	AuthTime int64  `json:"a,omitempty"` // Unix seconds; zero if the provider did not say
+	SID      string `json:"d,omitempty"`
+	// FromUserinfo names the fields that came from userinfo.
+	FromUserinfo []string `json:"u,omitempty"`
+}
+
+func newGrant(nonce string, id claims, p profile) grant {
+	g := grant{Nonce: nonce, FromUserinfo: p.FromUserinfo}
+	g.Sub, _ = id.text("sub")
+	g.SID, _ = id.text("sid")
+	if t, _ := id.instant("auth_time"); !t.IsZero() {
+		g.AuthTime = t.Unix()
+	}
+	return g
+}
+
+// proof joins an identity with the means to renew it.
+func (o *relying) proof(who authn.Identity, id claims, t tokens, g grant) (authn.Proof, error) {
+	if t.refresh != "" {
+		g.Refresh = t.refresh
+	}
+	if t.id != "" {
+		g.IDToken = t.id
+	}
+	if len(g.IDToken) > maxHintToken {
+		g.IDToken = ""
+	}
+	p := authn.Proof{Identity: who}
+	p.Identity.Expires = time.Time{}
+	if g.Refresh != "" {
+		p.Identity.Expires, p.RenewAt = schedule(time.Now(), t.expiry, id)
+	}
+	text, err := json.Marshal(g)
+	if err != nil {
+		return authn.Proof{}, fmt.Errorf("keep grant: %w", err)
+	}
+	p.Grant = text
+	return p, nil
+}
+
+// schedule says until when a proof counts and when to renew it: early, by a
+// fifth of its life but at least half a minute.
+func schedule(now, expiry time.Time, id claims) (expires, renew time.Time) {
+	if expiry.IsZero() {
+		expiry, _ = id.instant("exp")
+	}
+	life := max(minLife, min(expiry.Sub(now), maxLife))
+	early := max(30*time.Second, life/5)
+	return now.Add(life), now.Add(life - early)
+}
+
+// renew asks the provider for a fresh proof. Its refusal, an answer about
+// somebody else and a person who may not come in any more wrap
+// [authn.ErrRejected]; whatever could not be found out does not.
+func (o *relying) renew(ctx context.Context, p authn.Proof) (authn.Proof, error) {
+	next, err := o.renewed(ctx, p)
+	if err == nil {
+		return next, nil
+	}
+	var no refusal
+	if errors.As(err, &no) && no.ours() && !no.final() {
+		o.Log.Error("provider refuses this gateway; see the client settings", "err", err)
+	}
+	if rejects(err) {
+		return authn.Proof{}, fmt.Errorf("oidc: renew: %w: %w", authn.ErrRejected, err)
+	}
+	return authn.Proof{}, fmt.Errorf("oidc: renew: %w", err)
+}
+
+// errForeign marks an answer that is not about the person it should be about.
+var errForeign = errors.New("not acceptable")
+
+// rejects tells a clear no from not knowing.
+func rejects(err error) bool {
+	var no refusal
+	var status statusError
+	var nonsense badAnswer
+	switch {
+	case errors.Is(err, errUnavailable), errors.As(err, &nonsense):
+		return false
+	case errors.As(err, &no):
+		return no.final()
+	case errors.As(err, &status): // userinfo does not know the token any more
+		return status == http.StatusUnauthorized
+	}
+	var notAllowed *authn.NotAllowed
+	return errors.Is(err, errForeign) || errors.As(err, &notAllowed)
+}
+
+func (o *relying) renewed(ctx context.Context, p authn.Proof) (authn.Proof, error) {
+	var g grant
+	if err := json.Unmarshal(p.Grant, &g); err != nil || g.Refresh == "" || g.Sub == "" {
+		return authn.Proof{}, fmt.Errorf("%w: nothing to renew with", errForeign)
+	}
+	m, err := o.provider.metadata(ctx)
+	if err != nil {
+		return authn.Proof{}, err
+	}
+	t, err := o.refresh(ctx, m, g.Refresh)
+	if err != nil {
+		return authn.Proof{}, err
+	}
+	who, id, err := o.again(ctx, m, p.Identity, t, &g)
+	if err != nil {
+		return authn.Proof{}, err
+	}
+	if err := o.policy.allow(who); err != nil {
+		return authn.Proof{}, err
+	}
+	return o.proof(who, id, t, g)
+}
+
+// again finds out who a renewed token is about, which must be the same person
+// as before, with whatever has changed about them.
+func (o *relying) again(ctx context.Context, m *metadata, old authn.Identity, t tokens, g *grant) (authn.Identity, claims, error) {
+	if t.id == "" {
+		who, err := o.refreshed(ctx, m, old, t, *g)
+		return who, nil, err
+	}
+	id, err := o.verify(ctx, m, t.id, expected{nonce: g.Nonce, renewal: true, access: t.access})
+	if err != nil {
+		return authn.Identity{}, nil, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	if err := g.same(id); err != nil {
+		return authn.Identity{}, nil, err
+	}
+	who, profile, err := o.person(ctx, m, id, t.access)
+	if err != nil {
+		return authn.Identity{}, nil, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	if who.Subject != old.Subject {
+		return authn.Identity{}, nil, fmt.Errorf("%w: it is about somebody else", errForeign)
+	}
+	who.AuthTime = old.AuthTime
+	g.FromUserinfo = profile.FromUserinfo
+	return who, id, nil
+}
+
+// same holds a renewed ID token against the first one (OpenID Connect Core,
+// section 12.2).
+func (g grant) same(id claims) error {
+	if sub, _ := id.text("sub"); sub != g.Sub {
+		return fmt.Errorf("%w: it is about somebody else", errForeign)
+	}
+	if t, _ := id.instant("auth_time"); !t.IsZero() && g.AuthTime != 0 && t.Unix() != g.AuthTime {
+		return fmt.Errorf("%w: it is about another sign-in", errForeign)
+	}
+	return nil
+}
+
+// refreshed is for a provider that sends no ID token on renewal. What came from
+// userinfo is asked there again, and what is not there any more is gone; the
+// rest stays as it was.
+func (o *relying) refreshed(ctx context.Context, m *metadata, old authn.Identity, t tokens, g grant) (authn.Identity, error) {
+	if len(g.FromUserinfo) == 0 {
+		return old, nil
+	}
+	sub, err := json.Marshal(g.Sub)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	info, err := o.userinfo(ctx, m, t.access, claims{"sub": sub})
+	if err != nil {
+		return authn.Identity{}, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	s := source{info, true}
+	p, err := o.mapping.profile(s)
+	if err == nil {
+		err = o.mapping.missingGroups(p, s)
+	}
+	if err != nil {
+		return authn.Identity{}, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	return p.over(old, g.FromUserinfo), nil
+}
+
+// over replaces the named fields of id.
+func (p profile) over(id authn.Identity, fields []string) authn.Identity {
+	for _, f := range []struct {
+		name string
+		copy func()
+	}{
+		{"username", func() { id.Username = p.Username }},
+		{"name", func() { id.Name = p.Name }},
+		{"email", func() { id.Email = p.Email }},
+		{"groups", func() { id.Groups = p.Groups }},
+	} {
+		if slices.Contains(fields, f.name) {
+			f.copy()
+		}
+	}
+	return id
+}

@@ -1,0 +1,272 @@
+package oidc
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// maxToken bounds an ID token in bytes; thousands of groups fit.
+	maxToken = 256 << 10
+	// tokenAge is how old an ID token may be. An attempt takes ten minutes at
+	// most and a renewal no time at all, so an older one was made for something
+	// else; the rest is kindness to slow clocks.
+	tokenAge = time.Hour
+)
+
+// expected is what an ID token is held against.
+type expected struct {
+	nonce string
+	// renewal: the nonce may be missing (OpenID Connect Core, section 12.2), and
+	// how long ago the person proved themselves was settled at sign-in.
+	renewal bool
+	// access is the access token that came with it, and front says that both
+	// came through the browser.
+	access string
+	front  bool
+}
+
+// verify returns the claims of an ID token that the provider made for this
+// client and this attempt. It is one list, in order; each line has its own text
+// for the log.
+func (o *relying) verify(ctx context.Context, m *metadata, token string, want expected) (claims, error) {
+	head, err := readHeader(token)
+	if err != nil {
+		return nil, fmt.Errorf("ID token: %w", err)
+	}
+	algs := m.algorithms(o.settings)
+	if !slices.Contains(algs, head.alg) {
+		return nil, fmt.Errorf("ID token: algorithm %q is not one of %s", bounded(head.alg), strings.Join(algs, ", "))
+	}
+	payload, err := m.keys.verify(ctx, token, algs)
+	if err != nil {
+		return nil, fmt.Errorf("ID token: %w", err)
+	}
+	c, err := parseClaims(payload)
+	if err != nil {
+		return nil, fmt.Errorf("ID token: %w", err)
+	}
+	for _, check := range []func() error{
+		func() error { return o.checkParties(c) },
+		func() error { return checkTimes(c, time.Now(), o.settings.ClockSkew.Std()) },
+		func() error { return checkNonce(c, want) },
+		func() error { return checkAccessHash(c, head.alg, want) },
+		func() error { return o.checkStrength(c, time.Now(), want) },
+		func() error { return checkSubject(c) },
+	} {
+		if err := check(); err != nil {
+			return nil, fmt.Errorf("ID token: %w", err)
+		}
+	}
+	return c, nil
+}
+
+type header struct{ alg, kid string }
+
+// readHeader checks the outside of a token: its size, the compact form with
+// three parts in the one spelling that base64url has for them, and a header
+// that asks for nothing special and says that this is no other kind of JWT
+// (RFC 8725, section 3.11).
+func readHeader(token string) (header, error) {
+	if len(token) > maxToken {
+		return header{}, fmt.Errorf("larger than %d bytes", maxToken)
+	}
+	if strings.Count(token, ".") != 2 {
+		return header{}, errors.New("not a signed JWT in compact form")
+	}
+	var text []byte
+	for i, part := range strings.Split(token, ".") {
+		plain, err := base64.RawURLEncoding.Strict().DecodeString(part)
+		if err != nil || part == "" || strings.ContainsAny(part, "\r\n") {
+			return header{}, errors.New("not base64url")
+		}
+		if i == 0 {
+			text = plain
+		}
+	}
+	c, err := parseClaims(text)
+	if err != nil {
+		return header{}, fmt.Errorf("header: %w", err)
+	}
+	for _, name := range []string{"crit", "b64"} {
+		if _, ok := c[name]; ok {
+			return header{}, fmt.Errorf("header: %q is not supported", name)
+		}
+	}
+	var h header
+	if h.alg, err = c.text("alg"); err == nil {
+		h.kid, err = c.text("kid")
+	}
+	typ, typErr := c.text("typ")
+	if err := errors.Join(err, typErr); err != nil {
+		return header{}, fmt.Errorf("header: %w", err)
+	}
+	if typ = foldASCII(typ); typ != "" && typ != "jwt" && typ != "application/jwt" {
+		return header{}, fmt.Errorf("header: type %q is not an ID token's", bounded(typ))
+	}
+	return h, nil
+}
+
+// checkParties: from whom and for whom (OpenID Connect Core, section 3.1.3.7,
+// points 2 to 5).
+func (o *relying) checkParties(c claims) error {
+	if _, ok := c["events"]; ok {
+		return errors.New("it is a security event")
+	}
+	iss, err := c.text("iss")
+	if err != nil {
+		return err
+	}
+	if iss != o.settings.Issuer {
+		return fmt.Errorf("issuer is %q", bounded(iss))
+	}
+	aud, err := c.audience()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(aud, o.settings.ClientID) {
+		return fmt.Errorf("audience is %q", bounded(strings.Join(aud, " ")))
+	}
+	for _, a := range aud {
+		if a != o.settings.ClientID && !slices.Contains(o.settings.ExtraAudiences, a) {
+			return fmt.Errorf("audience %q is not expected", bounded(a))
+		}
+	}
+	azp, err := c.text("azp")
+	if err != nil {
+		return err
+	}
+	_, present := c["azp"]
+	if (present || len(aud) > 1) && azp != o.settings.ClientID {
+		return fmt.Errorf("authorized party is %q", bounded(azp))
+	}
+	return nil
+}
+
+// checkTimes: exp and iat are required, whatever the flow.
+func checkTimes(c claims, now time.Time, skew time.Duration) error {
+	exp, expErr := c.instant("exp")
+	iat, iatErr := c.instant("iat")
+	nbf, nbfErr := c.instant("nbf")
+	switch {
+	case expErr != nil || iatErr != nil || nbfErr != nil:
+		return errors.Join(expErr, iatErr, nbfErr)
+	case exp.IsZero():
+		return errors.New(`claim "exp" is missing`)
+	case !now.Before(exp.Add(skew)):
+		return fmt.Errorf("expired at %s", exp.UTC().Format(time.RFC3339))
+	case iat.IsZero():
+		return errors.New(`claim "iat" is missing`)
+	case iat.After(now.Add(skew)):
+		return fmt.Errorf("made in the future, at %s", iat.UTC().Format(time.RFC3339))
+	case iat.Before(now.Add(-tokenAge - skew)):
+		return fmt.Errorf("made long ago, at %s", iat.UTC().Format(time.RFC3339))
+	case nbf.After(now.Add(skew)):
+		return fmt.Errorf("not valid before %s", nbf.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// checkNonce binds the token to the attempt. Every request sends a nonce, so
+// every answer must bring it back, in the code flow too.
+func checkNonce(c claims, want expected) error {
+	nonce, err := c.text("nonce")
+	if err != nil {
+		return err
+	}
+	if _, ok := c["nonce"]; !ok && want.renewal {
+		return nil
+	}
+	if want.nonce == "" || subtle.ConstantTimeCompare([]byte(nonce), []byte(want.nonce)) != 1 {
+		return errors.New("nonce is not the attempt's")
+	}
+	return nil
+}
+
+// checkAccessHash binds the access token to the ID token. What came through the
+// browser must be bound (OpenID Connect Core, section 3.2.2.9).
+func checkAccessHash(c claims, alg string, want expected) error {
+	hash, err := c.text("at_hash")
+	if err != nil {
+		return err
+	}
+	_, present := c["at_hash"]
+	switch {
+	case want.access == "" || !present && !want.front:
+		return nil
+	case !present:
+		return errors.New("access token is not bound to it")
+	case subtle.ConstantTimeCompare([]byte(hash), []byte(accessHash(alg, want.access))) != 1:
+		return errors.New("access token is not the one it is bound to")
+	}
+	return nil
+}
+
+// accessHash is the left half of the token's hash, with the hash that alg uses.
+func accessHash(alg, token string) string {
+	var sum []byte
+	switch {
+	case strings.HasSuffix(alg, "256"):
+		s := sha256.Sum256([]byte(token))
+		sum = s[:]
+	case strings.HasSuffix(alg, "384"):
+		s := sha512.Sum384([]byte(token))
+		sum = s[:]
+	default: // the 512s, and EdDSA with Ed25519
+		s := sha512.Sum512([]byte(token))
+		sum = s[:]
+	}
+	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
+}
+
+// checkStrength: when and how the person proved themselves (OpenID Connect
+// Core, section 3.1.3.7, points 12 and 13).
+func (o *relying) checkStrength(c claims, now time.Time, want expected) error {
+	proved, err := c.instant("auth_time")
+	if err != nil {
+		return err
+	}
+	skew := o.settings.ClockSkew.Std()
+	if max := o.settings.MaxAge.Std(); max > 0 && !want.renewal {
+		if proved.IsZero() {
+			return errors.New(`claim "auth_time" is missing`)
+		}
+		if now.Sub(proved) > max+skew {
+			return fmt.Errorf("the person proved themselves long ago, at %s", proved.UTC().Format(time.RFC3339))
+		}
+	}
+	if proved.After(now.Add(skew)) {
+		return fmt.Errorf("the person proved themselves in the future, at %s", proved.UTC().Format(time.RFC3339))
+	}
+	acr, err := c.text("acr")
+	if err != nil {
+		return err
+	}
+	_, present := c["acr"]
+	if len(o.settings.ACRValues) > 0 && (present || !want.renewal) && !slices.Contains(o.settings.ACRValues, acr) {
+		return fmt.Errorf("the person proved themselves by %q", bounded(acr))
+	}
+	return nil
+}
+
+// checkSubject: OpenID Connect Core, section 2, asks for at most 255 ASCII characters.
+func checkSubject(c claims) error {
+	sub, err := c.text("sub")
+	switch {
+	case err != nil:
+		return err
+	case sub == "":
+		return errors.New(`claim "sub" is missing`)
+	case len(sub) > maxID || !cleanID(sub):
+		return errors.New(`claim "sub" can't name anybody`)
+	}
+	return nil
+}
