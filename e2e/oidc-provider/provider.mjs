@@ -1,0 +1,114 @@
+// An OpenID provider for the end-to-end tests: oidc-provider with a handful of
+// people, one public and one confidential client, and one for the implicit
+// flow. Every start makes a new signing key and forgets everybody.
+//
+//   ISSUER              where to listen: http://127.0.0.1:PORT
+//   REDIRECT_URIS       space-separated
+//   POST_LOGOUT_URIS    space-separated
+//   PEOPLE_FILE         JSON: {"alice": {claims…}}; read again for every token
+//   ACCESS_TOKEN_LIFE   like "10s"; an hour without it
+//
+// Each line on stdout is an event: "ready", "token GRANT_TYPE", "refused ERROR".
+import { generateKeyPairSync } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { Provider } from 'oidc-provider';
+
+const env = process.env;
+const redirects = env.REDIRECT_URIS.split(' ');
+const landings = env.POST_LOGOUT_URIS.split(' ');
+const scope = 'openid profile email groups offline_access';
+
+const people = async () => JSON.parse(await readFile(env.PEOPLE_FILE, 'utf8'));
+
+const code = {
+  redirect_uris: redirects,
+  post_logout_redirect_uris: landings,
+  response_types: ['code'],
+  grant_types: ['authorization_code', 'refresh_token'],
+};
+
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const jwk = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: `key-${Date.now()}` };
+
+const provider = new Provider(env.ISSUER, {
+  jwks: { keys: [jwk] },
+  cookies: { keys: ['only for tests'] },
+  clients: [
+    { ...code, client_id: 'public', token_endpoint_auth_method: 'none' },
+    { ...code, client_id: 'confidential', client_secret: 'a secret of the end-to-end tests' },
+    {
+      client_id: 'implicit',
+      token_endpoint_auth_method: 'none',
+      redirect_uris: redirects,
+      post_logout_redirect_uris: landings,
+      response_types: ['id_token'],
+      grant_types: ['implicit'],
+    },
+  ],
+  responseTypes: ['code', 'id_token'],
+  pkce: { required: () => true },
+  scopes: scope.split(' '),
+  claims: {
+    openid: ['sub'],
+    profile: ['name', 'preferred_username'],
+    email: ['email', 'email_verified'],
+    groups: ['groups'],
+  },
+  conformIdTokenClaims: false,
+  features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true } },
+  ttl: {
+    AccessToken: parseInt(env.ACCESS_TOKEN_LIFE ?? '3600s'),
+    AuthorizationCode: 60, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600,
+  },
+  rotateRefreshToken: true,
+  issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
+  interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+  async findAccount(ctx, id) {
+    const person = (await people())[id];
+    return person && { accountId: id, claims: async () => ({ sub: id, ...person }) };
+  },
+  // Nobody is asked for consent.
+  async loadExistingGrant(ctx) {
+    const { client, session } = ctx.oidc;
+    const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
+    grant.addOIDCScope(scope);
+    await grant.save();
+    return grant;
+  },
+});
+
+provider.on('grant.success', (ctx) => console.log('token', ctx.oidc.params.grant_type));
+provider.on('grant.error', (ctx, err) => console.log('refused', err.error, err.error_description));
+provider.on('authorization.error', (ctx, err) => console.log('refused', err.error, err.error_description));
+provider.on('server_error', (ctx, err) => console.error(err));
+
+const form = `<!doctype html><html lang="en"><title>Sign in</title>
+<form method="post"><label>Name <input name="login" autofocus></label> <button>Sign in</button></form></html>`;
+
+async function interact(request, response) {
+  await provider.interactionDetails(request, response); // throws unless it is this browser's
+  if (request.method !== 'POST') {
+    response.setHeader('content-type', 'text/html');
+    response.end(form);
+    return;
+  }
+  let body = '';
+  for await (const chunk of request) body += chunk;
+  const accountId = new URLSearchParams(body).get('login');
+  if (!(await people())[accountId]) {
+    response.statusCode = 401;
+    response.end('no such person');
+    return;
+  }
+  await provider.interactionFinished(request, response, { login: { accountId } });
+}
+
+const handle = provider.callback();
+createServer((request, response) => {
+  if (!request.url.startsWith('/interaction/')) return handle(request, response);
+  return interact(request, response).catch((err) => {
+    response.statusCode = 400;
+    response.end(String(err));
+  });
+}).listen(new URL(env.ISSUER).port, '127.0.0.1', () => console.log('ready'));

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Makes the tests' real peers ready: redis-server, Chromium, two foreign OpenID
+# providers and a few npm packages. With everything in place it changes nothing
+# and says nothing. As root it installs what is missing from Debian and npm,
+# otherwise it says what to run. No daemon is started: the tests start their own.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v chromium >/dev/null || missing+=(chromium)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+command -v starman >/dev/null || missing+=(starman)
+# LemonLDAP::NG with the modules that its OpenID provider and login form load.
+portal=(liblemonldap-ng-portal-perl lemonldap-ng-fastcgi-server
+  libgd-securityimage-perl libimage-magick-perl libio-string-perl libstring-random-perl)
+perl -MLemonldap::NG::Portal::Main -MGD::SecurityImage -MImage::Magick -MIO::String -MString::Random -e 1 2>/dev/null ||
+  missing+=("${portal[@]}")
+
+log=$(mktemp)
+policy=
+trap 'rm -f "$log" ${policy:+"$policy"}' EXIT
+
+# quiet runs a command and shows what it said only if it failed.
+quiet() {
+  "$@" >"$log" 2>&1 && return
+  cat "$log" >&2
+  echo "setup: failed: $*" >&2
+  exit 1
+}
+
+install_packages() {
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "setup: missing: ${missing[*]}" >&2
+    echo "setup: on Debian, run as root: apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
+    exit 1
+  fi
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    policy=/usr/sbin/policy-rc.d # keeps packages from starting daemons
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
+  echo "setup: installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  quiet apt-get update
+  quiet apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+[ ${#missing[@]} = 0 ] || install_packages
+
+if ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
+  echo "setup: node 20 or newer is needed, this is $(node --version): see https://nodejs.org" >&2
+  exit 1
+fi
+
+cd oidc-provider
+if ! cmp -s package-lock.json node_modules/.package-lock.installed; then
+  quiet npm ci
+  cp package-lock.json node_modules/.package-lock.installed
+fi
