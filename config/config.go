@@ -190,7 +190,7 @@ type OIDC struct {
 	ExtraAudiences []string `json:"extraAudiences,omitempty" jsonschema:"uniqueItems=true"`
 	// The signature algorithms to accept. Without it, the asymmetric ones that
 	// the provider says it uses.
-	SigningAlgorithms []string `json:"signingAlgorithms,omitempty" jsonschema:"uniqueItems=true"`
+	SigningAlgorithms []string `json:"signingAlgorithms,omitempty" jsonschema:"uniqueItems=true,enum=RS256,enum=RS384,enum=RS512,enum=PS256,enum=PS384,enum=PS512,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA"`
 	// How far the provider's clock may be off.
 	ClockSkew Duration `json:"clockSkew" jsonschema:"default=1m"`
 	// How to speak TLS to the provider.

@@ -1,0 +1,244 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+func (k *checks) routes() {
+	names, clients := map[string]string{}, map[[2]string]string{}
+	for i, r := range k.c.Authn {
+		at := indexed("authn", i)
+		if first, ok := names[r.Name]; ok {
+			k.fault(at+".name", fmt.Sprintf("%q is the name of %s too", r.Name, first), "give each its own")
+		} else {
+			names[r.Name] = at
+		}
+		if r.OIDC == nil {
+			k.fault(at, "says nothing about how people sign in", "add oidc with issuer and clientID")
+			continue
+		}
+		at += ".oidc"
+		client := [2]string{r.OIDC.Issuer, r.OIDC.ClientID}
+		if first, ok := clients[client]; ok {
+			k.fault(at+".clientID", "is the same client of the same issuer as "+first, "remove one of the two routes")
+		} else {
+			clients[client] = at
+		}
+		k.oidc(at, *r.OIDC)
+	}
+	k.together()
+}
+
+func (k *checks) oidc(at string, o OIDC) {
+	k.issuer(at, o)
+	k.clientAuth(at, o)
+	k.asking(at, o)
+	k.allowed(at, o)
+	if o.ClockSkew > Duration(5*time.Minute) {
+		k.fault(at+".clockSkew", o.ClockSkew.String()+" would accept tokens long expired", "use at most 5m, and set the clocks right")
+	}
+}
+
+// issuer refuses what discovery would read otherwise than people do (SSRF-12).
+func (k *checks) issuer(at string, o OIDC) {
+	const fix = "write it exactly as the provider's discovery document does, for instance https://idp.example.com"
+	u, problem := webURL(o.Issuer, "https", "http")
+	switch {
+	case problem != "":
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		problem = "must be https"
+	case strings.HasSuffix(u.Hostname(), "."):
+		problem = "has a dot at the end of its host"
+	case !hostname(strings.ToLower(u.Hostname())):
+		problem = "its host is not a host name"
+	case dotted(u.Path):
+		problem = `has an empty, "." or ".." part in its path`
+	}
+	if problem != "" {
+		k.fault(at+".issuer", problem, fix)
+		return
+	}
+	k.clientTLS(at+".tls", o.TLS, u.Scheme == "https")
+}
+
+// dotted says whether a decoded path has parts that may lead elsewhere. One
+// "/" at its end may stay: some issuers have it.
+func dotted(path string) bool {
+	if path == "" {
+		return false
+	}
+	parts := strings.Split(path[1:], "/")
+	if parts[len(parts)-1] == "" {
+		parts = parts[:len(parts)-1]
+	}
+	return slices.ContainsFunc(parts, func(p string) bool {
+		return p == "" || p == "." || p == ".." || strings.Contains(p, `\`)
+	})
+}
+
+// clientAuth checks that there is just what the gateway proves itself with.
+func (k *checks) clientAuth(at string, o OIDC) {
+	secret, key := o.ClientSecret != "" || o.ClientSecretFile != "", o.ClientKeyFile != ""
+	here := at + ".clientAuth"
+	if o.AuthMethod == "implicit" {
+		// A secret may be there: the application beside us often has one in the
+		// same environment. It stays unused.
+		if key || (o.ClientAuth != "" && o.ClientAuth != "none") {
+			k.fault(here, "implicit never asks the token endpoint, so nothing is proved to it", "leave clientAuth and clientKeyFile out, or use authMethod pkce")
+		}
+		return
+	}
+	switch o.ClientAuth {
+	case "":
+		if secret && key {
+			k.fault(here, "there is a secret and a key", "say which is meant: basic, post or privateKeyJWT")
+		}
+	case "none":
+		if secret || key {
+			k.fault(here, "is none, but there is a secret or a key", "leave clientAuth out, or the secret")
+		}
+	case "privateKeyJWT":
+		if secret || !key {
+			k.fault(here, "privateKeyJWT needs clientKeyFile and no secret", "")
+		}
+	default:
+		if !secret || key {
+			k.fault(here, o.ClientAuth+" needs a client secret and no key", "set clientSecretFile or clientSecret")
+		}
+	}
+	if key {
+		if err := checkKey(o.ClientKeyFile); err != nil {
+			k.fault(at+".clientKeyFile", "the key can't be used: "+reason(err), "name a file with one private key in PEM: RSA of 2048 bits or more, P-256 or Ed25519")
+		}
+	} else if o.ClientKeyID != "" {
+		k.fault(at+".clientKeyID", "has no effect without clientKeyFile", "")
+	}
+}
+
+// ownParams are the parameters of an authorization request that the gateway
+// sets itself; a value says which setting is for it.
+func ownParams() map[string]string {
+	return map[string]string{
+		"client_id": "clientID", "client_secret": "clientSecret", "redirect_uri": "paths.callback",
+		"response_type": "authMethod", "response_mode": "authMethod", "scope": "scopes",
+		"prompt": "prompt", "max_age": "maxAge", "login_hint": "loginHint", "acr_values": "acrValues",
+		"state": "", "nonce": "", "code_challenge": "", "code_challenge_method": "", "request": "", "request_uri": "",
+		"code": "", "id_token_hint": "", "client_assertion": "", "client_assertion_type": "", "dpop_jkt": "",
+	}
+}
+
+// asking checks what goes into the authorization request.
+func (k *checks) asking(at string, o OIDC) {
+	if !slices.Contains(o.Scopes, "openid") {
+		k.fault(at+".scopes", "must hold openid, or the provider sends no ID token", "add openid")
+	}
+	k.words(at+".scopes", o.Scopes)
+	k.words(at+".acrValues", o.ACRValues)
+	known := []string{"none", "login", "consent", "select_account"}
+	prompts := strings.Split(o.Prompt, " ")
+	for _, p := range prompts {
+		if o.Prompt != "" && !slices.Contains(known, p) {
+			k.fault(at+".prompt", quoted(p)+" is not a prompt", "use "+strings.Join(known, ", ")+", or several with one space between")
+		}
+	}
+	if len(prompts) > 1 && slices.Contains(prompts, "none") {
+		k.fault(at+".prompt", "none can't go with others", "")
+	}
+	if o.MaxAge.Std()%time.Second != 0 {
+		k.fault(at+".maxAge", "must be whole seconds", "")
+	}
+	own := ownParams()
+	for _, key := range slices.Sorted(maps.Keys(o.AuthParams)) {
+		setting, ours := own[strings.ToLower(key)]
+		switch {
+		case ours && setting != "":
+			k.fault(at+".authParams."+key, "is the gateway's own parameter", "there is a setting for it: "+setting)
+		case ours || key == "":
+			k.fault(at+".authParams."+key, "is the gateway's own parameter", "remove it")
+		}
+	}
+}
+
+// words refuses list items that are several words in one (RFC 6749, section 3.3).
+func (k *checks) words(path string, items []string) {
+	for i, item := range items {
+		if strings.ContainsFunc(item, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			k.fault(indexed(path, i), quoted(item)+" is not one word", "write one a list item")
+		}
+	}
+}
+
+// allowed checks who is let in (OPS-05): nothing here may mean everybody.
+func (k *checks) allowed(at string, o OIDC) {
+	for i, domain := range o.AllowedEmailDomains {
+		path := indexed(at+".allowedEmailDomains", i)
+		base, wild := strings.CutPrefix(domain, "*.")
+		switch {
+		case domain == "*":
+			k.fault(path, "would let everybody in", "leave allowedEmailDomains out if that is meant")
+		case strings.Contains(domain, "@"):
+			k.fault(path, quoted(domain)+" is not a domain", "write what stands after the @, "+domain[strings.LastIndexByte(domain, '@')+1:])
+		case !name.MatchString(base) || len(base) > 253:
+			k.fault(path, quoted(domain)+" is not a domain in lower case", "write it like example.com or *.example.com")
+		case wild && publicSuffix(base):
+			k.fault(path, quoted(domain)+" stands for domains that anybody may own", "name the domains")
+		}
+	}
+	for i, g := range o.AllowedGroups {
+		if strings.TrimSpace(g) == "" {
+			k.fault(indexed(at+".allowedGroups", i), "is blank", "name a group or remove it")
+		}
+	}
+}
+
+// together checks that no two routes can name the same person.
+func (k *checks) together() {
+	var at []string
+	var all []OIDC
+	for i, r := range k.c.Authn {
+		if r.OIDC != nil {
+			at, all = append(at, indexed("authn", i)+".oidc"), append(all, *r.OIDC)
+		}
+	}
+	for i := range all {
+		for j := range i {
+			k.prefixes(at[j], at[i], all[j].SubjectPrefix, all[i].SubjectPrefix)
+			if !k.c.SharedEmails {
+				k.overlap(at[j], at[i], all[j].AllowedEmailDomains, all[i].AllowedEmailDomains)
+			}
+		}
+		if len(all) > 1 && !k.c.SharedEmails && all[i].AllowedEmailDomains == nil {
+			k.fault(at[i]+".allowedEmailDomains", "is missing: with several routes each could vouch for the other's addresses",
+				"name the domains that it may vouch for, or set sharedEmails if an address is the same person everywhere")
+		}
+	}
+}
+
+func (k *checks) prefixes(first, second, a, b string) {
+	switch {
+	case a == b:
+		k.fault(second+".subjectPrefix", "is the same as that of "+first+", so that two providers could name one person", "give each route its own, for instance its name and a colon")
+	case a != "" && b != "" && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a)):
+		k.fault(second+".subjectPrefix", fmt.Sprintf("one of %q and %q (%s) begins with the other", b, a, first), "end each in a colon")
+	}
+}
+
+func (k *checks) overlap(first, second string, a, b []string) {
+	for i, d := range b {
+		for _, e := range a {
+			if d == e || within(d, e) || within(e, d) {
+				k.fault(indexed(second+".allowedEmailDomains", i), fmt.Sprintf("%q overlaps with %q of %s", d, e, first), "keep it in one, or set sharedEmails if an address is the same person everywhere")
+			}
+		}
+	}
+}
+
+// within says whether domain d, or every domain that it stands for, is one that e stands for.
+func within(d, e string) bool {
+	base, wild := strings.CutPrefix(e, "*.")
+	return wild && strings.HasSuffix(d, "."+base)
+}
