@@ -1,0 +1,87 @@
+package session
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"time"
+)
+
+// Cookie is how the session cookie is named and where browsers send it.
+type Cookie struct {
+	// Name is the full name, prefix and all.
+	Name string
+	// Domain is empty for the one host that set the cookie.
+	Domain string
+	// Secure keeps the cookie off plain http. It is false only for development.
+	Secure bool
+}
+
+// NewCookie names the cookie. A secure one gets the prefix by which browsers
+// refuse it from elsewhere: "__Host-" without a domain, else "__Secure-".
+func NewCookie(name, domain string, secure bool) Cookie {
+	switch {
+	case secure && domain == "":
+		name = "__Host-" + name
+	case secure:
+		name = "__Secure-" + name
+	}
+	return Cookie{Name: name, Domain: domain, Secure: secure}
+}
+
+// Attempt names the cookie of the sign-in attempt id.
+func (c Cookie) Attempt(id string) string { return c.Name + "_attempt_" + id }
+
+func (c Cookie) set(w http.ResponseWriter, value string, lifetime time.Duration) {
+	k := c.blank()
+	k.Value, k.MaxAge = value, int(lifetime/time.Second)
+	http.SetCookie(w, k)
+}
+
+// expire takes the cookie back. Browsers find it by name, domain and path, and
+// refuse a prefixed one without its attributes, so all are those of set.
+func (c Cookie) expire(w http.ResponseWriter) {
+	k := c.blank()
+	k.MaxAge, k.Expires = -1, time.Unix(1, 0)
+	http.SetCookie(w, k)
+}
+
+func (c Cookie) blank() *http.Cookie {
+	return &http.Cookie{
+		Name: c.Name, Domain: c.Domain, Path: "/",
+		Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// ticket is what the browser holds: where its record is and the key to it.
+type ticket struct {
+	// hash stands for the id wherever the id must not be seen.
+	hash string
+	key  []byte
+}
+
+const (
+	idSize     = 16
+	keySize    = 32
+	ticketSize = idSize + keySize
+)
+
+// newTicket makes a random ticket and the bytes that go into the cookie.
+func newTicket() (ticket, []byte) {
+	plain := make([]byte, ticketSize)
+	rand.Read(plain) // never fails: it ends the program instead
+	return parseTicket(plain), plain
+}
+
+// parseTicket reads bytes of ticketSize.
+func parseTicket(plain []byte) ticket {
+	sum := sha256.Sum256(plain[:idSize])
+	return ticket{hash: base64.RawURLEncoding.EncodeToString(sum[:]), key: plain[idSize:]}
+}
+
+// record is the key of the session's record in the store.
+func (t ticket) record() string { return "session:" + t.hash }
+
+// lock is the key of the mark of who renews the session.
+func (t ticket) lock() string { return "renew:" + t.hash }

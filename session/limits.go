@@ -1,0 +1,41 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	maxKey = 200
+	// maxValue bounds a stored value, in bytes.
+	maxValue = 1 << 20
+)
+
+var (
+	errKey = errors.New("session: a store key is 1 to 200 bytes of printable ASCII")
+	errTTL = errors.New("session: a value needs a time to live above zero")
+)
+
+// checkKey refuses what a [Store] need not keep.
+func checkKey(key string) error {
+	if key == "" || len(key) > maxKey {
+		return errKey
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return errKey
+		}
+	}
+	return nil
+}
+
+func checkWrite(value []byte, ttl time.Duration) error {
+	if ttl <= 0 {
+		return errTTL
+	}
+	if len(value) > maxValue {
+		return fmt.Errorf("session: a value of %d bytes is over the store's limit of %d", len(value), maxValue)
+	}
+	return nil
+}

@@ -1,0 +1,339 @@
+// Package session keeps browsers signed in. It owns the session cookie and the
+// key ring that seals every cookie of the gateway, the record behind the
+// session cookie, its renewal at the provider, and the stores that records live
+// in. It relies on the routes for how a proof is renewed and on the handlers
+// around it for who may sign in or out.
+//
+// What it promises:
+//
+//   - Who reads all of the store can act as nobody. The cookie holds a random id
+//     and a random key; the store knows a hash of the id and a record sealed with
+//     the key, bound to its place.
+//   - Signing in always makes a new id and a new key, and ends the session that
+//     the browser came with. No value that somebody else knew goes on living.
+//   - An outage is never a logout. Only the store's word that there is no record,
+//     a passed end or the provider's refusal ends a session; whatever can't be
+//     found out is an error that is neither.
+//   - An ended session stays ended, also under a renewal that is under way.
+//   - A cookie that we did not seal costs no trip to the store.
+//
+// What it won't do: decide who is allowed what, write pages, redirect, or write
+// a cookie while a request is authenticated.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"gatehouse/authn"
+)
+
+// Options is what [New] makes Sessions of.
+type Options struct {
+	Store  Store
+	Keys   Keyring
+	Cookie Cookie
+	// Lifetime is the longest that a session lasts; zero means 7 days.
+	Lifetime time.Duration
+	// IdleTimeout ends a session that is not used; zero means only Lifetime does.
+	// A use counts at most once a minute (or a tenth of IdleTimeout, if shorter),
+	// so a session may end that much early.
+	IdleTimeout time.Duration
+	// OutageGrace is how long a session goes on after its proof has expired while
+	// the provider can't be asked; after that, requests are errors.
+	OutageGrace time.Duration
+	// Renew asks the route that made a proof for a fresh one; see authn.Route.
+	// Nil means that no session is renewed.
+	Renew func(ctx context.Context, p authn.Proof) (authn.Proof, error)
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Starter starts a session; it is what a sign-in needs of [Sessions].
+type Starter interface {
+	Start(w http.ResponseWriter, r *http.Request, p authn.Proof) error
+}
+
+// Sessions is the browser sessions of one gateway over one store. Any number of
+// processes may share the store; they need the same keys, cookie and times.
+type Sessions struct {
+	store   Store
+	sealer  Sealer
+	cookie  Cookie
+	log     *slog.Logger
+	touched *marks
+
+	lifetime, idle, grace time.Duration
+
+	renew    func(context.Context, authn.Proof) (authn.Proof, error)
+	renewals *renewals
+}
+
+var (
+	_ authn.Authenticator = (*Sessions)(nil)
+	_ Starter             = (*Sessions)(nil)
+)
+
+// The ways in which a session cookie is refused.
+var (
+	errForged  = fmt.Errorf("session: a cookie that is not ours: %w", authn.ErrRejected)
+	errSeveral = fmt.Errorf("session: several session cookies: %w", authn.ErrRejected)
+	errUnknown = fmt.Errorf("session: unknown or ended: %w", authn.ErrRejected)
+	errOver    = fmt.Errorf("session: expired: %w", authn.ErrRejected)
+)
+
+// touchPause is how seldom a session's idle time is written down.
+const touchPause = time.Minute
+
+// New makes Sessions. Call Close when done.
+func New(o Options) *Sessions {
+	if o.Lifetime <= 0 {
+		o.Lifetime = 7 * 24 * time.Hour
+	}
+	if o.IdleTimeout <= 0 || o.IdleTimeout > o.Lifetime {
+		o.IdleTimeout = o.Lifetime
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Sessions{
+		store: o.Store, sealer: o.Keys.Sealer("session"), cookie: o.Cookie, log: o.Log,
+		touched:  newMarks(min(touchPause, o.IdleTimeout/10)),
+		lifetime: o.Lifetime, idle: o.IdleTimeout, grace: o.OutageGrace,
+		renew: o.Renew, renewals: newRenewals(),
+	}
+}
+
+// Authenticate returns whose session the request's cookie is. It asks the store
+// once; now and then it notes the use there, and when the proof is about to
+// expire it has it renewed, in the background as long as the proof is valid.
+func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
+	t, err := s.ticket(r)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	ctx := r.Context()
+	rec, err := s.load(ctx, t)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	now := time.Now()
+	if s.due(rec, now) {
+		if rec, err = s.renewed(ctx, t, rec); err != nil {
+			return authn.Identity{}, err
+		}
+	} else if rec.expired(now) {
+		s.discard(ctx, t, rec.raw)
+		s.log.Info("session ended", "reason", "the proof expired", "route", rec.identity.Route, "subject", rec.identity.Subject)
+		return authn.Identity{}, errOver
+	}
+	s.touch(ctx, t, rec, now)
+	return rec.identity, nil
+}
+
+// ticket reads the request's one session cookie.
+func (s *Sessions) ticket(r *http.Request) (ticket, error) {
+	cookies := r.CookiesNamed(s.cookie.Name)
+	switch len(cookies) {
+	case 0:
+		return ticket{}, authn.ErrNoCredential
+	case 1:
+		t, ok := s.open(cookies[0].Value)
+		if !ok {
+			return ticket{}, errForged
+		}
+		return t, nil
+	}
+	// Somebody planted one beside the other; which of them is not ours to guess.
+	return ticket{}, errSeveral
+}
+
+func (s *Sessions) open(value string) (ticket, bool) {
+	plain, err := s.sealer.Open(s.cookie.Name, value)
+	if err != nil || len(plain) != ticketSize {
+		return ticket{}, false
+	}
+	return parseTicket(plain), true
+}
+
+// tickets reads every genuine session cookie of the request.
+func (s *Sessions) tickets(r *http.Request) []ticket {
+	var out []ticket
+	for _, c := range r.CookiesNamed(s.cookie.Name) {
+		if t, ok := s.open(c.Value); ok {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// load reads the record. What can't be a session any more is cleared away.
+func (s *Sessions) load(ctx context.Context, t ticket) (record, error) {
+	raw, found, err := s.store.Get(ctx, t.record())
+	if err != nil {
+		return record{}, err
+	}
+	if !found {
+		return record{}, errUnknown
+	}
+	rec, err := openRecord(t, raw)
+	switch {
+	case errors.Is(err, errNewer): // left for those who can read it
+		return record{}, errUnknown
+	case err != nil:
+		s.log.Warn("session record unreadable, dropped", "err", err)
+		s.discard(ctx, t, raw)
+		return record{}, errUnknown
+	case !time.Now().Before(rec.ends):
+		s.discard(ctx, t, raw)
+		return record{}, errOver
+	}
+	return rec, nil
+}
+
+// discard deletes the record if it is still raw.
+func (s *Sessions) discard(ctx context.Context, t ticket, raw []byte) {
+	var err error
+	if len(raw) > maxRecord { // nothing of ours, and too much to send for comparing
+		err = s.store.Delete(ctx, t.record())
+	} else {
+		_, err = s.store.Swap(ctx, t.record(), raw, nil, 0)
+	}
+	if err != nil {
+		s.log.Warn("session record not deleted", "err", err)
+	}
+}
+
+// ttl is how long the store is to keep the record from now on.
+func (s *Sessions) ttl(rec record, now time.Time) time.Duration {
+	return min(s.idle, rec.ends.Sub(now))
+}
+
+// touch notes the use. A use that can't be noted is no reason to refuse it.
+func (s *Sessions) touch(ctx context.Context, t ticket, rec record, now time.Time) {
+	ttl := s.ttl(rec, now)
+	if s.idle == s.lifetime || ttl <= 0 {
+		return
+	}
+	if until, _ := s.touched.get(t.hash); now.Before(until) {
+		return
+	}
+	s.touched.set(t.hash, now.Add(s.touched.keep))
+	if err := s.store.Touch(ctx, t.record(), ttl); err != nil && ctx.Err() == nil {
+		s.log.Warn("session use not noted", "err", err)
+	}
+}
+
+// Start signs in: it stores a new session under a new id and key, ends the
+// sessions that the request came with and sets the cookie. On an error no
+// cookie is set and nobody is signed in.
+func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof) error {
+	if p.Identity.Subject == "" || p.Identity.Issuer == "" {
+		return errors.New("session: a proof of nobody")
+	}
+	t, plain := newTicket()
+	value, err := s.sealer.Seal(s.cookie.Name, plain)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	rec := record{identity: p.Identity, created: now, ends: now.Add(s.lifetime), renewAt: p.RenewAt}
+	if err := s.save(r.Context(), t, rec, p.Grant); err != nil {
+		return err
+	}
+	for _, old := range s.tickets(r) {
+		// The new record is out of reach without its cookie and expires by itself.
+		if err := s.store.Delete(r.Context(), old.record()); err != nil {
+			return err
+		}
+	}
+	s.touched.set(t.hash, now.Add(s.touched.keep))
+	s.cookie.set(w, value, s.lifetime)
+	s.log.Info("session started", "route", p.Identity.Route, "subject", p.Identity.Subject)
+	return nil
+}
+
+func (s *Sessions) save(ctx context.Context, t ticket, rec record, secret []byte) error {
+	raw, err := sealRecord(t, rec, secret)
+	if err != nil {
+		return err
+	}
+	return s.store.Set(ctx, t.record(), raw, s.ttl(rec, time.Now()))
+}
+
+// End signs out: it deletes the sessions of the request's cookies and has the
+// browser drop the cookie. It returns the proof, for signing out at the provider
+// too, if there was one to be read. On an error the cookie is gone, but a copy
+// of it may still work; say so to the person.
+func (s *Sessions) End(w http.ResponseWriter, r *http.Request) (p authn.Proof, found bool, err error) {
+	s.cookie.expire(w)
+	for _, t := range s.tickets(r) {
+		proof, ok := s.proof(r.Context(), t)
+		if ok && !found {
+			p, found = proof, true
+		}
+		err = errors.Join(err, s.store.Delete(r.Context(), t.record()))
+	}
+	if found && err == nil {
+		s.log.Info("session ended", "reason", "signed out", "route", p.Identity.Route, "subject", p.Identity.Subject)
+	}
+	return p, found, err
+}
+
+// proof reads a session's proof, grant and all, if that can be done.
+func (s *Sessions) proof(ctx context.Context, t ticket) (authn.Proof, bool) {
+	rec, err := s.load(ctx, t)
+	if err != nil {
+		return authn.Proof{}, false
+	}
+	secret, err := openGrant(t, rec.raw)
+	if err != nil {
+		return authn.Proof{}, false
+	}
+	return authn.Proof{Identity: rec.identity, Grant: secret, RenewAt: rec.renewAt}, true
+}
+
+// Close waits for the renewals that are under way, 40 seconds at most: to drop one would
+// lose the new token that the provider may just have given. No new ones begin.
+func (s *Sessions) Close() { s.renewals.close() }
+
+// marks remembers times by session, for a while and for a bounded number of
+// sessions; what is forgotten early only costs a command more.
+type marks struct {
+	keep time.Duration // how long at least a mark is kept
+
+	mu        sync.Mutex
+	young     map[string]time.Time
+	old       map[string]time.Time
+	turnsOver time.Time
+}
+
+// maxMarks bounds each of the two generations.
+const maxMarks = 1 << 16
+
+func newMarks(keep time.Duration) *marks {
+	return &marks{keep: keep, young: map[string]time.Time{}}
+}
+
+func (m *marks) get(key string) (until time.Time, found bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if until, found = m.young[key]; !found {
+		until, found = m.old[key]
+	}
+	return until, found
+}
+
+func (m *marks) set(key string, until time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now := time.Now(); len(m.young) >= maxMarks || now.After(m.turnsOver) {
+		m.old, m.young, m.turnsOver = m.young, map[string]time.Time{}, now.Add(m.keep)
+	}
+	m.young[key] = until
+}
