@@ -43,6 +43,8 @@ const (
 	Userinfo   Endpoint = "userinfo"    // /userinfo
 	EndSession Endpoint = "end_session" // /end-session
 	Home       Endpoint = "home"        // / and the stylesheet
+	// Everything stands, in [Faults].At alone, for each endpoint that is not in it.
+	Everything Endpoint = "*"
 )
 
 // maxForm bounds what the provider reads of a request, in bytes.
@@ -249,7 +251,10 @@ func (i *Issuer) record(e Endpoint, r *http.Request) Fault {
 	defer i.mu.Unlock()
 	i.calls[e]++
 	i.last[e] = seen
-	return i.faults.At[e]
+	if f, own := i.faults.At[e]; own {
+		return f
+	}
+	return i.faults.At[Everything]
 }
 
 func cloneValues(v url.Values) url.Values { return url.Values(http.Header(v).Clone()) }

@@ -2,11 +2,14 @@ package authntest_test
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"strings"
 	"testing"
 
 	"gatehouse/authn/authntest"
@@ -171,3 +174,40 @@ func rawIDToken(t *oauth2.Token) string {
 	raw, _ := t.Extra("id_token").(string)
 	return raw
 }
+
+// refresh renews once, by the refresh token alone.
+func (p *party) refresh(t *oauth2.Token) (*oauth2.Token, error) {
+	return p.config.TokenSource(p.ctx(), &oauth2.Token{RefreshToken: t.RefreshToken}).Token()
+}
+
+// pkce is a challenge for requests whose code nobody redeems.
+func pkce() oauth2.AuthCodeOption { return oauth2.S256ChallengeOption(oauth2.GenerateVerifier()) }
+
+// wantError returns a check that a token request was refused with that code.
+func wantError(t *testing.T, code string) func(*oauth2.Token, error) {
+	t.Helper()
+	return func(_ *oauth2.Token, err error) {
+		t.Helper()
+		var refused *oauth2.RetrieveError
+		if !errors.As(err, &refused) || refused.ErrorCode != code {
+			t.Errorf("the answer is %v, not %s", err, code)
+		}
+	}
+}
+
+// part decodes a part of a JWT without a look at the rest.
+func part(t *testing.T, token string, n int) map[string]any {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("no JWT: %q", token)
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode[map[string]any](t, string(text))
+}
+
+func header(t *testing.T, token string) map[string]any  { t.Helper(); return part(t, token, 0) }
+func payload(t *testing.T, token string) map[string]any { t.Helper(); return part(t, token, 1) }
