@@ -40,8 +40,6 @@ type authorization struct {
 // refusal is an error that goes back to the relying party (RFC 6749, section 4.1.2.1).
 type refusal struct{ code, description string }
 
-func (r *refusal) Error() string { return r.code + ": " + r.description }
-
 func refuse(code, description string) *refusal { return &refusal{code, description} }
 
 // serveAuthorize shows the sign-in page, or answers at once if it can.

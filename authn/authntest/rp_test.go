@@ -211,3 +211,19 @@ func part(t *testing.T, token string, n int) map[string]any {
 
 func header(t *testing.T, token string) map[string]any  { t.Helper(); return part(t, token, 0) }
 func payload(t *testing.T, token string) map[string]any { t.Helper(); return part(t, token, 1) }
+
+// decodePart is the JSON of a JWT's claims as it stands.
+func decodePart(t *testing.T, token string) string {
+	t.Helper()
+	text, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
