@@ -1,0 +1,62 @@
+// Package proxy is what happens to a request: it is understood in one way only
+// or refused, everything that no client may say is taken out, it is decided
+// whom it comes from and whether they may come in, and it is sent on with
+// verified identity headers. It also serves the gateway's own paths.
+//
+// It relies on the chain for whom a request comes from, on the routes for who
+// may come in, on authn.Landings for every redirect that a request can
+// influence, and on page for what people and programs read. Behind it is
+// net/http's transport and httputil.ReverseProxy, with Rewrite: what a client
+// names in Connection is gone before anything is put in. It buffers nothing,
+// changes no body, retries nothing but what net/http may send twice, and sets
+// no cookie while it proxies.
+//
+// # The header contract
+//
+// An upstream may believe these headers, because nobody else can set them.
+// Without settings of their own they are:
+//
+//	X-Forwarded-User                the subject
+//	X-Forwarded-Email               the e-mail address that the provider vouches for
+//	X-Forwarded-Preferred-Username  the name that people type
+//	X-Forwarded-Groups              the groups
+//	X-Gatehouse-Subject             the subject
+//	X-Gatehouse-Issuer              who vouched for it
+//	X-Gatehouse-Route               by which route it came
+//
+// A header comes once, in one line, or, with nothing to say, not at all; empty
+// groups are left out. All of them come from one proof. Values are printable
+// ASCII: every other byte, "%", a space at either end and, within a group, the
+// separator are percent-encoded (RFC 3986, section 2.1). Split groups first,
+// then decode: JavaScript's decodeURIComponent and Go's url.PathUnescape give
+// back what the provider said. Who has more groups than fit into
+// headers.maxSize is refused and never shown with fewer.
+//
+// On every path, public ones too, the gateway removes from what clients send,
+// headers and trailers alike: these names, those of headers.scrub, the names
+// that other programs of its kind vouch for people with, and those that say
+// where a request has been (X-Forwarded-*, Forwarded, X-Real-Ip and the like).
+// Names are compared in lower case with "-" for every byte that is neither
+// letter nor digit, since X_Forwarded_User is X-Forwarded-User to many servers.
+// On public paths the headers that override a method go too. The gateway sets
+// X-Forwarded-For, from trusted proxies' word only, X-Forwarded-Host,
+// X-Forwarded-Proto and X-Request-Id itself.
+//
+// The gateway's cookies never reach an upstream; all others pass byte for byte
+// and in order. Authorization goes on only where passAuthorization says so, and
+// never on a public path; Proxy-Authorization never.
+//
+// An upstream's answer can't set the gateway's cookies, a header of the
+// contract, Alt-Svc or another request id. An answer that is not from a public
+// path becomes "Cache-Control: private" unless it is private or not stored
+// already.
+//
+// # Targets
+//
+// What was decided on is what is sent. Refused with 400 are control bytes,
+// backslashes and bytes that are not UTF-8, raw or encoded, a raw "#" or space,
+// and segments "." and "..", raw, encoded or with parameters. A path with an
+// encoded slash, an empty segment or a "%" that is left after decoding is
+// legal but may read differently to an upstream: it matches no public path and
+// no path of the gateway, and passes, unchanged, only with an identity.
+package proxy

@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/authn/page"
+)
+
+// maxOwnBody bounds what is read of a request to the gateway itself, in bytes.
+const maxOwnBody = 1 << 20
+
+// ownMux holds the gateway's own paths. Nothing but a clean path gets there, so
+// the mux never tidies one up by a redirect.
+func (h *Handler) ownMux() *http.ServeMux {
+	mux := http.NewServeMux()
+	prefix := h.o.Paths.Prefix
+	for pattern, serve := range map[string]func(*exchange){
+		"GET " + prefix + "/{$}":        h.me,
+		"GET " + prefix + "/sign-in":    h.signIn,
+		"GET " + prefix + "/signed-out": h.signedOut,
+		"GET " + prefix + "/userinfo":   h.userinfo,
+		"GET " + h.o.Paths.SignOut:      h.askSignOut,
+		"POST " + h.o.Paths.SignOut:     h.postSignOut,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { serve(w.(*exchange)) })
+	}
+	h.o.Pages.Mount(mux)
+	for _, r := range h.o.Routes {
+		if r.Mount != nil {
+			r.Mount(mux)
+		}
+	}
+	return mux
+}
+
+// serveOwn answers on the gateway's own paths. What the mux does not know gets
+// a page or JSON like every other refusal.
+func (h *Handler) serveOwn(x *exchange) {
+	if x.r.ContentLength != 0 {
+		h.drain(x)
+		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)
+	}
+	handler, pattern := h.own.Handler(x.r)
+	if pattern != "" {
+		h.own.ServeHTTP(x, x.r)
+		return
+	}
+	m := &mute{header: x.Header(), status: http.StatusOK}
+	handler.ServeHTTP(m, x.r)
+	h.o.Pages.Error(x, x.r, m.status, "")
+}
+
+// mute keeps the status and the headers of an answer and drops its body.
+type mute struct {
+	header http.Header
+	status int
+}
+
+func (m *mute) Header() http.Header         { return m.header }
+func (m *mute) WriteHeader(status int)      { m.status = status }
+func (m *mute) Write(p []byte) (int, error) { return len(p), nil }
+
+// signIn leads to the route that ?provider names, to the only one, or to a page
+// that lets the person choose.
+func (h *Handler) signIn(x *exchange) {
+	r := x.r
+	q := r.URL.Query()
+	links := func(route authn.Route) string {
+		v := url.Values{"rd": {h.returnTo(r, q)}}
+		if hint := q["login_hint"]; len(hint) == 1 {
+			v["login_hint"] = hint
+		}
+		return h.base(r) + route.SignInPath + "?" + v.Encode()
+	}
+	routes := h.signInRoutes()
+	choices := make([]page.Choice, 0, len(routes))
+	for _, route := range routes {
+		if len(routes) == 1 || q.Get("provider") == route.Name {
+			redirect(x, links(route), http.StatusFound)
+			return
+		}
+		label := route.Label
+		if label == "" {
+			label = route.Name
+		}
+		choices = append(choices, page.Choice{Label: label, URL: links(route)})
+	}
+	if len(choices) == 0 {
+		h.o.Pages.Error(x, r, http.StatusNotFound, "This gateway has no sign-in for browsers.")
+		return
+	}
+	h.o.Pages.SignIn(x, r, page.SignIn{Choices: choices})
+}
+
+// returnTo is the landing that rd asks for, as the public origin sees it.
+func (h *Handler) returnTo(r *http.Request, q url.Values) string {
+	rd := q["rd"]
+	if len(rd) != 1 {
+		return "/"
+	}
+	if h.base(r) != "" && strings.HasPrefix(rd[0], "/") && h.o.Landings.Clean(rd[0]) == rd[0] {
+		return h.o.Landings.Clean("https://" + strings.ToLower(r.Host) + rd[0])
+	}
+	return h.o.Landings.Clean(rd[0])
+}
+
+// me shows people their own identity, also those who may not come in.
+func (h *Handler) me(x *exchange) {
+	id, err := h.identify(x.r)
+	if err != nil {
+		h.refuse(x, err)
+		return
+	}
+	h.o.Pages.Me(x, x.r, page.Me{Identity: id, HomeURL: "/", SignOutURL: h.base(x.r) + h.o.Paths.SignOut})
+}
+
+// userinfo is what /userinfo tells: the identity, and no secret.
+type userinfo struct {
+	Issuer   string     `json:"issuer"`
+	Subject  string     `json:"subject"`
+	Kind     authn.Kind `json:"kind"`
+	Username string     `json:"username,omitempty"`
+	Name     string     `json:"name,omitempty"`
+	Email    string     `json:"email,omitempty"`
+	Groups   []string   `json:"groups"`
+	Route    string     `json:"route"`
+	AuthTime time.Time  `json:"auth_time,omitzero"`
+}
+
+// userinfo tells programs their own identity, as JSON.
+func (h *Handler) userinfo(x *exchange) {
+	id, err := h.identify(x.r)
+	switch {
+	case errors.Is(err, authn.ErrNoCredential), errors.Is(err, authn.ErrRejected):
+		h.unauthorized(x, err)
+		return
+	case err != nil:
+		h.outage(x, err)
+		return
+	}
+	body, err := json.Marshal(userinfo{
+		Issuer: id.Issuer, Subject: id.Subject, Kind: id.Kind, Username: id.Username, Name: id.Name, Email: id.Email,
+		Groups: id.Groups, Route: id.Route, AuthTime: id.AuthTime,
+	}, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		h.o.Log.Error("write userinfo", "request_id", x.id[0], "err", err)
+		h.o.Pages.Error(x, x.r, http.StatusInternalServerError, "")
+		return
+	}
+	header := x.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	_, _ = x.Write(append(body, '\n'))
+}

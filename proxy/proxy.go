@@ -1,0 +1,141 @@
+package proxy
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/authn/page"
+	"gatehouse/config"
+)
+
+// Ender ends the session of a request: the part of session.Sessions that
+// signing out needs. It clears the cookie even when it returns an error.
+type Ender interface {
+	End(w http.ResponseWriter, r *http.Request) (p authn.Proof, found bool, err error)
+}
+
+// Options is what a [Handler] is made of.
+type Options struct {
+	// PublicURL is where people reach the gateway. Its host is always answered for.
+	PublicURL *url.URL
+	// Upstreams are the applications. There is at least one.
+	Upstreams []config.Upstream
+	// Headers is the identity headers; its zero value is the default contract.
+	Headers config.Headers
+	// Paths are the gateway's own, all set.
+	Paths config.Paths
+	// StallTimeout is how long a transfer may stand still because of the client.
+	// Zero means for ever.
+	StallTimeout time.Duration
+	// TrustedProxies are the peers whose X-Forwarded-For and X-Request-Id are believed.
+	TrustedProxies []netip.Prefix
+	// Routes are the ways in, in the order in which they are offered.
+	Routes []authn.Route
+	// Chain tells whom a request comes from.
+	Chain authn.Chain
+	// Sessions ends sessions.
+	Sessions Ender
+	// Cookie is the name of the session cookie. Every cookie of that name, or of
+	// one that goes on with "_", is the gateway's own.
+	Cookie string
+	// Landings decides where a browser may be sent.
+	Landings authn.Landings
+	// Pages shows what people see.
+	Pages *page.Pages
+	// SignedOutURL is where people land after signing out; empty for a page of our own.
+	SignedOutURL string
+	// Log gets what went wrong, and the access line.
+	Log *slog.Logger
+	// Access asks for one line for each request.
+	Access bool
+}
+
+// Handler is the gateway. It is safe for concurrent use; nothing in it changes
+// once it is made.
+type Handler struct {
+	o         Options
+	places    *places
+	upstreams []*upstream
+	names     *names // no client may send
+	answers   *names // no upstream may answer
+	contract  contract
+	routes    map[string]authn.Route
+	origin    string          // of PublicURL
+	origins   map[string]bool // that may open WebSockets
+	challenge []string        // WWW-Authenticate
+	own       *http.ServeMux
+	forms     *http.CrossOriginProtection // for what a POST changes
+}
+
+// New makes the gateway. It reads the files that upstreams' TLS settings name
+// and opens no connection.
+func New(o Options) (*Handler, error) {
+	k, err := newContract(o.Headers)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	h := &Handler{
+		o:        o,
+		places:   newPlaces(o.PublicURL),
+		names:    guarded(append(k.names(), o.Headers.Scrub...)),
+		answers:  newNames(k.names(), []string{"x-gatehouse-"}, nil),
+		contract: k,
+		routes:   map[string]authn.Route{},
+		origin:   o.PublicURL.Scheme + "://" + o.PublicURL.Host,
+	}
+	for _, r := range o.Routes {
+		h.routes[r.Name] = r
+	}
+	h.forms = http.NewCrossOriginProtection()
+	if err := h.forms.AddTrustedOrigin(h.origin); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	for _, c := range o.Upstreams {
+		u, err := newUpstream(h, c)
+		if err != nil {
+			return nil, fmt.Errorf("proxy: upstream %s: %w", c.Name, err)
+		}
+		h.upstreams = append(h.upstreams, u)
+		h.places.add(u, c)
+	}
+	h.origins = origins(o.PublicURL, h.places)
+	h.challenge = h.challenges()
+	h.own = h.ownMux()
+	return h, nil
+}
+
+// Close closes the connections to upstreams that are not in use.
+func (h *Handler) Close() {
+	for _, u := range h.upstreams {
+		u.transport.CloseIdleConnections()
+	}
+}
+
+// ServeHTTP answers one request. Its order is the table "one request" of
+// docs/architecture.md.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := h.begin(w, r)
+	defer h.end(x)
+	if f := x.check(); f.status != 0 {
+		h.turnAway(x, f)
+		return
+	}
+	if x.clean && h.o.Paths.Owns(r.URL.Path) {
+		h.serveOwn(x)
+		return
+	}
+	if x.upstream = h.places.find(r); x.upstream == nil {
+		h.turnAway(x, fault{http.StatusNotFound, "There is nothing at this address."})
+		return
+	}
+	x.public = x.clean && matchPublic(x.upstream.public, r.URL.Path)
+	if !x.public && !h.admit(x) {
+		return
+	}
+	x.upstream.forward(x)
+}

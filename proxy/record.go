@@ -1,0 +1,210 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"gatehouse/authn"
+)
+
+// exchange is one request on its way through the gateway and the writer of its
+// answer. It belongs to one call of ServeHTTP.
+type exchange struct {
+	http.ResponseWriter
+	h *Handler
+	r *http.Request
+
+	start     time.Time
+	id        []string // one; the value of X-Request-Id
+	remote    string   // the client's address
+	via       string   // X-Forwarded-For for the upstream
+	clean     bool     // the path reads the same however often it is decoded
+	websocket bool     // asks for a WebSocket, properly
+	upstream  *upstream
+	public    bool // declared public: no identity
+	identity  authn.Identity
+	headers   []string       // the values of the identity headers
+	response  *http.Response // the upstream's
+
+	status   int   // zero until the header is written
+	rest     int64 // of a Content-Length, what has not been written yet
+	bytes    int64 // of body, written
+	interim  int   // 1xx answers passed on
+	armed    time.Time
+	hijacked bool
+}
+
+// exchangeKey is the context key of a request's *exchange.
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange {
+	return r.Context().Value(exchangeKey{}).(*exchange)
+}
+
+func (x *exchange) context() context.Context {
+	return context.WithValue(x.r.Context(), exchangeKey{}, x)
+}
+
+// begin finds out who sent the request, gives it an id and takes out every
+// header that no client may send. Nothing reads a header before that.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	s := h.sender(r)
+	x := &exchange{ResponseWriter: w, h: h, r: r, start: time.Now(), remote: s.remote, via: s.via}
+	x.id = []string{requestID(r, s.trusted)}
+	if s.forwarded {
+		r.RemoteAddr = net.JoinHostPort(s.remote, "0")
+	}
+	h.names.scrub(r.Header)
+	r.Header["X-Request-Id"] = x.id
+	return x
+}
+
+// check refuses what can't be understood in one way only.
+func (x *exchange) check() fault {
+	if f := checkMethod(x.r.Method); f.status != 0 {
+		return f
+	}
+	// HTTP/2 has two places for the host; they must agree (RFC 9113, section 8.3.1).
+	if twin, ok := x.r.Header["Host"]; ok && (len(twin) != 1 || twin[0] != x.r.Host) {
+		return fault{http.StatusBadRequest, "That request names two hosts."}
+	}
+	if !x.h.places.knows(x.r.Host) {
+		return fault{http.StatusMisdirectedRequest, "This gateway does not answer for that host."}
+	}
+	var f fault
+	if x.clean, f = checkTarget(x.r.RequestURI, x.r.URL); f.status != 0 {
+		return f
+	}
+	x.websocket, f = checkUpgrade(x.r)
+	return f
+}
+
+// sender is where a request comes from.
+type sender struct {
+	remote    string // the client's address, without port
+	via       string // the client and the trusted proxies after it
+	trusted   bool   // the peer is a trusted proxy
+	forwarded bool   // remote is not the peer
+}
+
+// maxHops bounds how many entries of X-Forwarded-For are looked at.
+const maxHops = 32
+
+// sender finds the client: the peer, or else the right-most address in
+// X-Forwarded-For that is not a trusted proxy. What stands left of it is the
+// client's own invention.
+func (h *Handler) sender(r *http.Request) sender {
+	peer := "" // what comes over a unix socket has no address
+	if i := strings.LastIndexByte(r.RemoteAddr, ':'); i >= 0 {
+		peer = strings.Trim(r.RemoteAddr[:i], "[]")
+	}
+	s := sender{remote: peer, via: peer}
+	addr, err := netip.ParseAddr(peer)
+	if s.trusted = err == nil && h.trusts(addr); !s.trusted {
+		return s
+	}
+	hops := strings.Join(r.Header["X-Forwarded-For"], ",")
+	for range maxHops {
+		last := strings.LastIndexByte(hops, ',') + 1
+		if addr, err = netip.ParseAddr(strings.TrimSpace(hops[last:])); err != nil {
+			break
+		}
+		hops = hops[:max(0, last-1)]
+		s.remote, s.forwarded = addr.Unmap().String(), true
+		s.via = s.remote + ", " + s.via
+		if !h.trusts(addr) {
+			break
+		}
+	}
+	return s
+}
+
+func (h *Handler) trusts(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	for _, p := range h.o.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// requestID is a trusted proxy's request id if it is fit for logs, or a new one.
+func requestID(r *http.Request, trusted bool) string {
+	const longest = 64
+	if given := r.Header["X-Request-Id"]; trusted && len(given) == 1 && len(given[0]) <= longest && word(given[0]) {
+		return given[0]
+	}
+	var raw [16]byte
+	rand.Read(raw[:])
+	return hex.EncodeToString(raw[:])
+}
+
+// word reports whether s is letters, digits, ".", "_" and "-", and not empty.
+func word(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; foldByte(c) == '-' && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// end finishes the answer, contains a panic and writes the access line. It is
+// deferred by ServeHTTP.
+func (h *Handler) end(x *exchange) {
+	cause := recover()
+	if cause != nil && cause != http.ErrAbortHandler { //nolint:errorlint // a panic value is compared as net/http does
+		h.o.Log.Error("panic", "request_id", x.id[0], "err", cause, "stack", string(debug.Stack()))
+		cause = h.apologise(x)
+	}
+	if cause == nil && x.status == 0 && !x.hijacked {
+		x.WriteHeader(http.StatusOK)
+	}
+	now := time.Now()
+	x.lastCall(now)
+	if h.o.Access {
+		h.logAccess(x, now.Sub(x.start), cause != nil)
+	}
+	if cause != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// apologise answers after a panic, if nothing has been sent yet. What has been
+// begun can only be cut off; the result is then what to panic with.
+func (h *Handler) apologise(x *exchange) any {
+	if x.status != 0 || x.hijacked {
+		return http.ErrAbortHandler
+	}
+	h.drain(x)
+	h.o.Pages.Error(x, x.r, http.StatusInternalServerError, "Something went wrong at the gateway.")
+	return nil
+}
+
+// logAccess writes the line of one request. The query stays out: it may hold secrets.
+func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
+	attrs := [...]slog.Attr{
+		slog.String("request_id", x.id[0]),
+		slog.String("remote", x.remote),
+		slog.String("method", x.r.Method),
+		slog.String("host", x.r.Host),
+		slog.String("path", x.r.URL.Path),
+		slog.Int("status", x.status),
+		slog.Int64("bytes", x.bytes),
+		slog.Duration("duration", took),
+		slog.String("upstream", x.upstream.title()),
+		slog.String("route", x.identity.Route),
+		slog.String("subject", x.identity.Subject),
+		slog.Bool("aborted", aborted),
+	}
+	h.o.Log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:]...)
+}

@@ -1,0 +1,195 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/authn/page"
+)
+
+// outageRetry is when to try again what could not be found out.
+const outageRetry = 5 * time.Second
+
+// identify asks the chain. Somebody whom a route vouched for that is no longer
+// there is nobody.
+func (h *Handler) identify(r *http.Request) (authn.Identity, error) {
+	id, err := h.o.Chain.Authenticate(r)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	if _, known := h.routes[id.Route]; !known {
+		return authn.Identity{}, fmt.Errorf("proxy: route %q is gone: %w", id.Route, authn.ErrRejected)
+	}
+	return id, nil
+}
+
+// admit finds out whom the request comes from and whether they may come in. If
+// not, it has answered.
+func (h *Handler) admit(x *exchange) bool {
+	id, err := h.identify(x.r)
+	if err != nil {
+		h.refuse(x, err)
+		return false
+	}
+	x.identity = id
+	if allow := h.routes[id.Route].Allow; allow != nil {
+		if err := allow(id); err != nil {
+			h.forbid(x, err)
+			return false
+		}
+	}
+	if x.websocket && !h.sameSite(x.r) {
+		h.turnAway(x, fault{http.StatusForbidden, "Another site may not open a connection in your name."})
+		return false
+	}
+	var fits bool
+	if x.headers, fits = h.contract.values(id); !fits {
+		h.o.Log.Warn("identity headers are too large", "request_id", x.id[0], "route", id.Route, "subject", id.Subject, "groups", len(id.Groups))
+		h.forbid(x, &authn.NotAllowed{Missing: "You are in more groups than fit into a request to the application. " +
+			"Ask for the groups to be narrowed at your provider."})
+		return false
+	}
+	return true
+}
+
+// refuse answers a request that comes from nobody: a browser's navigation goes
+// to sign-in, a program is told, and what can't be found out is an outage that
+// leaves the cookie alone.
+func (h *Handler) refuse(x *exchange, err error) {
+	none, rejected := errors.Is(err, authn.ErrNoCredential), errors.Is(err, authn.ErrRejected)
+	if !none && !rejected {
+		h.outage(x, err)
+		return
+	}
+	if to := h.signInURL(x.r); to != "" && page.Navigation(x.r) {
+		h.drain(x)
+		redirect(x, to, http.StatusFound)
+		return
+	}
+	h.unauthorized(x, err)
+}
+
+// unauthorized answers 401, with what would be a credential.
+func (h *Handler) unauthorized(x *exchange, err error) {
+	h.drain(x)
+	sentence := "You are not signed in."
+	if errors.Is(err, authn.ErrRejected) {
+		h.o.Log.Debug("credential rejected", "request_id", x.id[0], "err", err)
+		sentence = "Your credential is wrong, or it is no longer valid."
+	}
+	x.Header()["Www-Authenticate"] = h.challenge
+	h.o.Pages.Error(x, x.r, http.StatusUnauthorized, sentence)
+}
+
+// outage answers 503: nobody can say whom the request comes from.
+func (h *Handler) outage(x *exchange, err error) {
+	h.drain(x)
+	h.o.Log.Error("can't find out who it is", "request_id", x.id[0], "err", err)
+	h.o.Pages.Outage(x, x.r, page.Outage{
+		Sentence: "It can’t be checked right now whether you are signed in.", RetryURL: h.here(x.r), After: outageRetry,
+	})
+}
+
+// forbid answers somebody who is known and may not come in.
+func (h *Handler) forbid(x *exchange, err error) {
+	var not *authn.NotAllowed
+	if !errors.As(err, &not) {
+		h.outage(x, err)
+		return
+	}
+	h.drain(x)
+	base := h.base(x.r)
+	h.o.Log.Info("not allowed", "request_id", x.id[0], "route", x.identity.Route, "subject", x.identity.Subject, "err", err)
+	h.o.Pages.Refused(x, x.r, page.Refused{
+		Identity: x.identity, Missing: not.Missing,
+		SwitchURL: base + h.o.Paths.Prefix + "/sign-in?rd=" + url.QueryEscape(h.landing(x.r)), SignOutURL: base + h.o.Paths.SignOut,
+	})
+}
+
+// turnAway answers a request that is refused whoever it comes from.
+func (h *Handler) turnAway(x *exchange, f fault) {
+	h.drain(x)
+	if f.status == http.StatusMethodNotAllowed {
+		x.Header()["Allow"] = []string{someMethods}
+	}
+	if x.r.Method == http.MethodConnect || f.status == http.StatusRequestTimeout {
+		x.Header()["Connection"] = []string{"close"}
+	}
+	h.o.Pages.Error(x, x.r, f.status, f.sentence)
+}
+
+// challenges are the WWW-Authenticate values of a 401, which needs at least one
+// (RFC 9110, section 11.6.1). The last is for the session cookie: no browser
+// knows the scheme, so none opens a password box for it.
+func (h *Handler) challenges() []string {
+	var out []string
+	for _, r := range h.o.Routes {
+		if r.Challenge != "" {
+			out = append(out, r.Challenge)
+		}
+	}
+	cookie := `Cookie realm="` + h.origin + `"`
+	if len(h.signInRoutes()) > 0 {
+		cookie += `, form-action="` + h.origin + h.o.Paths.Prefix + `/sign-in"`
+	}
+	return append(out, cookie)
+}
+
+// signInRoutes are the routes that a browser can sign in by.
+func (h *Handler) signInRoutes() []authn.Route {
+	var out []authn.Route
+	for _, r := range h.o.Routes {
+		if r.SignInPath != "" {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// signInURL is where a browser signs in and comes back to where it is, or empty
+// if no route has such a place.
+func (h *Handler) signInURL(r *http.Request) string {
+	routes := h.signInRoutes()
+	path := h.o.Paths.Prefix + "/sign-in"
+	switch len(routes) {
+	case 0:
+		return ""
+	case 1:
+		path = routes[0].SignInPath
+	}
+	return h.base(r) + path + "?rd=" + url.QueryEscape(h.landing(r))
+}
+
+// base is what to put before a path of the gateway's public origin: nothing if
+// the request has come there.
+func (h *Handler) base(r *http.Request) string {
+	if strings.EqualFold(r.Host, h.o.PublicURL.Host) {
+		return ""
+	}
+	return h.origin
+}
+
+// here is where the request has come to, as a path of its own host, or "/" if a
+// browser could take it for another.
+func (h *Handler) here(r *http.Request) string { return h.o.Landings.Clean(r.URL.RequestURI()) }
+
+// landing is where the request has come to, as the public origin sees it.
+func (h *Handler) landing(r *http.Request) string {
+	if h.base(r) == "" {
+		return h.here(r)
+	}
+	return h.o.Landings.Clean("https://" + strings.ToLower(r.Host) + r.URL.RequestURI())
+}
+
+func redirect(w http.ResponseWriter, to string, status int) {
+	header := w.Header()
+	header["Location"] = []string{to}
+	header["Cache-Control"] = []string{"no-store"}
+	header["Content-Length"] = []string{"0"}
+	w.WriteHeader(status)
+}

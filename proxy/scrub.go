@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"net/http"
+	"slices"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// maxName is the longest header name that can be protected by its whole
+// spelling, in bytes. A family is recognised however long the name is.
+const maxName = 128
+
+// identityFamilies are the beginnings of names that programs in front of an
+// application are known to vouch for people with, folded.
+func identityFamilies() []string {
+	return []string{
+		"x-gatehouse-", "x-auth-request-", "remote-", "x-remote-", "x-webauth-", "x-authentik-", "x-authelia-",
+		"x-authenticated-", "x-pomerium-", "cf-access-", "x-goog-authenticated-", "x-goog-iap-", "x-ms-client-principal",
+		"x-ms-token-", "x-amzn-oidc-", "tailscale-user-", "x-vouch-", "x-consumer-", "x-credential-", "oidc-claim-",
+		"shib-", "mellon-",
+		// client certificates, as the end of TLS reports them (RFC 9440 and before it)
+		"client-cert", "x-client-cert", "ssl-client-", "x-ssl-client-", "x-tls-client-", "x-amzn-mtls-",
+	}
+}
+
+// identityNames are further such names, whole.
+func identityNames() []string {
+	return []string{
+		"x-auth-user", "x-auth-username", "x-auth-email", "x-auth-name", "x-auth-groups", "x-auth-skip",
+		"proxy-remote-user", "proxy-user", "x-proxy-user", "x-userinfo", "x-endpoint-api-userinfo",
+		"x-apigateway-api-userinfo", "x-arr-clientcert",
+	}
+}
+
+// forwardingFamilies are the beginnings of names that say where a request has
+// been and what it was, or that steer a proxy. The gateway says it itself.
+func forwardingFamilies() []string {
+	return []string{"x-forwarded-", "x-original-", "x-accel-", "x-envoy-", "x-appengine-"}
+}
+
+// forwardingNames are further such names, whole.
+func forwardingNames() []string {
+	return []string{
+		"forwarded", "x-forwarded", "x-real-ip", "true-client-ip", "client-ip", "x-client-ip", "x-cluster-client-ip",
+		"x-originating-ip", "x-proxyuser-ip", "proxy-client-ip", "wl-proxy-client-ip", "cf-connecting-ip",
+		"cf-connecting-ipv6", "cf-pseudo-ipv4", "fastly-client-ip", "fly-client-ip", "do-connecting-ip",
+		"x-azure-clientip", "x-azure-socketip", "x-rewrite-url", "x-rewrite-uri", "x-host", "x-http-host-override",
+		"x-scheme", "x-url-scheme", "front-end-https", "x-request-id", "http2-settings",
+		// read by servers as something other than a header of the request: CGI's
+		// HTTP_PROXY, Rack's file sending, Next.js' own sub-requests
+		"proxy", "x-sendfile-type", "x-middleware-subrequest",
+	}
+}
+
+// framingNames mean something to HTTP itself. Their proper spelling is the
+// server's business, any other one (Content_Length) is only there to be taken
+// for it by an upstream.
+func framingNames() []string {
+	return []string{
+		"connection", "content-length", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
+		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+	}
+}
+
+// overrideNames make an upstream see another method than the one that was decided on.
+func overrideNames() []string {
+	return []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+}
+
+// names is a set of header names, compared after folding: case does not matter
+// and every byte but a letter or a digit counts as "-", because servers that
+// pass headers on as variables can't tell X_User and X.User from X-User.
+type names struct {
+	exact    map[string]bool
+	framing  map[string]bool // only in an odd spelling
+	families [256][]string   // by first byte
+	first    [256]bool       // what any of them begins with
+}
+
+// newNames makes a set of whole names, beginnings of names, and names that only
+// count in an odd spelling.
+func newNames(exact, families, framing []string) *names {
+	n := &names{exact: map[string]bool{}, framing: map[string]bool{}}
+	for _, name := range exact {
+		name = fold(name)
+		n.exact[name], n.first[name[0]] = true, true
+	}
+	for _, name := range framing {
+		n.framing[name], n.first[name[0]] = true, true
+	}
+	for _, f := range families {
+		n.families[f[0]] = append(n.families[f[0]], f)
+		n.first[f[0]] = true
+	}
+	return n
+}
+
+// guarded is what no client may say: all of the above and more.
+func guarded(more []string) *names {
+	return newNames(
+		slices.Concat(identityNames(), forwardingNames(), more),
+		slices.Concat(identityFamilies(), forwardingFamilies()),
+		framingNames())
+}
+
+// fold is what a name is compared by.
+func fold(name string) string {
+	b := make([]byte, len(name))
+	for i := range len(name) {
+		b[i] = foldByte(name[i])
+	}
+	return string(b)
+}
+
+func foldByte(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	}
+	return '-'
+}
+
+// protects reports whether a client may not send a header of this name.
+func (n *names) protects(name string) bool {
+	if name == "" || !n.first[foldByte(name[0])] {
+		return false
+	}
+	var buf [maxName]byte
+	size := min(len(name), maxName)
+	odd := false
+	for i := range size {
+		c := name[i]
+		buf[i] = foldByte(c)
+		odd = odd || buf[i] == '-' && c != '-'
+	}
+	folded := buf[:size]
+	if size == len(name) && (n.exact[string(folded)] || odd && n.framing[string(folded)]) {
+		return true
+	}
+	for _, f := range n.families[folded[0]] {
+		if len(f) <= size && string(folded[:len(f)]) == f {
+			return true
+		}
+	}
+	return false
+}
+
+// scrub removes the headers that no client may send.
+func (n *names) scrub(h http.Header) {
+	for name := range h {
+		if n.protects(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// trailer reports whether name may be passed on as a trailer.
+func (n *names) trailer(name string) bool {
+	return httpguts.ValidTrailerHeader(name) && name != "Cookie" && name != "Set-Cookie" && !n.protects(name)
+}

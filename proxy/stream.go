@@ -1,0 +1,260 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// drainTimeout bounds how long the body of a refused request is waited for.
+const drainTimeout = 10 * time.Second
+
+// maxInterim is how many 1xx answers of one request are passed on.
+const maxInterim = 64
+
+var (
+	errStalled  = errors.New("the client stands still")
+	errTooLarge = errors.New("the request's body is too large")
+)
+
+// uploadError is a fault of the client while it sent its body.
+type uploadError struct{ err error }
+
+func (e *uploadError) Error() string { return "read the request's body: " + e.err.Error() }
+func (e *uploadError) Unwrap() error { return e.err }
+
+// Unwrap is for http.ResponseController.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// WriteHeader notes the status and adds the request's id. A reverse proxy that
+// has passed on a 1xx answer clears all headers set before, so it is added here.
+func (x *exchange) WriteHeader(status int) {
+	if status < http.StatusOK {
+		x.writeInterim(status)
+		return
+	}
+	if x.status != 0 {
+		return
+	}
+	x.status = status
+	header := x.Header()
+	header["X-Request-Id"] = x.id
+	if !x.r.ProtoAtLeast(1, 1) {
+		// HTTP/1.0 knows no chunked bodies, and the server takes the bytes of one
+		// for the next request.
+		header.Set("Connection", "close")
+	}
+	if v := header["Content-Length"]; len(v) == 1 {
+		x.rest, _ = strconv.ParseInt(v[0], 10, 64)
+	}
+	x.arm()
+	x.ResponseWriter.WriteHeader(status)
+	x.disarm()
+}
+
+// writeInterim passes a 1xx answer on, without what an upstream may not set.
+// Past a bound they are dropped: nothing else bounds how many there are.
+func (x *exchange) writeInterim(status int) {
+	if x.interim++; x.interim > maxInterim {
+		return
+	}
+	x.h.cleanResponse(x.Header())
+	x.arm()
+	x.ResponseWriter.WriteHeader(status)
+	x.disarm()
+}
+
+// Write sends p. It is not left in a buffer if more is to come, or if the end
+// of the answer, which flushes by itself, may have to wait for the request's.
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	x.arm()
+	n, err := x.ResponseWriter.Write(p)
+	x.bytes += int64(n)
+	x.rest -= int64(n)
+	if err == nil && (x.rest > 0 || x.r.ContentLength != 0) {
+		err = http.NewResponseController(x.ResponseWriter).Flush()
+	}
+	x.disarm()
+	return n, err
+}
+
+// FlushError is for http.ResponseController.
+func (x *exchange) FlushError() error {
+	x.arm()
+	err := http.NewResponseController(x.ResponseWriter).Flush()
+	x.disarm()
+	return err
+}
+
+// Hijack hands the connection over for a WebSocket. What the client has sent
+// already is read first; httputil.ReverseProxy would lose it.
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(x.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	x.hijacked, x.status = true, http.StatusSwitchingProtocols
+	return &tunnel{Conn: conn, early: rw.Reader, x: x}, rw, nil
+}
+
+// tunnel is the client's side of a WebSocket.
+type tunnel struct {
+	net.Conn
+	early *bufio.Reader // nil once it is empty
+	x     *exchange
+}
+
+func (t *tunnel) Read(p []byte) (int, error) {
+	if t.early != nil {
+		if n := min(t.early.Buffered(), len(p)); n > 0 {
+			return t.early.Read(p[:n])
+		}
+		t.early = nil
+	}
+	return t.Conn.Read(p)
+}
+
+func (t *tunnel) Write(p []byte) (int, error) {
+	n, err := t.Conn.Write(p)
+	t.x.bytes += int64(n)
+	return n, err
+}
+
+// CloseWrite ends one direction, where the connection can.
+func (t *tunnel) CloseWrite() error {
+	if c, ok := t.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return t.Conn.Close()
+}
+
+// arm gives the client StallTimeout to take what is about to be written.
+func (x *exchange) arm() {
+	if x.h.o.StallTimeout > 0 {
+		x.armed = time.Now()
+		_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(x.armed.Add(x.h.o.StallTimeout))
+	}
+}
+
+// disarm takes the deadline away once nothing waits to be written. In HTTP/1 a
+// deadline that passes while nothing is being written does no harm; in HTTP/2
+// it ends the stream.
+func (x *exchange) disarm() {
+	if x.h.o.StallTimeout > 0 && x.r.ProtoMajor > 1 {
+		_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Time{})
+	}
+}
+
+// lastCall arms the deadline for what the server itself still has to flush
+// after the handler. The server takes it away before the next request.
+func (x *exchange) lastCall(now time.Time) {
+	if !x.hijacked && x.h.o.StallTimeout > 0 && (x.r.ProtoMajor > 1 || now.Sub(x.armed) > x.h.o.StallTimeout/8) {
+		_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(now.Add(x.h.o.StallTimeout))
+	}
+}
+
+// upload is the body of a request on its way to the upstream. It lets the
+// client stand still for StallTimeout between two reads, holds the body to its
+// limit, and passes the trailers on when the body has ended.
+type upload struct {
+	io.ReadCloser
+	x       *exchange
+	limited bool
+	left    int64 // bytes, if limited
+	trailer http.Header
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	if u.limited && int64(len(p)) > u.left {
+		p = p[:u.left+1] // one more than allowed, to see that there is more
+	}
+	u.x.deadline(u.x.h.o.StallTimeout)
+	n, err := u.ReadCloser.Read(p)
+	if err == io.EOF || u.x.r.ProtoMajor > 1 { //nolint:errorlint // a reader's EOF is never wrapped
+		// The server reads on after the body, to see whether the client goes away.
+		u.x.deadline(0)
+	}
+	if u.left -= int64(n); u.limited && u.left < 0 {
+		u.left = 0
+		return 0, errTooLarge
+	}
+	switch {
+	case err == nil:
+		return n, nil
+	case err == io.EOF: //nolint:errorlint // as above
+		u.finish()
+		return n, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return n, errStalled
+	}
+	return n, &uploadError{err}
+}
+
+// finish copies the trailers that were announced. The server fills them in
+// at the end of the body, announced or not.
+func (u *upload) finish() {
+	for name := range u.trailer {
+		if v := u.x.r.Trailer[name]; len(v) > 0 {
+			u.trailer[name] = v
+		}
+	}
+}
+
+// deadline sets how long the next read of the request's body may take; zero
+// means as long as it likes.
+func (x *exchange) deadline(d time.Duration) {
+	if x.h.o.StallTimeout <= 0 && d == 0 {
+		return
+	}
+	var t time.Time
+	if d > 0 {
+		t = time.Now().Add(d)
+	}
+	_ = http.NewResponseController(x.ResponseWriter).SetReadDeadline(t)
+}
+
+// drain bounds how long the server waits for the rest of a body that nobody
+// wants, which it does before it answers.
+func (h *Handler) drain(x *exchange) {
+	if x.r.ContentLength != 0 {
+		x.deadline(drainTimeout)
+	}
+}
+
+// announced are the trailers of a request that may be passed on, still empty.
+func (n *names) announced(t http.Header) http.Header {
+	var out http.Header
+	for name := range t {
+		if !n.trailer(name) {
+			continue
+		}
+		if out == nil {
+			out = http.Header{}
+		}
+		out[name] = nil
+	}
+	return out
+}
+
+// buffers lends the buffers that bodies are copied through.
+type buffers struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return p[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferSize]byte)(p)) }

@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/config"
+)
+
+const (
+	maxIdlePerUpstream = 1024
+	idleTimeout        = 90 * time.Second
+	// continueTimeout is how long the upstream may think about
+	// Expect: 100-continue before the body is sent unasked.
+	continueTimeout = 5 * time.Second
+	maxAnswerHeader = 1 << 20
+	// flushAfter bounds how long an answer's header waits for the first of a body
+	// whose length is known. Every other byte is sent on as it comes.
+	flushAfter = 10 * time.Millisecond
+)
+
+// upstream is one application.
+type upstream struct {
+	h         *Handler
+	name      string
+	target    *url.URL // scheme and host
+	public    []string
+	keepHost  bool
+	passAuth  bool
+	maxBody   int64 // bytes; zero for no limit
+	transport *http.Transport
+	proxy     httputil.ReverseProxy
+}
+
+func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
+	target, socket, err := parseTarget(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	u := &upstream{
+		h: h, name: c.Name, target: target, public: c.Public,
+		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
+	}
+	if u.transport, err = newTransport(c, target, socket); err != nil {
+		return nil, err
+	}
+	u.proxy = httputil.ReverseProxy{
+		Rewrite:        u.rewrite,
+		Transport:      u.transport,
+		FlushInterval:  flushAfter,
+		BufferPool:     &buffers{},
+		ModifyResponse: u.receive,
+		ErrorHandler:   u.fail,
+		ErrorLog:       slog.NewLogLogger(h.o.Log.With("upstream", c.Name).Handler(), slog.LevelDebug),
+	}
+	return u, nil
+}
+
+// parseTarget reads an upstream's URL; socket is the path of a unix socket, or empty.
+func parseTarget(raw string) (target *url.URL, socket string, err error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
+		return &url.URL{Scheme: "http", Host: "localhost"}, u.Path, nil
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.User != nil, strings.Trim(u.Path, "/") != "", u.RawQuery != "":
+		return nil, "", fmt.Errorf("%q is not http://host:port, https://host:port or unix:///path/to/socket", raw)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, "", nil
+}
+
+func newTransport(c config.Upstream, target *url.URL, socket string) (*http.Transport, error) {
+	t := &http.Transport{
+		MaxIdleConnsPerHost:    maxIdlePerUpstream,
+		IdleConnTimeout:        idleTimeout,
+		DisableCompression:     true, // bodies pass as they are
+		ExpectContinueTimeout:  continueTimeout,
+		ResponseHeaderTimeout:  c.ResponseTimeout.Std(),
+		TLSHandshakeTimeout:    c.ConnectTimeout.Std(),
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		ReadBufferSize:         bufferSize,
+		WriteBufferSize:        bufferSize,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second},
+	}
+	dialer := &net.Dialer{Timeout: c.ConnectTimeout.Std(), KeepAlive: 30 * time.Second}
+	t.DialContext = dialer.DialContext
+	if socket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		}
+	}
+	if target.Scheme == "https" {
+		var err error
+		if t.TLSClientConfig, err = c.TLS.Load(); err != nil {
+			return nil, err
+		}
+		t.ForceAttemptHTTP2 = true
+	}
+	return t, nil
+}
+
+// authority is the host and port to dial.
+func authority(target *url.URL) string {
+	port := target.Port()
+	if port == "" {
+		port = target.Scheme // "http" and "https" are names of ports too
+	}
+	return net.JoinHostPort(target.Hostname(), port)
+}
+
+func (u *upstream) title() string {
+	if u == nil {
+		return ""
+	}
+	return u.name
+}
+
+// forward sends the request on and the answer back.
+func (u *upstream) forward(x *exchange) {
+	if u.maxBody > 0 && x.r.ContentLength > u.maxBody {
+		u.h.turnAway(x, fault{http.StatusRequestEntityTooLarge, sentenceTooLarge})
+		return
+	}
+	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
+		// Without it the server throws the rest of the body away as soon as the
+		// upstream begins to answer.
+		_ = http.NewResponseController(x.ResponseWriter).EnableFullDuplex()
+	}
+	u.proxy.ServeHTTP(x, x.r.WithContext(x.context()))
+	if x.response != nil && len(x.response.Trailer) > 0 {
+		u.h.cleanTrailer(x.Header())
+	}
+}
+
+// rewrite makes the request that the upstream sees. Headers that the client
+// named in Connection are gone by now, so nothing set here can be lost.
+func (u *upstream) rewrite(p *httputil.ProxyRequest) {
+	x := exchangeOf(p.In)
+	out := p.Out
+	out.URL.Scheme, out.URL.Host = u.target.Scheme, u.target.Host
+	out.URL.RawQuery = p.In.URL.RawQuery // byte for byte, also what net/url can't parse
+	if !u.keepHost {
+		out.Host = u.target.Host
+	}
+	h := out.Header
+	x.dropCredentials(h)
+	if x.via != "" {
+		h["X-Forwarded-For"] = []string{x.via}
+	}
+	h["X-Forwarded-Host"] = []string{x.r.Host}
+	h["X-Forwarded-Proto"] = []string{u.h.o.PublicURL.Scheme}
+	h["X-Request-Id"] = x.id
+	u.h.contract.inject(h, x.headers)
+	out.Trailer = nil
+	if out.Body != nil {
+		out.Trailer = u.h.names.announced(p.In.Trailer)
+		out.Body = &upload{ReadCloser: out.Body, x: x, limited: u.maxBody > 0, left: u.maxBody, trailer: out.Trailer}
+	}
+}
+
+// dropCredentials removes what is meant for the gateway alone.
+func (x *exchange) dropCredentials(h http.Header) {
+	dropCookies(h, x.h.o.Cookie)
+	if x.public || !x.upstream.passAuth {
+		delete(h, "Authorization")
+	}
+	if x.public {
+		for _, name := range overrideNames() {
+			delete(h, name)
+		}
+	}
+}
+
+// receive looks through the upstream's answer before it is passed on.
+func (u *upstream) receive(res *http.Response) error {
+	x := exchangeOf(res.Request)
+	x.response = res
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		if !x.websocket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
+			return errors.New("the upstream switched protocols without being asked")
+		}
+		dropHopByHop(res.Header)
+		res.Header["X-Request-Id"] = x.id
+	}
+	u.h.cleanResponse(res.Header)
+	for name := range res.Trailer {
+		if !u.h.names.trailer(name) {
+			delete(res.Trailer, name)
+		}
+	}
+	if !x.public && res.StatusCode != http.StatusSwitchingProtocols {
+		keepPrivate(res.Header)
+	}
+	return nil
+}
+
+const sentenceTooLarge = "That is more than may be sent here."
+
+// fail answers when the request could not be sent or not be answered. The cause
+// stays in the log.
+func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r)
+	var uploading *uploadError
+	var timeout net.Error
+	f := fault{http.StatusBadGateway, "The application behind this gateway can't be reached right now."}
+	switch {
+	case errors.Is(err, errTooLarge):
+		f = fault{http.StatusRequestEntityTooLarge, sentenceTooLarge}
+	case errors.Is(err, errStalled):
+		f = fault{http.StatusRequestTimeout, "The request took too long to arrive."}
+	case x.r.Context().Err() != nil:
+		u.h.o.Log.Debug("client went away", "request_id", x.id[0], "upstream", u.name, "err", err)
+		panic(http.ErrAbortHandler)
+	case errors.As(err, &uploading):
+		f = fault{http.StatusBadRequest, "The request's body can't be understood."}
+	case errors.As(err, &timeout) && timeout.Timeout():
+		f = fault{http.StatusGatewayTimeout, "The application behind this gateway takes too long to answer."}
+	}
+	level := slog.LevelWarn
+	if f.status < http.StatusInternalServerError {
+		level = slog.LevelInfo
+	}
+	u.h.o.Log.Log(x.r.Context(), level, "request failed", "request_id", x.id[0], "upstream", u.name, "status", f.status, "err", err)
+	u.h.turnAway(x, f)
+}
