@@ -23,29 +23,34 @@ const (
 	maxAnswer = 1 << 20
 )
 
-// newClient makes the client for everything that is asked of the provider. It
-// follows no redirect, so that a code, a secret or a token goes nowhere but
-// where it was sent (RFC 9700, section 4.12).
+// newClient makes the client for everything that is asked of the provider.
 func newClient(c config.ClientTLS) (*http.Client, error) {
 	t, err := newTLS(c)
 	if err != nil {
 		return nil, err
 	}
+	return guarded(&http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSClientConfig:        t,
+		TLSHandshakeTimeout:    5 * time.Second,
+		ResponseHeaderTimeout:  callTime,
+		MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConnsPerHost:    4,
+		IdleConnTimeout:        time.Minute,
+		ForceAttemptHTTP2:      true,
+	}), nil
+}
+
+// guarded is a client with this package's bounds over any transport. It follows
+// no redirect, so that a code, a secret or a token goes nowhere but where it was
+// sent (RFC 9700, section 4.12).
+func guarded(t http.RoundTripper) *http.Client {
 	return &http.Client{
-		Timeout: callTime,
-		Transport: strict{&http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSClientConfig:        t,
-			TLSHandshakeTimeout:    5 * time.Second,
-			ResponseHeaderTimeout:  callTime,
-			MaxResponseHeaderBytes: 64 << 10,
-			MaxIdleConnsPerHost:    4,
-			IdleConnTimeout:        time.Minute,
-			ForceAttemptHTTP2:      true,
-		}},
+		Timeout:       callTime,
+		Transport:     strict{t},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	}
 }
 
 func newTLS(c config.ClientTLS) (*tls.Config, error) {

@@ -81,20 +81,28 @@ type relying struct {
 // New makes the route that signs people in at the provider of c. It opens no
 // connection: the provider may be down. Its errors are faults of the settings.
 func New(name, label string, c config.OIDC, d Deps) (authn.Route, error) {
-	c = withDefaults(c)
-	if err := validate(c); err != nil {
-		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
-	}
 	client, err := newClient(c.TLS)
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}
-	key, err := newAssertion(c)
+	o, err := newRelying(name, c, d, client)
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}
+	return o.route(label), nil
+}
+
+func newRelying(name string, c config.OIDC, d Deps, client *http.Client) (*relying, error) {
+	c = withDefaults(c)
+	if err := validate(c); err != nil {
+		return nil, err
+	}
+	key, err := newAssertion(c)
+	if err != nil {
+		return nil, err
+	}
 	d.Log = d.Log.With("route", name)
-	r := &relying{
+	return &relying{
 		Deps:        d,
 		name:        name,
 		settings:    c,
@@ -105,8 +113,7 @@ func New(name, label string, c config.OIDC, d Deps) (authn.Route, error) {
 		mapping:     newMapping(name, c, d.ForeignPrefixes),
 		policy:      newPolicy(c),
 		assertion:   key,
-	}
-	return r.route(label), nil
+	}, nil
 }
 
 func (o *relying) route(label string) authn.Route {
