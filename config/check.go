@@ -97,11 +97,20 @@ func (k *checks) pair(path, certFile, keyFile string) {
 		k.fault(path+".certFile", "needs keyFile too", "name the file of its private key")
 	case certFile == "":
 		k.fault(path+".keyFile", "needs certFile too", "name the file of its certificate")
-	default:
+	case k.pem(path+".certFile", certFile) && k.pem(path+".keyFile", keyFile):
 		if _, err := loadPair(certFile, keyFile); err != nil {
 			k.fault(path+".certFile", "the certificate and its key can't be used: "+reason(err), "name two files in PEM that belong together")
 		}
 	}
+}
+
+// pem says whether a file can be read.
+func (k *checks) pem(path, file string) bool {
+	_, err := readFile(file, maxPEM)
+	if err != nil {
+		k.fault(path, "can't be read: "+reason(err), readable)
+	}
+	return err == nil
 }
 
 // clientTLS checks a group tls. Used says whether the URL beside it speaks TLS at all.
@@ -117,7 +126,7 @@ func (k *checks) clientTLS(path string, t ClientTLS, used bool) {
 	}
 	k.pair(path, t.CertFile, t.KeyFile)
 	if t.ServerName != "" && !hostname(t.ServerName) {
-		k.fault(path+".serverName", quoted(t.ServerName)+" is not a host name in lower case", "")
+		k.fault(path+".serverName", quoted(t.ServerName)+" is not a host name in lower case", "write the name alone, without a port")
 	}
 }
 

@@ -182,7 +182,7 @@ func (k *checks) allowed(at string, o OIDC) {
 			k.fault(path, "would let everybody in", "leave allowedEmailDomains out if that is meant")
 		case strings.Contains(domain, "@"):
 			k.fault(path, quoted(domain)+" is not a domain", "write what stands after the @, "+domain[strings.LastIndexByte(domain, '@')+1:])
-		case !name.MatchString(base) || len(base) > 253:
+		case !domainName(base):
 			k.fault(path, quoted(domain)+" is not a domain in lower case", "write it like example.com or *.example.com")
 		case wild && publicSuffix(base):
 			k.fault(path, quoted(domain)+" stands for domains that anybody may own", "name the domains")

@@ -103,8 +103,8 @@ func (k *checks) cookieDomain() {
 	case domain == "":
 	case strings.HasPrefix(domain, "."):
 		k.fault(path, "begins with a dot", "write "+strings.TrimLeft(domain, "."))
-	case !hostname(domain) || !name.MatchString(domain):
-		k.fault(path, quoted(domain)+" is not a domain in lower case", "")
+	case !domainName(domain):
+		k.fault(path, quoted(domain)+" is not a domain in lower case", "write it like example.com")
 	case !strings.Contains(domain, "."), publicSuffix(domain):
 		k.fault(path, quoted(domain)+" belongs to everybody, so browsers refuse such a cookie", "use a domain of your own")
 	case !covers(domain, host):

@@ -87,7 +87,7 @@ type Operations struct {
 // Upstream is one application behind the gateway.
 type Upstream struct {
 	// A short name for logs; a-z, 0-9 and "-".
-	Name string `json:"name" jsonschema:"default=upstream,pattern=^[a-z0-9][a-z0-9-]*$"`
+	Name string `json:"name" jsonschema:"title=name,default=upstream,pattern=^[a-z0-9][a-z0-9-]*$"`
 	// Where it listens: http://host:port, https://host:port or unix:///path/to/socket.
 	URL string `json:"url" jsonschema:"required"`
 	// The host names it answers for. Without any, the host of publicURL.
@@ -126,7 +126,7 @@ type ClientTLS struct {
 // Route is one way in: a name and exactly one of its kinds.
 type Route struct {
 	// A short name for logs, headers and links; a-z, 0-9 and "-". It must not change later.
-	Name string `json:"name" jsonschema:"required,pattern=^[a-z0-9][a-z0-9-]*$"`
+	Name string `json:"name" jsonschema:"title=name,required,pattern=^[a-z0-9][a-z0-9-]*$"`
 	// What the sign-in button says. Without it, the name.
 	Label string `json:"label,omitempty"`
 	// Sign-in at an OpenID provider.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -24,10 +23,12 @@ const (
 // environment is the source of what neither the file nor a variable says.
 const environment = "environment"
 
-// place is where a setting was read.
+// place is where a setting was read. A place that stands for the whole file
+// has no line worth showing.
 type place struct {
 	source       string
 	line, column int
+	whole        bool
 }
 
 // document is the settings as plain values (maps, lists, strings, numbers,
@@ -40,6 +41,8 @@ type document struct {
 	keys, values map[string]place
 	// hidden holds, by line, the column from which on the line may hold a secret.
 	hidden map[int]int
+	// unread holds the paths of values that could not be read at all.
+	unread map[string]bool
 	faults Faults
 }
 
@@ -47,7 +50,7 @@ type document struct {
 func parse(name string, text []byte, s *setting) *document {
 	d := &document{
 		name: name, root: map[string]any{},
-		keys: map[string]place{}, values: map[string]place{}, hidden: map[int]int{},
+		keys: map[string]place{}, values: map[string]place{}, hidden: map[int]int{}, unread: map[string]bool{},
 	}
 	text = bytes.ReplaceAll(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\r\n"), []byte("\n"))
 	d.lines = strings.Split(string(text), "\n")
@@ -64,11 +67,15 @@ func parse(name string, text []byte, s *setting) *document {
 		return d
 	}
 	r := reader{document: d}
-	if root, ok := r.value(body, "", s).(map[string]any); ok {
-		d.root = root
+	root, ok := r.value(body, "", s).(map[string]any)
+	if !ok {
+		d.add(tokenPlace(name, first(body)), "", "the file must hold settings", "write them as key: value, one a line")
 		return d
 	}
-	d.add(tokenPlace(name, body.GetToken()), "", "the file must hold settings", "write them as key: value, one a line")
+	d.root = root
+	for i, f := range d.faults { // only now it is known what may be a secret
+		d.faults[i].Excerpt = d.excerpt(place{source: f.Source, line: f.Line})
+	}
 	return d
 }
 
@@ -106,7 +113,7 @@ func (d *document) only(file *ast.File) (ast.Node, bool) {
 			continue
 		}
 		if body != nil {
-			d.add(tokenPlace(d.name, doc.Body.GetToken()), "", "a second document in one file", "keep one, and drop the line ---")
+			d.add(tokenPlace(d.name, first(doc.Body)), "", "a second document in one file", "keep one, and drop the line ---")
 			return nil, false
 		}
 		body = doc.Body
@@ -122,7 +129,10 @@ func (d *document) syntax(err error, s *setting) {
 		at = tokenPlace(d.name, detail.GetToken())
 		problem = "not YAML: " + quotedText.ReplaceAllString(detail.GetMessage(), "")
 	}
-	f := Fault{Source: d.name, Line: at.line, Column: at.column, Problem: problem}
+	f := Fault{
+		Source: d.name, Line: at.line, Column: at.column, Problem: problem,
+		Fix: "look for a quote, bracket or colon that is missing here or in the lines above",
+	}
 	if at.line >= 1 && at.line <= len(d.lines) {
 		f.Excerpt = guarded(d.lines[at.line-1], s)
 	}
@@ -145,13 +155,18 @@ func tokenPlace(source string, t *token.Token) place {
 
 // add notes a fault at a place.
 func (d *document) add(at place, path, problem, fix string) {
-	d.faults = append(d.faults, Fault{
+	f := Fault{
 		Source: at.source, Line: at.line, Column: at.column,
-		Path: path, Problem: problem, Fix: fix, Excerpt: d.excerpt(at),
-	})
+		Path: path, Problem: problem, Fix: fix,
+	}
+	if !at.whole {
+		f.Excerpt = d.excerpt(at)
+	}
+	d.faults = append(d.faults, f)
 }
 
-// excerpt is the source line of a place, what may be a secret masked.
+// excerpt is the source line of a place, with nothing from the first value on
+// that may be a secret. Which those are must be known by now.
 func (d *document) excerpt(at place) string {
 	if at.source != d.name || at.line < 1 || at.line > len(d.lines) {
 		return ""
@@ -159,7 +174,7 @@ func (d *document) excerpt(at place) string {
 	line := []rune(d.lines[at.line-1])
 	tail := ""
 	if from, ok := d.hidden[at.line]; ok && from <= len(line) {
-		line, tail = line[:from-1], masked
+		line, tail = line[:from-1], "…"
 	}
 	const most = 160
 	if len(line) > most {
@@ -187,7 +202,7 @@ func (d *document) find(path string, first, second map[string]place) place {
 	if d.name == environment {
 		return place{source: environment}
 	}
-	return place{source: d.name, line: 1, column: 1}
+	return place{source: d.name, line: 1, column: 1, whole: true}
 }
 
 // parent cuts the last step off a path.
@@ -201,124 +216,3 @@ func joined(path, key string) string {
 }
 
 func indexed(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
-
-// reader turns the syntax tree into plain values.
-type reader struct {
-	*document
-	depth int
-}
-
-// value reads a node. s is what the schema says of it, nil if nothing.
-func (r *reader) value(n ast.Node, path string, s *setting) any {
-	if r.depth++; r.depth > maxDepth {
-		r.add(tokenPlace(r.name, n.GetToken()), path, "nested too deep", "")
-		return nil
-	}
-	defer func() { r.depth-- }()
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		return r.mapping(n.Values, path, s)
-	case *ast.MappingValueNode:
-		return r.mapping([]*ast.MappingValueNode{n}, path, s)
-	case *ast.SequenceNode:
-		return r.list(n, path, s)
-	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
-		r.add(tokenPlace(r.name, n.GetToken()), path, "anchors, aliases and tags (&, *, !) are not read", "write the value out, in quotes if it begins so")
-		r.hide(n.GetToken())
-		return nil
-	}
-	return r.scalar(n, path, s)
-}
-
-func (r *reader) mapping(pairs []*ast.MappingValueNode, path string, s *setting) any {
-	m := map[string]any{}
-	for _, pair := range pairs {
-		key, at := pair.Key.GetToken().Value, tokenPlace(r.name, pair.Key.GetToken())
-		if _, ok := pair.Key.(*ast.StringNode); !ok {
-			r.add(at, path, "a key that is not a plain name", "write the name of a setting")
-			r.hide(pair.Key.GetToken())
-			continue
-		}
-		inner := joined(path, key)
-		value := r.value(pair.Value, inner, s.child(key))
-		if first, ok := r.keys[inner]; ok {
-			r.add(at, inner, "set twice", fmt.Sprintf("the first is in line %d; keep one", first.line))
-			continue
-		}
-		r.keys[inner], m[key] = at, value
-	}
-	return m
-}
-
-func (r *reader) list(n *ast.SequenceNode, path string, s *setting) any {
-	items := []any{}
-	r.values[path] = tokenPlace(r.name, n.Start)
-	for i, item := range n.Values {
-		inner := indexed(path, i)
-		r.values[inner] = tokenPlace(r.name, first(item))
-		items = append(items, r.value(item, inner, s.item()))
-	}
-	return items
-}
-
-// first is the token where a node begins for a reader's eye.
-func first(n ast.Node) *token.Token {
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		if !n.IsFlowStyle && len(n.Values) > 0 {
-			return n.Values[0].Key.GetToken()
-		}
-	case *ast.MappingValueNode:
-		return n.Key.GetToken()
-	}
-	return n.GetToken()
-}
-
-func (r *reader) scalar(n ast.Node, path string, s *setting) any {
-	t := n.GetToken()
-	if l, ok := n.(*ast.LiteralNode); ok {
-		t = l.Value.GetToken()
-		r.values[path] = tokenPlace(r.name, l.Start)
-	} else {
-		r.values[path] = tokenPlace(r.name, t)
-	}
-	if s == nil || s.secret() {
-		r.hide(n.GetToken())
-		r.hide(t)
-	}
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return n.Value
-	case *ast.LiteralNode:
-		return n.Value.Value
-	case *ast.BoolNode:
-		return n.Value
-	case *ast.IntegerNode:
-		return n.Value
-	case *ast.FloatNode:
-		if !math.IsInf(n.Value, 0) && !math.IsNaN(n.Value) {
-			return n.Value
-		}
-	case *ast.NullNode:
-		return nil
-	}
-	return math.MaxFloat64 // .inf and .nan: a number, but no setting's value
-}
-
-// hide marks every line that a token covers, from its column on.
-func (r *reader) hide(t *token.Token) {
-	if t == nil || t.Position == nil {
-		return
-	}
-	line, column := t.Position.Line, max(1, t.Position.Column)
-	if from, ok := r.hidden[line]; !ok || column < from {
-		r.hidden[line] = column
-	}
-	more := strings.Count(strings.TrimSpace(t.Origin), "\n")
-	if more == 0 {
-		return
-	}
-	for i := range more + 1 {
-		r.hidden[line+1+i] = 1
-	}
-}

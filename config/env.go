@@ -202,9 +202,12 @@ func unknownName(name string, s *setting) string {
 		if len(numbers) == 0 {
 			return zero
 		}
-		n := numbers[0]
+		n, err := strconv.Atoi(strings.Trim(numbers[0], "_"))
 		numbers = numbers[1:]
-		return n
+		if err != nil {
+			return zero
+		}
+		return fmt.Sprintf("_%d_", n)
 	}))
 }
 

@@ -12,6 +12,8 @@ import (
 // maxSecretFile bounds a file that holds a secret, in bytes.
 const maxSecretFile = 64 << 10
 
+const readable = "name a file that exists and that this user may read"
+
 // files reads the secrets that live in files.
 func (k *checks) files() {
 	for i, r := range k.c.Authn {
@@ -70,7 +72,7 @@ func (k *checks) keyFile(s *Session) {
 func (k *checks) secretText(file, path string) (string, bool) {
 	b, err := readFile(file, maxSecretFile)
 	if err != nil {
-		k.fault(path, "can't be read: "+reason(err), "name a file that this user may read")
+		k.fault(path, "can't be read: "+reason(err), readable)
 		return "", false
 	}
 	text := string(bytes.TrimPrefix(b, []byte("\ufeff")))

@@ -20,7 +20,7 @@ func Load(file string, env []string) (Config, error) {
 	if err != nil {
 		return Config{}, Faults{{
 			Source: file, Problem: "can't be read: " + reason(err),
-			Fix: "name a file that this user may read",
+			Fix: readable,
 		}}
 	}
 	return Decode(file, text, env)
@@ -42,7 +42,7 @@ func Decode(name string, text []byte, env []string) (Config, error) {
 		return Config{}, d.faults.sorted()
 	}
 	s.fill(d.root)
-	c, err := d.typed()
+	c, err := d.typed(s)
 	if err != nil {
 		return Config{}, err
 	}
@@ -60,7 +60,7 @@ func Decode(name string, text []byte, env []string) (Config, error) {
 
 // typed turns the plain values into a Config. Only values that the schema
 // can't judge, for instance a duration beyond all bounds, are faults here.
-func (d *document) typed() (Config, error) {
+func (d *document) typed(s *setting) (Config, error) {
 	b, err := json.Marshal(d.root)
 	if err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
@@ -69,12 +69,8 @@ func (d *document) typed() (Config, error) {
 	err = json.Unmarshal(b, &c, json.RejectUnknownMembers(true))
 	var detail *json.SemanticError
 	if errors.As(err, &detail) {
-		path, _ := d.locate(slices.Collect(detail.JSONPointer.Tokens()), nil)
-		problem := "can't be read"
-		if detail.Err != nil {
-			problem = detail.Err.Error()
-		}
-		d.add(d.valueAt(path), path, problem, "")
+		path, about := d.locate(slices.Collect(detail.JSONPointer.Tokens()), s)
+		d.add(d.valueAt(path), path, "is too large for "+about.kind(), about.example())
 		return Config{}, nil
 	}
 	return c, err

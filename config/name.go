@@ -57,6 +57,12 @@ func hostname(host string) bool {
 	return len(host) <= 253 && name.MatchString(host)
 }
 
+// domainName says whether s is a DNS name in lower case and no IP address.
+func domainName(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err != nil && hostname(s)
+}
+
 // loopback says whether host is this very machine (RFC 6761, section 6.3).
 func loopback(host string) bool {
 	if a, err := netip.ParseAddr(host); err == nil {

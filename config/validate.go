@@ -28,6 +28,9 @@ func (d *document) explain(e *jsonschema.ValidationError, s *setting) {
 		return
 	}
 	path, about := d.locate(e.InstanceLocation, s)
+	if d.unread[path] {
+		return // said already
+	}
 	switch k := e.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
 		for _, key := range k.Properties {
@@ -37,7 +40,7 @@ func (d *document) explain(e *jsonschema.ValidationError, s *setting) {
 	case *kind.Required:
 		for _, key := range k.Missing {
 			inner := joined(path, key)
-			d.add(d.keyAt(path), inner, "is missing", "set it here, or by "+d.variableFor(append(e.InstanceLocation, key)))
+			d.add(d.keyAt(path), inner, "is missing", d.provide(append(e.InstanceLocation, key)))
 		}
 	case *kind.UniqueItems:
 		second := indexed(path, k.Duplicates[1])
@@ -69,13 +72,23 @@ func (d *document) locate(location []string, s *setting) (string, *setting) {
 	return path, s
 }
 
-// variableFor is the environment name of a location.
-func (d *document) variableFor(location []string) string {
+// provide says how to set what is missing at a location.
+func (d *document) provide(location []string) string {
 	parts := make([]string, len(location))
 	for i, key := range location {
 		parts[i] = variableName(key)
 	}
-	return prefix + strings.Join(parts, "_")
+	variables := prefix + strings.Join(parts, "_")
+	switch {
+	case len(location) == 1 && location[0] == "authn":
+		variables = "OIDC_ISSUER and OIDC_CLIENT_ID"
+	case len(location) == 1 && location[0] == "upstreams":
+		variables = "GATEHOUSE_UPSTREAM"
+	}
+	if d.name == environment {
+		return "set " + variables + ", or use a settings file"
+	}
+	return "add it, or set " + variables
 }
 
 // advise says what an unknown key may have been meant to be.
@@ -162,6 +175,9 @@ func (s *setting) example() string {
 		return "write a number and a unit, for instance 90s, 15m or 12h"
 	case titleSize:
 		return "write a whole number and a unit, for instance 64KiB or 10GiB"
+	}
+	if s.Title == "name" {
+		return "use a-z, 0-9 and -, for instance okta-prod"
 	}
 	return "it must match " + s.Pattern
 }
