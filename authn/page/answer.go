@@ -20,6 +20,8 @@ type answer struct {
 	message string
 	// form is the value of form-action; empty for a page without a form.
 	form string
+	// wide is for a page that lists things; asks, for one that says whom to ask.
+	wide, asks bool
 }
 
 // view is what a template sees.
@@ -29,6 +31,8 @@ type view struct {
 	Status    int // zero unless it is a problem
 	RequestID string
 	Page      any
+	// Wide makes room; Asks leaves the contact out of the footer.
+	Wide, Asks bool
 }
 
 // answer writes a. Headers that the caller has set stay, for instance
@@ -38,7 +42,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, a answer) {
 		writeJSON(w, r, a)
 		return
 	}
-	v := view{Site: p.site, Title: a.title, RequestID: requestID(r), Page: a.data}
+	v := view{Site: p.site, Title: a.title, RequestID: requestID(r), Page: a.data, Wide: a.wide, Asks: a.asks}
 	if a.status >= http.StatusBadRequest {
 		v.Status = a.status
 	}

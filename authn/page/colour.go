@@ -19,8 +19,9 @@ type rgb [3]uint8
 // theme is the colours that don't depend on the brand.
 type theme struct {
 	ground, card, ink, muted, line rgb
-	// glow is how much of the brand's colour the ground takes on at the top.
-	glow float64
+	// glow, ring and soft are how much of the brand's colour there is at the top
+	// of the page, in the arches on it and behind notes.
+	glow, ring, soft float64
 	// away is where colours go to stand out from the ground.
 	away rgb
 }
@@ -28,16 +29,16 @@ type theme struct {
 func lightTheme() theme {
 	return theme{
 		ground: rgb{0xf6, 0xf7, 0xf9}, card: rgb{0xff, 0xff, 0xff},
-		ink: rgb{0x17, 0x1a, 0x21}, muted: rgb{0x54, 0x5b, 0x69}, line: rgb{0xdd, 0xe1, 0xe8},
-		glow: 0.10, away: rgb{},
+		ink: rgb{0x17, 0x1a, 0x21}, muted: rgb{0x54, 0x5b, 0x69}, line: rgb{0xd5, 0xda, 0xe2},
+		glow: 0.11, ring: 0.20, soft: 0.08, away: rgb{},
 	}
 }
 
 func darkTheme() theme {
 	return theme{
 		ground: rgb{0x0d, 0x0f, 0x13}, card: rgb{0x17, 0x1a, 0x20},
-		ink: rgb{0xee, 0xf0, 0xf4}, muted: rgb{0xa6, 0xad, 0xba}, line: rgb{0x2e, 0x33, 0x3d},
-		glow: 0.16, away: rgb{0xff, 0xff, 0xff},
+		ink: rgb{0xee, 0xf0, 0xf4}, muted: rgb{0xa6, 0xad, 0xba}, line: rgb{0x36, 0x3c, 0x47},
+		glow: 0.18, ring: 0.30, soft: 0.16, away: rgb{0xff, 0xff, 0xff},
 	}
 }
 
@@ -46,14 +47,16 @@ type shades struct {
 	fill, onFill rgb // a button and its text
 	edge         rgb // a button's border
 	link         rgb // links and the focus ring
-	glow, soft   rgb // the top of the page; behind notes
+	glow, ring   rgb // the top of the page and the arches on it
+	soft         rgb // behind notes
 }
 
 // shade fits the brand's colour into t, so that all text is readable and all
 // controls can be told from what they lie on, whatever the colour.
 func (t theme) shade(brand rgb) shades {
-	s := shades{fill: brand, onFill: brand.text(), glow: t.ground.mix(brand, t.glow), soft: t.card.mix(brand, 0.08)}
-	s.edge = brand.moved(t.away, edgeContrast, t.card)
+	s := shades{fill: brand, onFill: brand.text(), edge: brand.moved(t.away, edgeContrast, t.card)}
+	// Tints are made of the edge's colour: a white or black brand would leave none.
+	s.glow, s.ring, s.soft = t.ground.mix(s.edge, t.glow), t.ground.mix(s.edge, t.ring), t.card.mix(s.edge, t.soft)
 	s.link = brand.moved(t.away, textContrast, t.ground, t.card, s.glow, s.soft)
 	return s
 }
@@ -145,7 +148,7 @@ func (t theme) properties(brand rgb) string {
 		colour rgb
 	}{
 		{"ground", t.ground}, {"card", t.card}, {"ink", t.ink}, {"muted", t.muted}, {"line", t.line},
-		{"fill", s.fill}, {"on-fill", s.onFill}, {"edge", s.edge}, {"link", s.link}, {"glow", s.glow}, {"soft", s.soft},
+		{"fill", s.fill}, {"on-fill", s.onFill}, {"edge", s.edge}, {"link", s.link}, {"glow", s.glow}, {"ring", s.ring}, {"soft", s.soft},
 	} {
 		fmt.Fprintf(&b, "--%s: %s;\n", p.name, p.colour)
 	}

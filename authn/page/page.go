@@ -108,6 +108,8 @@ func (p *Pages) Mount(mux *http.ServeMux) {
 func parseTemplates() (*template.Template, error) {
 	t, err := template.New("pages").Funcs(template.FuncMap{
 		"link": link, "called": called, "initial": initial,
+		// An e-mail address that is too long for its line breaks after the "@".
+		"split": func(email string) []string { return strings.SplitAfter(email, "@") },
 	}).ParseFS(files, "pages.html")
 	if err != nil {
 		return nil, fmt.Errorf("page: parse templates: %w", err)

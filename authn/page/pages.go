@@ -66,7 +66,7 @@ type Me struct {
 
 // Me answers 200 with what the gateway knows about the person.
 func (p *Pages) Me(w http.ResponseWriter, r *http.Request, d Me) {
-	p.answer(w, r, answer{status: http.StatusOK, page: "me", title: "You are signed in", data: d})
+	p.answer(w, r, answer{status: http.StatusOK, page: "me", title: "You are signed in", data: d, wide: true})
 }
 
 // Refused is the answer to somebody who has proved who they are and may not come in.
@@ -90,7 +90,7 @@ func (p *Pages) Refused(w http.ResponseWriter, r *http.Request, d Refused) {
 		text = strings.TrimSpace(text) + " For access, ask " + p.site.ContactText + "."
 	}
 	p.answer(w, r, answer{
-		status: http.StatusForbidden, page: "refused", title: "You don't have access", data: d,
+		status: http.StatusForbidden, page: "refused", title: "You don’t have access", data: d, asks: true,
 		message: strings.TrimSpace(text),
 	})
 }
@@ -132,7 +132,7 @@ func (p *Pages) Outage(w http.ResponseWriter, r *http.Request, d Outage) {
 		d.After = usual
 	}
 	if d.Sentence == "" {
-		d.Sentence = "Something this page depends on can’t be reached right now."
+		d.Sentence = "Something this page depends on cannot be reached right now."
 	}
 	d.RetryURL = link(d.RetryURL)
 	w.Header().Set("Retry-After", strconv.Itoa(d.Seconds()))
