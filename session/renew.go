@@ -1,18 +1,282 @@
 package session
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
+
+	"gatehouse/authn"
 )
 
-type renewals struct{}
+const (
+	// askLimit bounds one question to the provider.
+	askLimit = 20 * time.Second
+	// waitLimit bounds how long a request, or a replica, waits for a renewal.
+	waitLimit = 10 * time.Second
+	// saveLimit bounds how long a renewed record is tried to be written.
+	saveLimit = 20 * time.Second
+	// stepLimit bounds the single steps around them, which are a few commands.
+	stepLimit = 10 * time.Second
+	// backOffLongest is the longest pause after failures; the mark that counts
+	// them is remembered for failureKept.
+	backOffFirst   = 10 * time.Second
+	backOffLongest = time.Minute
+	failureKept    = 5 * time.Minute
+)
 
-func newRenewals() *renewals { return &renewals{} }
+var (
+	errBackingOff = errors.New("session: renewal failed a moment ago")
+	errSlow       = errors.New("session: renewal takes too long")
+	errClosing    = errors.New("session: closing")
+	errNoGrant    = fmt.Errorf("session: the grant is not ours: %w", authn.ErrRejected)
+	errChanged    = fmt.Errorf("session: renewed as somebody else: %w", authn.ErrRejected)
+)
 
-func (*renewals) close() {}
+// renewals is the renewals of this process: one at a time a session, each in a
+// goroutine of its own so that no request's hang-up ends it.
+type renewals struct {
+	mu      sync.Mutex
+	flights map[string]*flight
+	closing bool
+	running sync.WaitGroup
+	// failures says until when not to try again. A session that has an entry has
+	// failed lately.
+	failures *marks
+}
 
-func (s *Sessions) due(rec record, now time.Time) bool { return false }
+// flight is one renewal; rec and err stand once done is closed.
+type flight struct {
+	done chan struct{}
+	rec  record
+	err  error
+}
 
+func newRenewals() *renewals {
+	return &renewals{flights: map[string]*flight{}, failures: newMarks(failureKept)}
+}
+
+// join returns the session's renewal that is under way, or begins one.
+func (r *renewals) join(key string, renew func() (record, error)) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.flights[key]; f != nil {
+		return f
+	}
+	f := &flight{done: make(chan struct{}), err: errClosing}
+	if r.closing {
+		close(f.done)
+		return f
+	}
+	r.flights[key] = f
+	r.running.Go(func() {
+		f.rec, f.err = renew()
+		r.mu.Lock()
+		delete(r.flights, key)
+		r.mu.Unlock()
+		close(f.done)
+	})
+	return f
+}
+
+func (r *renewals) close() {
+	r.mu.Lock()
+	r.closing = true
+	r.mu.Unlock()
+	r.running.Wait()
+}
+
+// due says whether it is time to ask the provider.
+func (s *Sessions) due(rec record, now time.Time) bool {
+	if s.renew == nil || rec.renewAt.IsZero() {
+		return false
+	}
+	return !now.Before(rec.renewAt) || rec.expired(now)
+}
+
+// renewed sees to it that a session that is due is renewed, and returns what the
+// request is to go on with. While the proof is valid that is rec, at once;
+// afterwards the request waits for the outcome, unless it is known to be bad.
 func (s *Sessions) renewed(ctx context.Context, t ticket, rec record) (record, error) {
-	return rec, nil
+	until, failing := s.renewals.failures.get(t.hash)
+	if failing && time.Now().Before(until) {
+		return s.goOn(rec, errBackingOff)
+	}
+	f := s.renewals.join(t.hash, func() (record, error) {
+		rec, err := s.fly(context.WithoutCancel(ctx), t)
+		if err == nil {
+			s.renewals.failures.drop(t.hash)
+		}
+		return rec, err
+	})
+	if !rec.expired(time.Now()) || failing && s.tolerates(rec) {
+		return rec, nil
+	}
+	timer := time.NewTimer(waitLimit)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+	case <-timer.C:
+		return s.goOn(rec, errSlow)
+	case <-ctx.Done():
+		return record{}, fmt.Errorf("session: renewal: %w", ctx.Err())
+	}
+	switch {
+	case f.err == nil:
+		return f.rec, nil
+	case errors.Is(f.err, authn.ErrRejected):
+		return record{}, f.err
+	}
+	return s.goOn(rec, f.err)
+}
+
+// goOn bridges an outage: rec for as long as it is tolerated, then the cause.
+func (s *Sessions) goOn(rec record, cause error) (record, error) {
+	if s.tolerates(rec) {
+		return rec, nil
+	}
+	return record{}, fmt.Errorf("session: the proof has expired and can't be renewed: %w", cause)
+}
+
+func (s *Sessions) tolerates(rec record) bool {
+	exp := rec.identity.Expires
+	return exp.IsZero() || time.Now().Before(exp.Add(s.grace))
+}
+
+// fly brings the session to its next proof: by renewing it, or by waiting for
+// the replica that does.
+func (s *Sessions) fly(ctx context.Context, t ticket) (record, error) {
+	started := time.Now()
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		l, err := s.acquire(ctx, t)
+		switch {
+		case err != nil:
+			return record{}, err
+		case l.held:
+			return s.renewHeld(ctx, t, l)
+		case l.retryAt.After(time.Now()):
+			s.renewals.failures.set(t.hash, l.retryAt)
+			return record{}, errBackingOff
+		case time.Since(started) > waitLimit:
+			return record{}, errSlow
+		}
+		time.Sleep(pause)
+		rec, err := s.reload(ctx, t)
+		if err != nil || !s.due(rec, time.Now()) {
+			return rec, err
+		}
+	}
+}
+
+func (s *Sessions) reload(ctx context.Context, t ticket) (record, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepLimit)
+	defer cancel()
+	return s.load(ctx, t)
+}
+
+// renewHeld renews under the lock l and gives it back.
+func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, error) {
+	rec, err := s.reload(ctx, t)
+	if err != nil || !s.due(rec, time.Now()) { // somebody was faster, or it has ended
+		s.release(ctx, l)
+		return rec, err
+	}
+	next, err := s.exchange(ctx, t, l, rec)
+	switch {
+	case err == nil, errors.Is(err, errUnknown), errors.Is(err, errOver):
+		s.release(ctx, l)
+	case errors.Is(err, authn.ErrRejected):
+		s.refused(ctx, t, rec, err)
+		s.release(ctx, l)
+	default:
+		l.failures++
+		l.retryAt = time.Now().Add(min(backOffFirst<<min(l.failures-1, 8), backOffLongest))
+		s.renewals.failures.set(t.hash, l.retryAt)
+		s.backOff(ctx, l)
+		s.log.Warn("session not renewed", "route", rec.identity.Route, "subject", rec.identity.Subject, "failures", l.failures, "err", err)
+	}
+	return next, err
+}
+
+// exchange asks for a fresh proof and writes it down.
+func (s *Sessions) exchange(ctx context.Context, t ticket, l lock, rec record) (record, error) {
+	secret, err := openGrant(t, rec.raw)
+	if err != nil {
+		return record{}, errNoGrant
+	}
+	p, err := s.ask(ctx, l, authn.Proof{Identity: rec.identity, Grant: secret, RenewAt: rec.renewAt})
+	if err != nil {
+		return record{}, err
+	}
+	was, is, now := rec.identity, p.Identity, time.Now()
+	if is.Issuer != was.Issuer || is.Subject != was.Subject || is.Route != was.Route {
+		return record{}, errChanged
+	}
+	next := record{identity: is, created: rec.created, ends: rec.ends, renewAt: p.RenewAt}
+	if next.expired(now) {
+		return record{}, errors.New("session: the renewed proof has expired already")
+	}
+	if floor := now.Add(time.Second); !next.renewAt.IsZero() && next.renewAt.Before(floor) {
+		next.renewAt = floor // a provider can't make us ask without end
+	}
+	if next.raw, err = sealRecord(t, next, p.Grant); err != nil {
+		return record{}, err
+	}
+	return s.replace(ctx, t, rec, next)
+}
+
+// ask asks the route, and keeps the lock meanwhile. If the lock is lost nonetheless,
+// somebody else may be asking with the same grant, so the question is withdrawn.
+func (s *Sessions) ask(ctx context.Context, l lock, p authn.Proof) (fresh authn.Proof, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	var prolonging sync.WaitGroup
+	prolonging.Go(func() { s.prolong(ctx, cancel, l) })
+	defer prolonging.Wait()
+	defer cancel()
+	defer func() {
+		if v := recover(); v != nil { // on this goroutine it would end the gateway
+			err = fmt.Errorf("session: renewal panicked: %v", v)
+		}
+	}()
+	return s.renew(ctx, p)
+}
+
+// replace writes next in place of rec, and only there: a session that ended or
+// was renewed elsewhere stays as it is. The provider may have made the old grant
+// worthless, so the store is asked again until it answers or saveLimit is over.
+// It returns the record that stands afterwards.
+func (s *Sessions) replace(ctx context.Context, t ticket, rec, next record) (record, error) {
+	ctx, cancel := context.WithTimeout(ctx, saveLimit)
+	defer cancel()
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		now := time.Now()
+		if !now.Before(next.ends) {
+			return record{}, errOver
+		}
+		swapped, err := s.store.Swap(ctx, t.record(), rec.raw, next.raw, s.ttl(next, now))
+		if err == nil && swapped {
+			return next, nil
+		}
+		if err == nil { // ended or replaced meanwhile; or by us, and the answer got lost
+			next, err := s.load(ctx, t)
+			if err == nil || errors.Is(err, authn.ErrRejected) {
+				return next, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return record{}, fmt.Errorf("session: renewed, but not written down: %w", cmp.Or(err, ctx.Err()))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// refused ends a session that the provider no longer vouches for.
+func (s *Sessions) refused(ctx context.Context, t ticket, rec record, cause error) {
+	ctx, cancel := context.WithTimeout(ctx, stepLimit)
+	defer cancel()
+	s.discard(ctx, t, rec.raw)
+	s.log.Info("session ended", "reason", "refused at renewal", "route", rec.identity.Route, "subject", rec.identity.Subject, "err", cause)
 }

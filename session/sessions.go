@@ -298,7 +298,7 @@ func (s *Sessions) proof(ctx context.Context, t ticket) (authn.Proof, bool) {
 	return authn.Proof{Identity: rec.identity, Grant: secret, RenewAt: rec.renewAt}, true
 }
 
-// Close waits for the renewals that are under way, 40 seconds at most: to drop one would
+// Close waits for the renewals that are under way, a minute at most: to drop one would
 // lose the new token that the provider may just have given. No new ones begin.
 func (s *Sessions) Close() { s.renewals.close() }
 
@@ -336,4 +336,11 @@ func (m *marks) set(key string, until time.Time) {
 		m.old, m.young, m.turnsOver = m.young, map[string]time.Time{}, now.Add(m.keep)
 	}
 	m.young[key] = until
+}
+
+func (m *marks) drop(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.young, key)
+	delete(m.old, key)
 }
