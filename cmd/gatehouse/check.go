@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/authn"
+	"gatehouse/authn/oidc"
+	"gatehouse/config"
+	"gatehouse/proxy"
+	"gatehouse/session"
+)
+
+// checkTimeout bounds the look at one dependency.
+const checkTimeout = 15 * time.Second
+
+func checkCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the settings and everything that they point at",
+		Long: `Checks the settings, then what they point at: each OpenID provider's discovery
+document, keys, clock and support for what is asked of it, the store and the
+applications. Prints what was seen, and for each fault what to do about it.
+
+Exit codes: 0 all is well, 1 something that the settings point at is at fault,
+2 the settings are wrong.`,
+		Example: `  gatehouse check --config gatehouse.yaml
+  gatehouse check --config gatehouse.yaml --offline    # in CI: the settings alone`,
+		Args: noArgs,
+	}
+	file := settingsFlag(cmd)
+	offline := cmd.Flags().Bool("offline", false, "check the settings alone; open no connection")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load(*file, sh.env)
+		if err != nil {
+			return err
+		}
+		r := report{out: cmd.OutOrStdout()}
+		r.section("settings", []authn.Finding{{OK: true, What: "settings", Detail: settingsDetail(c, *file)}})
+		if !*offline {
+			for _, s := range looks(c) {
+				r.look(cmd.Context(), s)
+			}
+		}
+		return r.end()
+	}
+	return cmd
+}
+
+func settingsDetail(c config.Config, file string) string {
+	from := "from the environment"
+	if file != "" {
+		from = "from " + file
+	}
+	return fmt.Sprintf("sound, %s: %d upstream(s), %d route(s), %s store", from, len(c.Upstreams), len(c.Authn), storeName(c.Store))
+}
+
+// aLook is one thing that the settings point at.
+type aLook struct {
+	title string
+	look  func(context.Context) []authn.Finding
+}
+
+// looks lists everything that the settings point at.
+func looks(c config.Config) []aLook {
+	var out []aLook
+	for i, r := range c.Authn {
+		if r.OIDC != nil {
+			redirect := c.Origin().JoinPath(c.CallbackPath(i)).String()
+			out = append(out, aLook{"route " + r.Name + " (OpenID provider " + r.OIDC.Issuer + ")", func(ctx context.Context) []authn.Finding {
+				return oidc.Check(ctx, *r.OIDC, redirect)
+			}})
+		}
+	}
+	out = append(out, aLook{"store (" + storeName(c.Store) + ")", func(ctx context.Context) []authn.Finding { return checkStore(ctx, c) }})
+	for _, u := range c.Upstreams {
+		out = append(out, aLook{"upstream " + u.Name + " (" + u.URL + ")", func(ctx context.Context) []authn.Finding {
+			return proxy.Check(ctx, u)
+		}})
+	}
+	return out
+}
+
+// checkStore writes, reads and deletes a value, as a session would.
+func checkStore(ctx context.Context, c config.Config) []authn.Finding {
+	if c.Store.Redis == nil {
+		return []authn.Finding{{OK: true, What: "memory", Detail: "sessions end with this process and can't be shared by replicas; set store.redis for both"}}
+	}
+	fault := func(err error) []authn.Finding {
+		return []authn.Finding{{What: "redis", Detail: err.Error(),
+			Fix: "check store.redis.url, the password and that the server can be reached from here"}}
+	}
+	store, err := openStore(c.Store)
+	if err != nil {
+		return fault(err)
+	}
+	defer store.Close() //nolint:errcheck // nothing was kept
+	if err := roundTrip(ctx, store); err != nil {
+		return fault(err)
+	}
+	return []authn.Finding{{OK: true, What: "redis", Detail: "a value could be written, replaced, read and deleted"}}
+}
+
+func roundTrip(ctx context.Context, store session.Store) error {
+	const key = "check"
+	value, next := []byte("1"), []byte("2")
+	if err := store.Set(ctx, key, value, time.Minute); err != nil {
+		return err
+	}
+	if swapped, err := store.Swap(ctx, key, value, next, time.Minute); err != nil || !swapped {
+		return fmt.Errorf("replace a value: done %v, %w", swapped, err)
+	}
+	if got, found, err := store.Get(ctx, key); err != nil || !found || string(got) != string(next) {
+		return fmt.Errorf("read the value back: found %v, %w", found, err)
+	}
+	return store.Delete(ctx, key)
+}
+
+// report prints findings and counts the faults.
+type report struct {
+	out    io.Writer
+	faults int
+}
+
+func (r *report) look(ctx context.Context, l aLook) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	r.section(l.title, l.look(ctx))
+}
+
+func (r *report) section(title string, findings []authn.Finding) {
+	fmt.Fprintf(r.out, "%s\n", title)
+	for _, f := range findings {
+		mark := "ok   "
+		if !f.OK {
+			mark = "FAULT"
+			r.faults++
+		}
+		fmt.Fprintf(r.out, "  %s  %-22s %s\n", mark, f.What, indent(f.Detail))
+		if f.Fix != "" {
+			fmt.Fprintf(r.out, "         %-22s %s\n", "to do:", indent(f.Fix))
+		}
+	}
+}
+
+// indent keeps the further lines of a text below its first.
+func indent(s string) string {
+	return strings.ReplaceAll(s, "\n", "\n"+strings.Repeat(" ", 32))
+}
+
+func (r *report) end() error {
+	if r.faults == 0 {
+		fmt.Fprintln(r.out, "\nAll is well.")
+		return nil
+	}
+	fmt.Fprintf(r.out, "\n%d fault(s).\n", r.faults)
+	return errReported
+}

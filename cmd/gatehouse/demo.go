@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/authn/authntest"
+	"gatehouse/config"
+	"gatehouse/proxy"
+)
+
+func demoCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See it work: gateway, OpenID provider and application in one process",
+		Long: `Starts three things on this machine's loopback: a gateway with the embedded
+store, an OpenID provider that knows three people, and an application that
+shows what it received. Nothing is written to disk and nothing leaves the
+machine. Ctrl-C ends it.`,
+		Args: noArgs,
+	}
+	port := cmd.Flags().Int("port", 8080, "the gateway's port on localhost; 0 or a taken one means any free port")
+	verbose := cmd.Flags().BoolP("verbose", "v", false, "log what the gateway does")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		logTo := io.Discard
+		if *verbose {
+			logTo = sh.err
+		}
+		d, err := newDemo(cmd.Context(), *port)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(cmd.OutOrStdout(), d.welcome())
+		return d.run(cmd.Context(), newLogger(config.Log{Format: "text"}, logTo))
+	}
+	return cmd
+}
+
+// demo is the three listeners and what is behind them.
+type demo struct {
+	gateway, provider, app net.Listener
+	people                 []authntest.Person
+}
+
+func newDemo(ctx context.Context, port int) (*demo, error) {
+	gateway, err := listenLoopback(ctx, port)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := listenLoopback(ctx, 0)
+	if err != nil {
+		return nil, errors.Join(err, gateway.Close())
+	}
+	app, err := listenLoopback(ctx, 0)
+	if err != nil {
+		return nil, errors.Join(err, gateway.Close(), provider.Close())
+	}
+	return &demo{gateway: gateway, provider: provider, app: app, people: demoPeople()}, nil
+}
+
+// listenLoopback takes the port, or any free one if it is taken.
+func listenLoopback(ctx context.Context, port int) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil && port != 0 {
+		return lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	}
+	return ln, err
+}
+
+// publicURL says localhost and issuer says 127.0.0.1, so that to a browser they
+// are two sites, as a company's gateway and its provider are.
+func (d *demo) publicURL() string { return fmt.Sprintf("http://localhost:%d", portOf(d.gateway)) }
+func (d *demo) issuer() string    { return fmt.Sprintf("http://127.0.0.1:%d", portOf(d.provider)) }
+
+func portOf(ln net.Listener) int {
+	if a, ok := ln.Addr().(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return 0
+}
+
+// settings is the demo's whole configuration, as a person would write it.
+func (d *demo) settings() string {
+	return fmt.Sprintf(`publicURL: %s
+upstreams:
+  - name: demo-app
+    url: http://%s
+    public: [/health]
+authn:
+  - name: demo
+    label: Demo provider
+    oidc:
+      issuer: %s
+      clientID: gatehouse-demo
+      scopes: [openid, profile, email, groups, offline_access]
+      allowedGroups: [admins, research]
+pages:
+  name: Gatehouse demo
+  contact: help@example.com
+`, d.publicURL(), d.app.Addr(), d.issuer())
+}
+
+func (d *demo) run(ctx context.Context, log *slog.Logger) error {
+	c, err := config.Decode("demo", []byte(d.settings()), nil)
+	if err != nil {
+		return fmt.Errorf("the demo's own settings: %w", err)
+	}
+	g, err := build(c, log)
+	if err != nil {
+		return err
+	}
+	issuer := authntest.NewIssuer(authntest.IssuerOptions{
+		URL:    d.issuer(),
+		People: d.people, HintSignsIn: true,
+		Clients: []authntest.Client{{
+			ID:             "gatehouse-demo",
+			RedirectURIs:   []string{d.publicURL() + c.Paths.Callback},
+			PostLogoutURIs: []string{d.publicURL() + c.Paths.Prefix + "/signed-out"},
+		}},
+	})
+	err = runServers(ctx, time.Second, log,
+		server{proxy.Server(c.Listen, g.handler, log), d.gateway},
+		server{demoServer(issuer), d.provider},
+		server{demoServer(newDemoApp()), d.app})
+	return errors.Join(err, g.close())
+}
+
+func demoServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+}
+
+// welcome tells what runs where and what to try.
+func (d *demo) welcome() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `
+  Open   %s
+
+  The gateway is there. Behind it is an application that shows what it received
+  (%s), beside it an OpenID provider (%s).
+
+  People
+`, d.publicURL(), "http://"+d.app.Addr().String(), d.issuer())
+	for _, p := range d.people {
+		fmt.Fprintf(&b, "    %-6s %-26s groups: %s\n", p.Username, p.Email, strings.Join(p.Groups, ", "))
+	}
+	fmt.Fprintf(&b, `
+  Only admins and research are let in.
+
+  Things to paste
+    # a program without a credential gets 401 and JSON, never a redirect
+    curl -i %[1]s/whoami
+
+    # a browser is sent to sign in
+    curl -i -H 'Accept: text/html' %[1]s/whoami
+
+    # sign in as ada from the shell, then see the identity that the app receives,
+    # though the request tries to forge one
+    curl -sL -c jar -b jar -o /dev/null '%[1]s/.gatehouse/sign-in?login_hint=ada'
+    curl -s -b jar -H 'X-Forwarded-User: root' -H 'X_Forwarded_Groups: admins' %[1]s/whoami
+
+    # a public path needs no sign-in and carries no identity
+    curl -i %[1]s/health
+
+  Ctrl-C ends the demo.
+
+`, d.publicURL())
+	return b.String()
+}

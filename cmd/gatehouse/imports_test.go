@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport is who may see whom within the module: a star. A new arrow is
+// argued for in the commit that adds it.
+var mayImport = map[string][]string{
+	"gatehouse/authn":               {},
+	"gatehouse/config":              {},
+	"gatehouse/authn/page":          {"gatehouse/authn"},
+	"gatehouse/authn/authntest":     {"gatehouse/authn"},
+	"gatehouse/session":             {"gatehouse/authn"},
+	"gatehouse/session/sessiontest": {"gatehouse/session"},
+	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
+	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
+	"gatehouse/e2e":                 {},
+	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/authntest", "gatehouse/authn/oidc", "gatehouse/authn/page",
+		"gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
+}
+
+// onlyIn is which package may import a library.
+var onlyIn = map[string][]string{
+	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc"},
+	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
+	"github.com/go-jose/":                   {"gatehouse/authn/oidc", "gatehouse/authn/authntest"},
+	"github.com/redis/":                     {"gatehouse/session"},
+	"github.com/gorilla/securecookie":       {"gatehouse/session"},
+	"github.com/goccy/go-yaml":              {"gatehouse/config"},
+	"github.com/invopop/jsonschema":         {"gatehouse/config"},
+	"github.com/santhosh-tekuri/jsonschema": {"gatehouse/config"},
+	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse"},
+	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
+	"github.com/chromedp/":                  {},                          // tests only
+	"testing":                               {"gatehouse/session/sessiontest"},
+	"unsafe":                                {},
+	"log":                                   {},
+	"math/rand":                             {},
+}
+
+type goPackage struct {
+	ImportPath, Dir, Doc string
+	GoFiles, Imports     []string
+}
+
+func modulePackages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Doc,GoFiles,Imports", "gatehouse/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []goPackage
+	dec := jsontext.NewDecoder(bytes.NewReader(out))
+	for {
+		var p goPackage
+		err := json.UnmarshalDecode(dec, &p)
+		if errors.Is(err, io.EOF) {
+			return pkgs
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range modulePackages(t) {
+		allowed, known := mayImport[p.ImportPath]
+		if !known {
+			t.Errorf("%s is not in the table: what is it for, and who may see it?", p.ImportPath)
+		}
+		for _, i := range p.Imports {
+			if strings.HasPrefix(i, "gatehouse/") && !slices.Contains(allowed, i) {
+				t.Errorf("%s imports %s, which is not in the table", p.ImportPath, i)
+			}
+			for library, who := range onlyIn {
+				if (i == library || strings.HasSuffix(library, "/") && strings.HasPrefix(i, library) || strings.HasPrefix(i, library+"/")) && !slices.Contains(who, p.ImportPath) {
+					t.Errorf("%s imports %s, which belongs to %v", p.ImportPath, i, who)
+				}
+			}
+		}
+	}
+}
+
+// TestShape keeps the rules that no linter knows.
+func TestShape(t *testing.T) {
+	for _, p := range modulePackages(t) {
+		if len(p.GoFiles) > 0 && !strings.HasPrefix(p.Doc, "Package ") && !strings.HasPrefix(p.Doc, "Command ") {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+		for _, name := range p.GoFiles {
+			checkFile(t, filepath.Join(p.Dir, name))
+		}
+	}
+}
+
+func checkFile(t *testing.T, path string) {
+	t.Helper()
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := fset.File(f.Pos()).LineCount(); n > 500 {
+		t.Errorf("%s has %d lines; would two files be easier to live in?", path, n)
+	}
+	for _, d := range f.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		if fn.Recv == nil && fn.Name.Name == "init" {
+			t.Errorf("%s: no init; wire it", fset.Position(fn.Pos()))
+		}
+		if n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line; n > 80 && fn.Name.Name != "build" {
+			t.Errorf("%s: %s has %d lines", fset.Position(fn.Pos()), fn.Name.Name, n)
+		}
+	}
+}

@@ -1,0 +1,141 @@
+// Command gatehouse is an authentication gateway: it stands in front of an
+// unmodified web application, asks each request who it is from and hands on
+// verified identity headers.
+//
+// This package is the program: its commands, the wiring of the rooms (wire.go,
+// the only place where constructors meet), the operations listener and the demo.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/config"
+)
+
+// The exit codes.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitSettings = 2 // wrong settings or usage: nothing was started
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, shell{args: os.Args[1:], env: os.Environ(), out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// shell is what a command gets from outside.
+type shell struct {
+	args     []string
+	env      []string
+	out, err io.Writer
+}
+
+// errReported ends a command that has already told its user why.
+var errReported = errors.New("reported")
+
+// usageError is a command line that can't be understood.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+
+// run carries out one command line and returns the exit code.
+func run(ctx context.Context, sh shell) int {
+	root := rootCommand(sh)
+	root.SetArgs(sh.args)
+	root.SetOut(sh.out)
+	root.SetErr(sh.err)
+	err := root.ExecuteContext(ctx)
+	var faults config.Faults
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errReported):
+		return exitFailed
+	case errors.As(err, &faults):
+		fmt.Fprintln(sh.err, faults)
+		return exitSettings
+	case errors.As(err, &usage):
+		fmt.Fprintf(sh.err, "gatehouse: %v\nTry: gatehouse --help\n", err)
+		return exitSettings
+	}
+	fmt.Fprintln(sh.err, "gatehouse:", err)
+	return exitFailed
+}
+
+func rootCommand(sh shell) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "gatehouse",
+		Short: "An authentication gateway in front of an unmodified web application",
+		Long: `Gatehouse stands in front of a web application, asks each request who it is
+from, and hands on verified identity headers that no client can forge.
+
+See it work, with nothing to set up:
+
+  gatehouse demo
+
+Put it in front of an application, with no settings file at all:
+
+  GATEHOUSE_PUBLIC_URL=https://wandb.example.com \
+  GATEHOUSE_UPSTREAM=http://127.0.0.1:8080 \
+  OIDC_ISSUER=https://example.okta.com \
+  OIDC_CLIENT_ID=0oa1example \
+  gatehouse serve`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no command %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(serveCommand(sh), checkCommand(sh), demoCommand(sh), schemaCommand(), versionCommand())
+	return root
+}
+
+// noArgs refuses arguments that a command would otherwise ignore.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no arguments, but got %q", cmd.CommandPath(), args)}
+	}
+	return nil
+}
+
+// settingsFlag adds --config and returns where its value will be.
+func settingsFlag(cmd *cobra.Command) *string {
+	file := cmd.Flags().StringP("config", "c", "", "the settings file (YAML); without it, the environment alone")
+	if err := cmd.MarkFlagFilename("config", "yaml", "yml"); err != nil {
+		panic(err) // the flag was added in the line above
+	}
+	return file
+}
+
+func schemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the settings file, for editors and CI",
+		Long: `Prints the JSON Schema of the settings file. Editors complete and check the file
+with it; put this line at the file's top:
+
+  # yaml-language-server: $schema=./gatehouse.schema.json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(config.Schema())
+			return err
+		},
+	}
+}

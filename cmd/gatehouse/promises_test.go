@@ -1,0 +1,364 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gatehouse/authn/authntest"
+	"gatehouse/config"
+)
+
+// The promises of the gateway, one test each. They go through everything: the
+// settings, the wiring, a real TLS listener, a provider and an application.
+
+// forgeries are header names by which somebody might pass for somebody else.
+func forgeries() []string {
+	return []string{
+		"X-Forwarded-User", "x-forwarded-USER", "X_Forwarded_User", "X-Forwarded_User", "X.Forwarded.User", "x-forwarded-email",
+		"X-Forwarded-Groups", "X_FORWARDED_GROUPS", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token",
+		"X-Gatehouse-Subject", "X-Gatehouse-Issuer", "X-Gatehouse-Route", "X-Gatehouse-Teams", "X_Gatehouse_Roles", "X-Gatehouse-Jwt-Assertion",
+		"X-Auth-Request-User", "X-Auth-Request-Email", "X_Auth_Request_Groups", "Remote-User", "Remote_User", "X-Remote-User", "Remote-Groups",
+		"X-WEBAUTH-USER", "X-Pomerium-Jwt-Assertion", "X-Pomerium-Claim-Email", "Cf-Access-Jwt-Assertion", "Cf-Access-Authenticated-User-Email",
+		"X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion", "X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-NAME", "X-Amzn-Oidc-Data",
+		"X-Amzn-Oidc-Identity", "Tailscale-User-Login", "X-Authentik-Username", "X-Vouch-User",
+	}
+}
+
+// identityNames are folded names of headers that say who somebody is.
+var identityNames = regexp.MustCompile(`^(x-forwarded-(user|email|groups|preferred-username|access-token)|x-gatehouse-.*|x-auth-request-.*|remote-.*|x-remote-.*|x-webauth-.*|x-pomerium-.*|cf-access-.*|x-goog-.*|x-ms-client-.*|x-amzn-oidc-.*|tailscale-user-.*|x-authentik-.*|x-vouch-.*)$`)
+
+func fold(name string) string {
+	return regexp.MustCompile(`[^a-z0-9]`).ReplaceAllString(strings.ToLower(name), "-")
+}
+
+const withPublicPath = `
+publicURL: https://example.com
+upstreams:
+  - url: $UPSTREAM
+    public: [/public/]
+authn:
+  - name: corp
+    oidc:
+      issuer: $ISSUER
+      clientID: gatehouse
+      scopes: [openid, profile, email, groups]
+`
+
+func TestPromiseNoForgedIdentityReachesTheUpstream(t *testing.T) {
+	w := newWorld(t, withPublicPath)
+	signedIn := w.signIn("ada")
+	for _, tt := range []struct {
+		name, path string
+		client     *http.Client
+		ours       map[string]string
+	}{
+		{"HDR-01 on a public path", "/public/x", w.program(), nil},
+		{"HDR-01 on a public path, signed in", "/public/x", signedIn, nil},
+		{"HDR-02 with a session", "/x", signedIn, map[string]string{
+			"X-Forwarded-User": "1001", "X-Forwarded-Email": "ada@example.com", "X-Forwarded-Preferred-Username": "ada",
+			"X-Forwarded-Groups": "admins,research", "X-Gatehouse-Subject": "1001", "X-Gatehouse-Issuer": w.provider.URL, "X-Gatehouse-Route": "corp",
+		}},
+	} {
+		for _, forged := range forgeries() {
+			t.Run(tt.name+"/"+forged, func(t *testing.T) {
+				// A map entry goes over the wire spelled as it is.
+				w.get(tt.client, tt.path, http.Header{forged: {"eve", "root"}, "Connection": {"keep-alive, " + forged, "x-forwarded-user"}})
+				seen := map[string]string{}
+				for name, values := range w.app.last(t).Header {
+					if identityNames.MatchString(fold(name)) {
+						seen[name] = strings.Join(values, " & ")
+					}
+				}
+				if fmt.Sprint(seen) != fmt.Sprint(tt.ours) {
+					t.Errorf("the application saw %v, want %v", seen, tt.ours)
+				}
+			})
+		}
+	}
+}
+
+func TestPromiseIdentityOnlyAfterProof(t *testing.T) {
+	w := newWorld(t, "")
+	other := newWorld(t, "")
+	foreign := sessionCookie(t, other.signIn("ada"))
+	for name, cookie := range map[string]string{
+		"no cookie":                            "",
+		"SES-01 garbage":                       "__Host-gatehouse=" + strings.Repeat("A", 120),
+		"SES-01 another gateway's":             foreign,
+		"SES-01 empty":                         "__Host-gatehouse=",
+		"SES-11 two cookies, one of them good": foreign + "; " + foreign,
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := w.app.count()
+			got := w.get(w.program(), "/", http.Header{"Cookie": {cookie}})
+			if got.status != http.StatusUnauthorized || w.app.count() != before {
+				t.Errorf("%d, and the application saw %d requests; want 401 and none", got.status, w.app.count()-before)
+			}
+			if got.header.Get("WWW-Authenticate") == "" || got.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("headers %v: want a challenge and no-store", got.header)
+			}
+		})
+	}
+}
+
+func TestPromiseAWrongCredentialIsNeverSomebodyElse(t *testing.T) {
+	w := newWorld(t, "")
+	ada, ben := sessionCookie(t, w.signIn("ada")), sessionCookie(t, w.signIn("ben"))
+	for name, cookie := range map[string]string{
+		"SES-11 two sessions":                ada + "; " + ben,
+		"SES-11 two sessions, other order":   ben + "; " + ada,
+		"a forged cookie before a good one":  "__Host-gatehouse=forged; " + ada,
+		"a forged cookie behind a good one":  ada + "; __Host-gatehouse=forged",
+		"SES-02 one character changed":       flip(ada),
+		"a good cookie under another's name": strings.Replace(ada, "__Host-gatehouse", "gatehouse", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := w.app.count()
+			if got := w.get(w.program(), "/", http.Header{"Cookie": {cookie}}); got.status != http.StatusUnauthorized || w.app.count() != before {
+				t.Errorf("%d, and the application saw %d requests; want 401 and none", got.status, w.app.count()-before)
+			}
+		})
+	}
+}
+
+// flip changes the case of a letter in the middle.
+func flip(cookie string) string {
+	i := len(cookie) / 2
+	for !strings.ContainsAny(cookie[i:i+1], "abcdefghijklmnopqrstuvwxyz") {
+		i++
+	}
+	return cookie[:i] + strings.ToUpper(cookie[i:i+1]) + cookie[i+1:]
+}
+
+const sharedKey = "session: {keys: [\"rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw=\"]}\n"
+
+func TestPromiseUnknownIsClosed(t *testing.T) {
+	good := newWorld(t, withPublicPath+sharedKey)
+	cookie := sessionCookie(t, good.signIn("ada"))
+
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close() // nobody listens there
+	w := newWorld(t, withPublicPath+sharedKey+fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", dead.Addr()))
+
+	t.Run("RDS-01 a program with a session", func(t *testing.T) {
+		assertClosed(t, w, w.get(w.program(), "/", http.Header{"Cookie": {cookie}}))
+	})
+	t.Run("RDS-01 a browser with a session is not sent to sign in", func(t *testing.T) {
+		h := navigation.Clone()
+		h.Set("Cookie", cookie)
+		assertClosed(t, w, w.get(w.program(), "/", h))
+	})
+	t.Run("RDS-01 a public path goes on", func(t *testing.T) {
+		if got := w.get(w.program(), "/public/x", nil); got.status != http.StatusOK {
+			t.Errorf("%d, want 200", got.status)
+		}
+	})
+	t.Run("RDS-06 a sign-in that can't be stored sets no cookie", func(t *testing.T) {
+		b := w.browser()
+		got := w.get(b, "/.gatehouse/sign-in?login_hint=ada", navigation)
+		if got.status != http.StatusServiceUnavailable {
+			t.Errorf("%d, want 503", got.status)
+		}
+		for _, c := range b.Jar.Cookies(&url.URL{Scheme: "https", Host: publicHost, Path: "/"}) {
+			if c.Name == "__Host-gatehouse" {
+				t.Error("there is a session cookie")
+			}
+		}
+	})
+	t.Run("a program without a credential still gets 401", func(t *testing.T) {
+		if got := w.get(w.program(), "/", nil); got.status != http.StatusUnauthorized {
+			t.Errorf("%d, want 401", got.status)
+		}
+	})
+	t.Run("a provider that is down answers 503 to a sign-in", func(t *testing.T) {
+		w := newWorld(t, "")
+		w.provider.Close()
+		got := w.get(w.browser(), "/deep/link", navigation)
+		if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" || got.header.Get("Refresh") == "" {
+			t.Errorf("%d, headers %v; want 503 that retries", got.status, got.header)
+		}
+	})
+}
+
+func assertClosed(t *testing.T, w *world, got answer) {
+	t.Helper()
+	if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
+		t.Errorf("%d, Retry-After %q; want 503 with one", got.status, got.header.Get("Retry-After"))
+	}
+	if c := got.header.Values("Set-Cookie"); len(c) != 0 {
+		t.Errorf("the cookie was touched: %v", c)
+	}
+	if w.app.count() != 0 {
+		t.Error("the application saw the request")
+	}
+}
+
+func TestPromiseSignInChangesTheSession(t *testing.T) {
+	w := newWorld(t, "")
+	b := w.signIn("ada")
+	first := sessionCookie(t, b)
+	if got := w.get(b, "/.gatehouse/sign-in?login_hint=ben", navigation); got.status != http.StatusOK {
+		t.Fatalf("second sign-in: %d\n%s", got.status, got.body)
+	}
+	second := sessionCookie(t, b)
+	if first == second {
+		t.Error("OIDC-37: the cookie is the same after a sign-in")
+	}
+	if got := w.get(w.program(), "/", http.Header{"Cookie": {first}}); got.status != http.StatusUnauthorized {
+		t.Errorf("OIDC-38: the old session answers %d, want 401", got.status)
+	}
+	w.get(w.program(), "/", http.Header{"Cookie": {second}})
+	if got := w.app.last(t).Header.Get("X-Forwarded-User"); got != "1002" {
+		t.Errorf("the second session is %q, want ben", got)
+	}
+}
+
+func TestPromiseUsersSeeNoInternals(t *testing.T) {
+	internals := regexp.MustCompile(`127\.0\.0\.1|dial tcp|connection refused|goroutine|\.go:\d|oidc: |session: |proxy: |redis|EOF|panic|gatehouse/`)
+	w := newWorld(t, withPublicPath)
+	ada := w.signIn("ada")
+	gone := newWorld(t, strings.ReplaceAll(withPublicPath, "$UPSTREAM", "http://127.0.0.1:1"))
+	goneAda := gone.signInAnywhere("ada")
+	down := newWorld(t, "")
+	down.provider.Close()
+	w.issuer.Set(func(f *authntest.Faults) {
+		f.Claims = func(_ authntest.Answer, c map[string]any) { c["nonce"] = "another" }
+	})
+	tests := map[string]struct {
+		w      *world
+		client *http.Client
+		path   string
+		status int
+	}{
+		"WEB-26 bad target":             {w, ada, "/a/%2e%2e/b", 400},
+		"WEB-26 callback":               {w, w.browser(), "/oidc/callback?state=x&code=y", 400},
+		"WEB-26 no such page":           {w, ada, "/.gatehouse/nothing", 404},
+		"WEB-26 a lying provider":       {w, w.browser(), "/.gatehouse/sign-in?login_hint=ada", 400},
+		"WEB-26 provider down":          {down, down.browser(), "/", 503},
+		"WEB-26 application down":       {gone, goneAda, "/x", 502},
+		"WEB-26 application down, anon": {gone, gone.browser(), "/public/x", 502},
+	}
+	for name, tt := range tests {
+		for _, accept := range []string{"text/html", "application/json"} {
+			t.Run(name+"/"+accept, func(t *testing.T) {
+				h := http.Header{"Accept": {accept}}
+				got := tt.w.get(tt.client, tt.path, h)
+				want := tt.status
+				if accept != "text/html" && (got.status == http.StatusUnauthorized) {
+					want = http.StatusUnauthorized // a program is never sent to sign in
+				}
+				if got.status != want {
+					t.Errorf("%d, want %d\n%s", got.status, want, got.body)
+				}
+				if m := internals.FindString(got.body); m != "" {
+					t.Errorf("the body tells %q:\n%s", m, got.body)
+				}
+				if id := got.header.Get("X-Request-Id"); id == "" || !strings.Contains(got.body, id) {
+					t.Errorf("the body does not show the request id %q", id)
+				}
+			})
+		}
+	}
+}
+
+// signInAnywhere signs in though the application behind can't be reached.
+func (w *world) signInAnywhere(username string) *http.Client {
+	w.t.Helper()
+	b := w.browser()
+	w.get(b, "/.gatehouse/sign-in?rd=/.x&login_hint="+username, navigation)
+	sessionCookie(w.t, b)
+	return b
+}
+
+func TestPromiseLogsHoldNoSecrets(t *testing.T) {
+	w := newWorld(t, withPublicPath)
+	var secrets []string
+	keep := func(values ...string) { secrets = append(secrets, values...) }
+	spy := w.transport()
+	b := w.browser()
+	b.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		for _, p := range []string{"code", "state", "nonce", "code_challenge", "id_token_hint"} {
+			keep(r.URL.Query().Get(p))
+		}
+		res, err := spy.RoundTrip(r)
+		if err == nil {
+			for _, c := range res.Cookies() {
+				keep(c.Value)
+			}
+		}
+		return res, err
+	})
+	w.get(b, "/deep?token=query-secret-1", navigation)
+	w.get(b, "/.gatehouse/sign-in?login_hint=ada", navigation)
+	w.get(b, "/deep?token=query-secret-2", navigation)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+publicHost+"/logout", nil)
+	req.Header.Set("Authorization", "Bearer header-secret-3")
+	w.do(b, req)
+	w.issuer.Set(func(f *authntest.Faults) { f.Signature = authntest.Corrupt })
+	w.get(b, "/.gatehouse/sign-in?login_hint=ada", navigation)
+	token := w.issuer.Last(authntest.Token)
+	keep(token.PostForm.Get("code_verifier"), token.PostForm.Get("code"), "query-secret-1", "query-secret-2", "header-secret-3")
+
+	log := w.log.String()
+	if !strings.Contains(log, `"subject":"1001"`) {
+		t.Errorf("the log does not even say who signed in:\n%s", log)
+	}
+	n := 0
+	for _, s := range secrets {
+		if len(s) < 8 {
+			continue
+		}
+		n++
+		for _, form := range []string{s, url.QueryEscape(s)} {
+			if strings.Contains(log, form) {
+				t.Errorf("OPS-09: the log holds the secret %q", s)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("only %d secrets were looked for", n)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestSecretsNeverPrint(t *testing.T) {
+	c := config.Config{Session: config.Session{Keys: []config.Secret{"top-secret-key"}}}
+	if s := fmt.Sprintf("%v %+v %#v", c, c, c); strings.Contains(s, "top-secret") {
+		t.Errorf("settings print a secret: %s", s)
+	}
+}
+
+// TestLiveness keeps the operations listener's answers.
+func TestOperations(t *testing.T) {
+	w := newWorld(t, "")
+	ops := httptest.NewServer(opsServer(newReadiness(w.gw), newLogger(config.Log{}, w.log)).Handler)
+	defer ops.Close()
+	look := func(path string) (int, string) {
+		res, err := ops.Client().Get(ops.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		return res.StatusCode, string(b)
+	}
+	for path, want := range map[string]int{"/livez": 200, "/healthz": 200, "/readyz": 200, "/metrics": 404, "/debug/pprof/": 404, "/healthz/../admin": 404} {
+		if got, body := look(path); got != want {
+			t.Errorf("OPS-03 %s: %d, want %d\n%s", path, got, want, body)
+		}
+	}
+	w.provider.Close()
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/config"
+	"gatehouse/proxy"
+)
+
+func serveCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway",
+		Long: `Runs the gateway until it is told to stop (SIGTERM or Ctrl-C), then lets open
+requests finish.
+
+Wrong settings are all reported at once and nothing is started (exit code 2).
+A provider, store or application that is down does not keep the gateway from
+starting: /readyz on the operations listener says what is missing.`,
+		Example: `  gatehouse serve --config gatehouse.yaml
+  OIDC_ISSUER=… OIDC_CLIENT_ID=… GATEHOUSE_PUBLIC_URL=… GATEHOUSE_UPSTREAM=… gatehouse serve`,
+		Args: noArgs,
+	}
+	file := settingsFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load(*file, sh.env)
+		if err != nil {
+			return err
+		}
+		return serve(cmd.Context(), c, newLogger(c.Log, sh.err))
+	}
+	return cmd
+}
+
+// serve runs a gateway until ctx ends or a listener fails.
+func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
+	g, err := build(c, log)
+	if err != nil {
+		return err
+	}
+	public, err := listen(ctx, c.Listen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen.address: %w", err), g.close())
+	}
+	ops, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Operations.Address)
+	if err != nil {
+		return errors.Join(fmt.Errorf("operations.address: %w", err), public.Close(), g.close())
+	}
+	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", public.Addr().String(),
+		"operations", ops.Addr().String(), "store", storeName(c.Store))
+	err = runServers(ctx, c.Listen.DrainTimeout.Std(), log,
+		server{proxy.Server(c.Listen, g.handler, log), public},
+		server{opsServer(newReadiness(g), log), ops})
+	log.Info("stopped")
+	return errors.Join(err, g.close())
+}
+
+func storeName(s config.Store) string {
+	if s.Redis == nil {
+		return "memory"
+	}
+	return "redis"
+}
+
+// listen opens the public listener, with TLS if there is a certificate.
+func listen(ctx context.Context, l config.Listen) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
+	if err != nil || l.CertFile == "" {
+		return ln, err
+	}
+	cert, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return tls.NewListener(ln, &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2", "http/1.1"},
+	}), nil
+}
+
+// server is an HTTP server and where it listens.
+type server struct {
+	*http.Server
+	ln net.Listener
+}
+
+// runServers serves until ctx ends or one of the servers fails, then gives open
+// requests the drain time to finish.
+func runServers(ctx context.Context, drain time.Duration, log *slog.Logger, servers ...server) error {
+	failed := make(chan error, len(servers))
+	for _, s := range servers {
+		go func() { failed <- s.Serve(s.ln) }()
+	}
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		log.Info("stopping", "drain", drain.String())
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	for _, s := range servers {
+		if e := s.Shutdown(last); e != nil {
+			log.Warn("requests were cut off", "err", e)
+			err = errors.Join(err, s.Close())
+		}
+	}
+	return err
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gatehouse/authn"
+	"gatehouse/authn/oidc"
+	"gatehouse/authn/page"
+	"gatehouse/config"
+	"gatehouse/proxy"
+	"gatehouse/session"
+)
+
+// gateway is everything that one settings file makes.
+type gateway struct {
+	handler  *proxy.Handler
+	routes   []authn.Route
+	store    session.Store
+	sessions *session.Sessions
+}
+
+// build makes a gateway from sound settings. It opens no connection, so it
+// works while the provider, the store and the upstreams are down.
+func build(c config.Config, log *slog.Logger) (*gateway, error) {
+	origin := c.Origin()
+	pages, err := openPages(c)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	store, err := openStore(c.Store)
+	if err != nil {
+		return nil, err
+	}
+	cookie := session.NewCookie(c.Session.Cookie.Name, c.Session.Cookie.Domain, origin.Scheme == "https")
+	landings := authn.NewLandings(origin, c.Hosts(), c.Paths.Owns)
+
+	renewers := map[string]func(context.Context, authn.Proof) (authn.Proof, error){}
+	sessions := session.New(session.Options{
+		Store:       store,
+		Keys:        keys,
+		Cookie:      cookie,
+		Lifetime:    c.Session.Lifetime.Std(),
+		IdleTimeout: c.Session.IdleTimeout.Std(),
+		OutageGrace: c.Session.OutageGrace.Std(),
+		Log:         log,
+		Renew: func(ctx context.Context, p authn.Proof) (authn.Proof, error) {
+			renew := renewers[p.Identity.Route]
+			if renew == nil {
+				return authn.Proof{}, fmt.Errorf("the route %q is no longer in the settings: %w", p.Identity.Route, authn.ErrRejected)
+			}
+			return renew(ctx, p)
+		},
+	})
+
+	g := &gateway{store: store, sessions: sessions}
+	chain := authn.Chain{}
+	for i, section := range c.Authn {
+		route, err := openRoute(c, i, oidc.Deps{
+			PublicURL:       origin,
+			Prefix:          c.Paths.Prefix,
+			CallbackPath:    c.CallbackPath(i),
+			Cookie:          cookie,
+			Keys:            keys,
+			Store:           store,
+			Sessions:        sessions,
+			Landings:        landings,
+			Pages:           pages,
+			ForeignPrefixes: foreignPrefixes(c, i),
+			Log:             log.With("route", section.Name),
+		})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("authn[%d] (%s): %w", i, section.Name, err), g.close())
+		}
+		renewers[route.Name] = route.Renew
+		if route.Authenticator != nil {
+			chain = append(chain, route.Authenticator)
+		}
+		g.routes = append(g.routes, route)
+	}
+
+	g.handler, err = proxy.New(proxy.Options{
+		PublicURL:      origin,
+		Upstreams:      c.Upstreams,
+		Headers:        c.Headers,
+		Paths:          c.Paths,
+		StallTimeout:   c.Listen.StallTimeout.Std(),
+		TrustedProxies: c.Networks(),
+		Routes:         g.routes,
+		Chain:          append(chain, sessions), // explicit credentials before the ambient one
+		Sessions:       sessions,
+		Cookie:         cookie.Name,
+		Landings:       landings,
+		Pages:          pages,
+		SignedOutURL:   c.Pages.SignedOutURL,
+		Log:            log,
+		Access:         !c.Log.NoAccess,
+	})
+	if err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	return g, nil
+}
+
+// openRoute is the one switch over the kinds of routes.
+func openRoute(c config.Config, i int, d oidc.Deps) (authn.Route, error) {
+	section := c.Authn[i]
+	switch {
+	case section.OIDC != nil:
+		return oidc.New(section.Name, section.Label, *section.OIDC, d)
+	}
+	return authn.Route{}, errors.New("the route has no kind")
+}
+
+// foreignPrefixes are the subject prefixes of every other route.
+func foreignPrefixes(c config.Config, i int) []string {
+	var out []string
+	for j, r := range c.Authn {
+		if j != i && r.OIDC != nil && r.OIDC.SubjectPrefix != "" {
+			out = append(out, r.OIDC.SubjectPrefix)
+		}
+	}
+	return out
+}
+
+func openKeys(c config.Config) (session.Keyring, error) {
+	origin := c.Origin().String()
+	if len(c.Session.Keys) == 0 {
+		return session.RandomKeyring(origin), nil // settings ask for keys when sessions outlive the process
+	}
+	keys := make([]string, len(c.Session.Keys))
+	for i, k := range c.Session.Keys {
+		keys[i] = k.Reveal()
+	}
+	return session.NewKeyring(origin, keys)
+}
+
+func openStore(c config.Store) (session.Store, error) {
+	if c.Redis == nil {
+		return session.NewMemory(), nil
+	}
+	tls, err := c.Redis.TLS.Load()
+	if err != nil {
+		return nil, fmt.Errorf("store.redis.tls: %w", err)
+	}
+	return session.NewRedis(session.RedisOptions{
+		URL:       c.Redis.URL,
+		Username:  c.Redis.Username,
+		Password:  c.Redis.Password.Reveal(),
+		KeyPrefix: c.Redis.KeyPrefix,
+		Timeout:   c.Redis.Timeout.Std(),
+		TLS:       tls,
+	})
+}
+
+func openPages(c config.Config) (*page.Pages, error) {
+	brand := page.Brand{Name: c.Pages.Name, Colour: c.Pages.Colour, Contact: c.Pages.Contact}
+	if f := c.Pages.LogoFile; f != "" {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("pages.logoFile: %w", err)
+		}
+		brand.Logo, brand.LogoType = b, logoType(f, b)
+	}
+	return page.New(brand, c.Paths.Prefix)
+}
+
+func logoType(name string, b []byte) string {
+	if strings.EqualFold(filepath.Ext(name), ".svg") {
+		return "image/svg+xml"
+	}
+	return http.DetectContentType(b)
+}
+
+// close gives back what the gateway holds. Requests must have ended.
+func (g *gateway) close() error {
+	if g.handler != nil {
+		g.handler.Close()
+	}
+	g.sessions.Close()
+	return g.store.Close()
+}
+
+// newLogger writes what the settings ask for to w.
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo // the settings were checked; an empty level is info
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
