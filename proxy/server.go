@@ -33,7 +33,8 @@ func Server(l config.Listen, h http.Handler, log *slog.Logger) *http.Server {
 			SendPingTimeout:      30 * time.Second,
 			WriteByteTimeout:     l.StallTimeout.Std(),
 		},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		// HTTP/2 is set up only if it is named here, for a TLS listener of the caller too.
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 		// "OPTIONS *" is for h to refuse; the server would answer 200 for it.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
