@@ -267,7 +267,7 @@ func TestHome(t *testing.T) {
 	}
 	p.issuer.AutoLogin("1001")
 	p.signIn()
-	if _, body := p.get(p.issuer.URL() + "/"); !strings.Contains(body, "as Ada Lovelace") {
+	if _, body := p.get(p.issuer.URL() + "/"); !strings.Contains(body, "you are Ada Lovelace") {
 		t.Errorf("home: %s", body)
 	}
 	for path, kind := range map[string]string{"/style.css": "text/css; charset=utf-8", "/submit.js": "text/javascript; charset=utf-8"} {

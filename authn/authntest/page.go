@@ -100,11 +100,11 @@ func (p *pages) serveAsset(w http.ResponseWriter, r *http.Request) {
 // serveHome tells a visitor what this is and who is signed in.
 func (i *Issuer) serveHome(w http.ResponseWriter, r *http.Request) {
 	s, ok := i.current(r)
-	sentence := "Nobody is signed in here. An application sends you here when it wants to know who you are."
+	title, sentence := "Nobody is signed in", "An application sends you here when it wants to know who you are."
 	if p, known := i.person(s.subject); ok && known {
-		sentence = "You are signed in here as " + p.title() + "."
+		title, sentence = "You are signed in", "Applications that ask are told that you are "+p.title()+"."
 	}
-	i.pages.write(w, http.StatusOK, "home.html", i.options.Name, homePage{Sentence: sentence, SignedIn: ok})
+	i.pages.write(w, http.StatusOK, "home.html", title, homePage{Sentence: sentence, SignedIn: ok})
 }
 
 type homePage struct {

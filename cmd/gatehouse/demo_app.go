@@ -26,6 +26,7 @@ import (
 var demoFiles embed.FS
 
 const (
+	groupsHeader = "X-Forwarded-Groups"
 	// maxSlow bounds how long /slow can be told to wait.
 	maxSlow = 5 * time.Minute
 	// maxEcho bounds a WebSocket message, in bytes.
@@ -114,13 +115,23 @@ func readDemoIdentity(h http.Header) *demoIdentity {
 		Issuer:   percentDecode(h.Get("X-Gatehouse-Issuer")),
 		Route:    percentDecode(h.Get("X-Gatehouse-Route")),
 	}
-	// The commas between groups come first: one inside a group is encoded.
-	for group := range strings.SplitSeq(h.Get("X-Forwarded-Groups"), ",") {
-		if group != "" {
-			id.Groups = append(id.Groups, percentDecode(group))
-		}
+	if groups := h.Get(groupsHeader); groups != "" {
+		id.Groups = identityValues(groupsHeader, groups)
 	}
 	return id
+}
+
+// identityValues decodes what is in an identity header. The commas between
+// groups come first: one inside a group is encoded.
+func identityValues(name, value string) []string {
+	values := []string{value}
+	if name == groupsHeader {
+		values = strings.Split(value, ",")
+	}
+	for n := range values {
+		values[n] = percentDecode(values[n])
+	}
+	return values
 }
 
 // percentDecode undoes the percent-encoding of identity headers. What isn't any
@@ -136,7 +147,7 @@ func percentDecode(v string) string {
 // demoHeader is one line of the page's table.
 type demoHeader struct {
 	Name, Value string
-	Decoded     string // empty if it is the value
+	Decoded     []string // each of the values in it; empty if they read as they are
 	Identity    bool
 }
 
@@ -150,8 +161,8 @@ func demoHeaders(h http.Header) []demoHeader {
 				others = append(others, line)
 				continue
 			}
-			if decoded := percentDecode(value); decoded != value {
-				line.Decoded = decoded
+			if strings.Contains(value, "%") {
+				line.Decoded = identityValues(name, value)
 			}
 			identity = append(identity, line)
 		}
@@ -161,7 +172,7 @@ func demoHeaders(h http.Header) []demoHeader {
 
 func isDemoIdentity(name string) bool {
 	switch name {
-	case "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Preferred-Username", "X-Forwarded-Groups":
+	case "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Preferred-Username", groupsHeader:
 		return true
 	}
 	return strings.HasPrefix(name, "X-Gatehouse-")
