@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -109,7 +110,7 @@ func (s Sealer) Seal(name string, plain []byte) (string, error) {
 	if len(s.codecs) == 0 {
 		return "", errNoKeys
 	}
-	sealed, err := s.codecs[0].Encode(name, plain)
+	sealed, err := s.codecs[0].Encode(name, bytes.Clone(plain)) // it encrypts in place
 	if err != nil {
 		return "", fmt.Errorf("session: seal %s: %w", name, err)
 	}
