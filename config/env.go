@@ -76,14 +76,16 @@ func (d *document) overlay(env []string, s *setting) {
 		}
 	}
 	from := map[string]variable{}
-	for _, v := range d.derived(set, s) {
-		d.put(v, from)
-	}
+	// The aliases come first: they make the first upstream and route, and other
+	// variables may add to those.
 	for _, a := range aliases() {
 		// An empty one counts as absent: charts set all of these names always.
 		if value := set[a.name]; value != "" {
 			d.putAlias(a, value, s, from)
 		}
+	}
+	for _, v := range d.derived(set, s) {
+		d.put(v, from)
 	}
 }
 

@@ -76,7 +76,11 @@ func (k *checks) secretText(file, path string) (string, bool) {
 		return "", false
 	}
 	text := string(bytes.TrimPrefix(b, []byte("\ufeff")))
-	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	if rest, ok := strings.CutSuffix(text, "\r\n"); ok {
+		text = rest
+	} else {
+		text = strings.TrimSuffix(text, "\n")
+	}
 	if strings.TrimSpace(text) == "" {
 		k.fault(path, "the file is empty", "put the secret in it")
 		return "", false

@@ -43,6 +43,19 @@ func (s *Secret) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Format writes the settings in the manner of %+v under every verb. Without it
+// package fmt, asked for a verb that pointers don't have, would show the secret.
+func (o OIDC) Format(w fmt.State, _ rune) {
+	type plain OIDC
+	_, _ = fmt.Fprintf(w, "%+v", plain(o))
+}
+
+// Format is like [OIDC.Format].
+func (r Redis) Format(w fmt.State, _ rune) {
+	type plain Redis
+	_, _ = fmt.Fprintf(w, "%+v", plain(r))
+}
+
 // Duration is a length of time, written with its unit: "90s", "15m", "12h".
 type Duration time.Duration
 

@@ -1,0 +1,28 @@
+package config
+
+import "os"
+
+// Warnings names what is not wrong but deserves a look, each with its path:
+// files of secrets and keys that every user of the machine can read.
+func (c Config) Warnings() []string {
+	files := [][2]string{
+		{"session.keysFile", c.Session.KeysFile},
+		{"listen.keyFile", c.Listen.KeyFile},
+	}
+	for i, r := range c.Authn {
+		if r.OIDC != nil {
+			at := indexed("authn", i) + ".oidc."
+			files = append(files, [2]string{at + "clientSecretFile", r.OIDC.ClientSecretFile}, [2]string{at + "clientKeyFile", r.OIDC.ClientKeyFile})
+		}
+	}
+	if r := c.Store.Redis; r != nil {
+		files = append(files, [2]string{"store.redis.passwordFile", r.PasswordFile})
+	}
+	var out []string
+	for _, f := range files {
+		if info, err := os.Stat(f[1]); err == nil && info.Mode().Perm()&0o004 != 0 {
+			out = append(out, f[0]+": every user of this machine can read "+f[1])
+		}
+	}
+	return out
+}
