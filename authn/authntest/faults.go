@@ -53,6 +53,8 @@ type Faults struct {
 	// A token is made in this order: claims, then their JSON, then the header,
 	// then the signature over both, then the compact form.
 
+	// Only limits what is said below about tokens to one kind of answer.
+	Only Answer
 	// Claims changes what a token says: nonce, at_hash, aud, anything.
 	Claims func(a Answer, claims map[string]any)
 	// Payload changes the JSON of the claims, for what a map can't say:

@@ -88,6 +88,23 @@ func TestClaimFaultsByAnswer(t *testing.T) {
 	}
 }
 
+// A fault for one kind of answer leaves the others honest.
+func TestOnly(t *testing.T) {
+	p := honest(t)
+	p.issuer.Set(func(f *authntest.Faults) { f.Only, f.Signature = authntest.FromRefresh, authntest.Corrupt })
+	token := p.signIn()
+	if _, err := p.verify(rawIDToken(token)); err != nil {
+		t.Errorf("for a code: %v", err)
+	}
+	fresh, err := p.refresh(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.verify(rawIDToken(fresh)); err == nil {
+		t.Error("for a refresh token: believed")
+	}
+}
+
 func TestHashFaults(t *testing.T) {
 	p := honest(t)
 	for name, change := range map[string]func(map[string]any){

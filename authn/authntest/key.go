@@ -147,6 +147,9 @@ func (i *Issuer) serveJWKS(w http.ResponseWriter, _ *http.Request) {
 // token makes a JWT as the faults say.
 func (i *Issuer) token(a Answer, client Client, claims map[string]any) string {
 	f, key := i.wrong(), i.Keys()[0]
+	if f.Only != "" && f.Only != a {
+		f = Faults{}
+	}
 	if f.Claims != nil {
 		f.Claims(a, claims)
 	}
