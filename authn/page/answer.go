@@ -52,7 +52,8 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, a answer) {
 		return
 	}
 	guard(w.Header(), a.form)
-	write(w, a.status, "text/html; charset=utf-8", body.Bytes())
+	// Identities may hold any bytes; the page is UTF-8.
+	write(w, a.status, "text/html; charset=utf-8", bytes.ToValidUTF8(body.Bytes(), []byte("\ufffd")))
 }
 
 // guard sets what keeps a page from being framed, cached, sniffed, scripted or

@@ -116,13 +116,11 @@ func (c rgb) mix(other rgb, t float64) rgb {
 // contrast against every one of grounds.
 func (c rgb) moved(towards rgb, enough float64, grounds ...rgb) rgb {
 	const steps = 50
-	for i := range steps {
-		m := c.mix(towards, float64(i)/steps)
-		if stands(m, enough, grounds) {
-			return m
-		}
+	m := c
+	for i := 1; i <= steps && !stands(m, enough, grounds); i++ {
+		m = c.mix(towards, float64(i)/steps)
 	}
-	return towards
+	return m
 }
 
 func stands(c rgb, enough float64, grounds []rgb) bool {
