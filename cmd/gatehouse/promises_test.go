@@ -224,7 +224,7 @@ func TestPromiseSignInChangesTheSession(t *testing.T) {
 }
 
 func TestPromiseUsersSeeNoInternals(t *testing.T) {
-	internals := regexp.MustCompile(`127\.0\.0\.1|dial tcp|connection refused|goroutine|\.go:\d|oidc: |session: |proxy: |redis|EOF|panic|gatehouse/`)
+	internals := regexp.MustCompile(`127\.0\.0\.1|dial tcp|connection refused|goroutine|\.go:\d|oidc: |session: |proxy: |redis|EOF|panic`)
 	w := newWorld(t, withPublicPath)
 	ada := w.signIn("ada")
 	gone := newWorld(t, strings.ReplaceAll(withPublicPath, "$UPSTREAM", "http://127.0.0.1:1"))

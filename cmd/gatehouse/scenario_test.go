@@ -126,9 +126,13 @@ func (w *world) raw(t *testing.T, request string) string {
 	}
 	var b bytes.Buffer
 	fmt.Fprintln(&b, res.Status)
-	writeHeader(&b, res.Header)
-	if ct := res.Header.Get("Content-Type"); strings.HasPrefix(ct, "text/html") {
+	if strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
 		body = []byte(title(body) + "\n")
+		res.Header.Del("Content-Length")
+	}
+	writeHeader(&b, res.Header)
+	if res.Close {
+		fmt.Fprintln(&b, "(and the connection ends)")
 	}
 	fmt.Fprintf(&b, "\n%s", body)
 	if !bytes.HasSuffix(b.Bytes(), []byte("\n")) {
@@ -173,8 +177,9 @@ func (w *world) steady(s string) string {
 	upstream := regexp.MustCompile(`127\.0\.0\.1:\d+`)
 	s = strings.ReplaceAll(s, w.provider.URL, "$ISSUER")
 	for re, with := range map[*regexp.Regexp]string{
-		regexp.MustCompile(`(?m)^Date: .*$`):                             "Date: $DATE",
-		regexp.MustCompile(`\b[0-9a-f]{32}\b`):                           "$REQUEST_ID",
+		regexp.MustCompile(`(?m)^Date: .*$`):                             "Date: $$DATE",
+		regexp.MustCompile(`"auth_time":"[^"]*"`):                        `"auth_time":"$$TIME"`,
+		regexp.MustCompile(`\b[0-9a-f]{32}\b`):                           "$$REQUEST_ID",
 		regexp.MustCompile(`(gatehouse(?:_attempt_[^=]*)?=)[^;\s]{20,}`): "${1}$$SEALED",
 		regexp.MustCompile(`(?m)^(X-Forwarded-For): .*$`):                "$1: $$CLIENT",
 	} {

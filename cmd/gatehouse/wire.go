@@ -78,7 +78,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 			Landings:        landings,
 			Pages:           pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
-			Log:             log.With("route", section.Name),
+			Log:             log,
 		})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("authn[%d] (%s): %w", i, section.Name, err), g.close())

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -98,7 +99,8 @@ func (w *world) startProvider() {
 	h = w.issuer
 }
 
-// transport reaches the gateway under every host name, and the provider as it is.
+// transport reaches the gateway under every host name, and the provider as it
+// is. It speaks HTTP/1.1, which lets a test say anything.
 func (w *world) transport() *http.Transport {
 	t := w.server.Client().Transport.(*http.Transport).Clone()
 	gateway := w.server.Listener.Addr().String()
@@ -109,6 +111,8 @@ func (w *world) transport() *http.Transport {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
 	t.TLSClientConfig.ServerName = publicHost
+	t.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	t.ForceAttemptHTTP2, t.TLSNextProto = false, map[string]func(string, *tls.Conn) http.RoundTripper{}
 	w.t.Cleanup(t.CloseIdleConnections)
 	return t
 }
