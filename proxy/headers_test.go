@@ -346,7 +346,7 @@ func TestUpstreamCantSpeakForUs(t *testing.T) {
 }
 
 func TestNoBleed(t *testing.T) {
-	const workers, rounds, people = 32, 60, 20
+	const workers, rounds, people = 32, 40, 20
 	g := newRig(t, func(o *Options) { o.Access = false })
 	for i := range people {
 		g.people[fmt.Sprint("user", i)] = person(fmt.Sprint("user", i))

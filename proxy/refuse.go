@@ -117,7 +117,7 @@ func (h *Handler) turnAway(x *exchange, f fault) {
 	if f.status == http.StatusMethodNotAllowed {
 		x.Header()["Allow"] = []string{someMethods}
 	}
-	if x.r.Method == http.MethodConnect || f.status == http.StatusRequestTimeout {
+	if x.r.Method == http.MethodConnect {
 		x.Header()["Connection"] = []string{"close"}
 	}
 	h.o.Pages.Error(x, x.r, f.status, f.sentence)

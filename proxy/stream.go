@@ -59,9 +59,10 @@ func (x *exchange) WriteHeader(status int) {
 }
 
 // writeInterim passes a 1xx answer on, without what an upstream may not set.
-// Past a bound they are dropped: nothing else bounds how many there are.
+// 100 is left to the server, which sends it when the body begins to be read.
+// Past a bound the others are dropped: nothing else bounds how many there are.
 func (x *exchange) writeInterim(status int) {
-	if x.interim++; x.interim > maxInterim {
+	if x.interim++; status == http.StatusContinue || x.interim > maxInterim {
 		return
 	}
 	x.h.cleanResponse(x.Header())

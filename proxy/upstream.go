@@ -189,7 +189,9 @@ func (u *upstream) receive(res *http.Response) error {
 			return errors.New("the upstream switched protocols without being asked")
 		}
 		dropHopByHop(res.Header)
+		u.h.cleanResponse(res.Header)
 		res.Header["X-Request-Id"] = x.id
+		return nil
 	}
 	u.h.cleanResponse(res.Header)
 	for name := range res.Trailer {
@@ -197,7 +199,7 @@ func (u *upstream) receive(res *http.Response) error {
 			delete(res.Trailer, name)
 		}
 	}
-	if !x.public && res.StatusCode != http.StatusSwitchingProtocols {
+	if !x.public {
 		keepPrivate(res.Header)
 	}
 	return nil
@@ -228,6 +230,7 @@ func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	level := slog.LevelWarn
 	if f.status < http.StatusInternalServerError {
 		level = slog.LevelInfo
+		x.Header()["Connection"] = []string{"close"} // what is left of the body is no next request
 	}
 	u.h.o.Log.Log(x.r.Context(), level, "request failed", "request_id", x.id[0], "upstream", u.name, "status", f.status, "err", err)
 	u.h.turnAway(x, f)
