@@ -6,11 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/storage"
 	"github.com/chromedp/chromedp"
@@ -53,28 +53,14 @@ func startChromium(dir string) (*chromium, error) {
 	return c, nil
 }
 
-// browsers starts the one browser when the first test needs it.
-type browsers struct {
-	dir  string
-	once sync.Once
-	one  *chromium
-	err  error
-}
-
-func (b *browsers) close() {
-	if b.one != nil {
-		b.one.close()
-	}
-}
-
-// profile opens a tab in a new profile, as a person who was never here before.
-func (b *browsers) profile(t *testing.T) *tab {
+// newProfile opens a tab in a new profile, as a person who was never here before.
+func newProfile(t *testing.T) *tab {
 	t.Helper()
-	b.once.Do(func() { b.one, b.err = startChromium(b.dir) })
-	if b.err != nil {
-		t.Fatal("start the browser: ", b.err)
+	browser, err := shared.browser()
+	if err != nil {
+		t.Fatal("start the browser: ", err)
 	}
-	return openTab(t, b.one.ctx, chromedp.WithNewBrowserContext())
+	return openTab(t, browser.ctx, chromedp.WithNewBrowserContext())
 }
 
 // tab is one tab of a profile. Whatever can't be done fails the test.
@@ -117,6 +103,12 @@ func ask[T any](b *tab, a chromedp.Action[T]) T {
 		b.fail(err)
 	}
 	return v
+}
+
+// command sends the browser one command of the DevTools protocol for this tab.
+func command[P, R any](b *tab, c cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	return ask(b, func(ctx context.Context, t *chromedp.Target) (R, error) { return cdp.Call(ctx, t, c, params) })
 }
 
 // fail ends the test and says what the tab shows.
@@ -187,13 +179,34 @@ func (b *tab) loaded() bool {
 
 func (b *tab) awaitThat(what string, ok func() bool) {
 	b.t.Helper()
-	deadline := time.Now().Add(patience)
+	b.awaitLonger(patience, what, ok)
+}
+
+func (b *tab) awaitLonger(limit time.Duration, what string, ok func() bool) {
+	b.t.Helper()
+	deadline := time.Now().Add(limit)
 	for !ok() {
 		if time.Now().After(deadline) {
 			b.fail("the browser did not " + what)
 		}
 		time.Sleep(30 * time.Millisecond)
 	}
+}
+
+// pretend adds headers to everything that the tab sends from now on.
+func (b *tab) pretend(headers map[string]string) {
+	b.t.Helper()
+	h := network.Headers{}
+	for name, value := range headers {
+		h[name] = value
+	}
+	command(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: h})
+}
+
+// forget deletes a cookie that a page at url has.
+func (b *tab) forget(name, url string) {
+	b.t.Helper()
+	command(b, network.DeleteCookies, network.DeleteCookiesParams{Name: name, URL: url})
 }
 
 // cookies are all that the profile holds, by name.

@@ -5,14 +5,19 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 )
 
-// machine is what all tests of a run share.
+// machine is what all tests of a run share, made when the first one needs it.
 type machine struct {
-	browsers
+	// browser starts the browser.
+	browser func() (*chromium, error)
+	// gatehouse builds the program and returns its path.
+	gatehouse func() (string, error)
 }
 
 var shared machine
@@ -28,7 +33,23 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	shared.browsers.dir = dir
-	defer shared.browsers.close()
+	closeBrowser := func() {}
+	defer func() { closeBrowser() }()
+	shared = machine{
+		browser: sync.OnceValues(func() (*chromium, error) {
+			c, err := startChromium(dir)
+			if err == nil {
+				closeBrowser = c.close
+			}
+			return c, err
+		}),
+		gatehouse: sync.OnceValues(func() (string, error) { return buildGateway(dir) }),
+	}
+	// Most of a test's time is waiting, and not for a processor.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
 	return m.Run()
 }

@@ -48,7 +48,7 @@ func testPeer(t *testing.T, rotates bool, start func(clientPaths) provider) {
 		RedirectURL: self.URL + "/callback", Scopes: []string{"openid", "profile", "email", "groups"},
 	}
 	verifier := oauth2.GenerateVerifier()
-	b := shared.profile(t)
+	b := newProfile(t)
 	b.open(rp.AuthCodeURL("state", oidc.Nonce("nonce"), oauth2.S256ChallengeOption(verifier)))
 	who := p.someone()
 	p.signIn(b, who.Login)

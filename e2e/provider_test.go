@@ -50,6 +50,9 @@ type nodeProvider struct {
 	people string
 }
 
+// nodeSecret is the secret of the client "confidential".
+const nodeSecret = "a secret of the end-to-end tests"
+
 // nodeOptions is how a nodeProvider differs from the usual.
 type nodeOptions struct {
 	paths clientPaths
@@ -63,7 +66,7 @@ func startNodeProvider(t *testing.T, o nodeOptions) *nodeProvider {
 	t.Helper()
 	n := &nodeProvider{t: t, port: freePort(t), as: client{id: o.as}, people: filepath.Join(t.TempDir(), "people.json")}
 	if o.as == "confidential" {
-		n.as.secret = "a secret of the end-to-end tests"
+		n.as.secret = nodeSecret
 	}
 	n.write(
 		person{"alice", "Alice Example", "alice@example.com", []string{"admins", "data science"}},

@@ -39,6 +39,8 @@ const provider = new Provider(env.ISSUER, {
     { ...code, client_id: 'confidential', client_secret: 'a secret of the end-to-end tests' },
     {
       client_id: 'implicit',
+      // http on localhost is for native applications only.
+      application_type: redirects[0].startsWith('http:') ? 'native' : 'web',
       token_endpoint_auth_method: 'none',
       redirect_uris: redirects,
       post_logout_redirect_uris: landings,

@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+)
+
+const deepLink = "/runs/42/overview?tab=charts&smooth=0.6"
+
+// TestSignIn is the way of a person at each provider: a deep link, sign-in, the
+// application, sign-out. Between the parts the gateway forgets nothing.
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	t.Run("oidc-provider", func(t *testing.T) {
+		t.Parallel()
+		h, _ := nodeHouse(t, securePlace(t), nodeOptions{as: "public"})
+		testSignIn(t, h)
+	})
+	t.Run("LemonLDAP", func(t *testing.T) {
+		t.Parallel()
+		testSignIn(t, lemonHouse(t, securePlace(t), 0))
+	})
+}
+
+func testSignIn(t *testing.T, h *house) {
+	who := h.provider.someone()
+	b := newProfile(t)
+	for _, step := range []struct {
+		name string
+		run  func(b *tab)
+	}{
+		{"deep link", func(b *tab) { testDeepLink(b, h, who) }},
+		{"cookies", func(b *tab) { checkSessionCookie(b, h.place) }},
+		{"back", func(b *tab) { testBack(b, h) }},
+		{"forged headers", func(b *tab) { testForgedHeaders(b, h, who) }},
+		{"gateway restarted", func(b *tab) { testRestart(b, h, who) }},
+		{"two tabs", func(b *tab) { testTwoTabs(newProfile(b.t), h, who) }},
+		{"answer without an attempt", func(b *tab) { testLostAttempt(newProfile(b.t), h, who) }},
+		{"sign-out", func(b *tab) { testSignOut(b, h, who) }},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { step.run(b.in(t)) }) {
+			return // each step begins where the one before has ended
+		}
+	}
+}
+
+// testDeepLink signs in on the way to a page deep in the application.
+func testDeepLink(b *tab, h *house, who person) {
+	b.open(h.url + deepLink)
+	h.provider.signIn(b, who.Login)
+	b.await(h.url + deepLink)
+	if got := b.url(); got != h.url+deepLink {
+		b.t.Errorf("landed at %s", got)
+	}
+	checkIdentity(b.t, h.app.last(b.t, "/runs/42/overview"), h.provider, who)
+}
+
+// testRestart restarts the gateway: Redis remembers who is signed in.
+func testRestart(b *tab, h *house, who person) {
+	h.gateway.stop()
+	h.gateway.restart()
+	b.open(h.url + "/after-restart")
+	b.await(h.url + "/after-restart")
+	checkIdentity(b.t, h.app.last(b.t, "/after-restart"), h.provider, who)
+}
+
+// checkSessionCookie looks at the gateway's cookies as the browser keeps them:
+// the session's and no other.
+func checkSessionCookie(b *tab, at place) {
+	b.t.Helper()
+	found := false
+	for name, c := range b.cookies() {
+		if !strings.Contains(name, "gatehouse") {
+			continue
+		}
+		if name != at.cookie() {
+			b.t.Errorf("a cookie %s is left over", name)
+			continue
+		}
+		found = true
+		if c.Secure != at.secure() || !c.HTTPOnly || c.SameSite != network.CookieSameSiteLax || c.Path != "/" || c.Domain != at.host() {
+			b.t.Errorf("%s is %+v", name, c)
+		}
+	}
+	if !found {
+		b.t.Error("there is no session cookie")
+	}
+}
+
+// testForgedHeaders lets the browser claim to be somebody else in many spellings.
+func testForgedHeaders(b *tab, h *house, who person) {
+	forged := map[string]string{}
+	for _, name := range []string{
+		"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username",
+		"X-Gatehouse-Subject", "X-Gatehouse-Route", "x-forwarded-USER", "X_Forwarded_User", "X_Gatehouse_Issuer",
+		"X-Forwarded-Access-Token", "X-Remote-User", "Remote-User", "X-Auth-Request-User",
+	} {
+		forged[name] = "mallory"
+	}
+	b.pretend(forged)
+	defer b.pretend(nil)
+	b.open(h.url + "/forged")
+	b.open(h.url + "/open/forged")
+	checkIdentity(b.t, h.app.last(b.t, "/forged"), h.provider, who)
+	for name, values := range h.app.last(b.t, "/open/forged").Header {
+		if slices.Contains(values, "mallory") {
+			b.t.Errorf("the public path got %s from the client", name)
+		}
+	}
+}
+
+// testBack goes back to the provider's form and forth again: nobody is sent round
+// in circles, and the session is still there.
+func testBack(b *tab, h *house) {
+	signIns := h.gateway.out.count("/.gatehouse/sign-in/main")
+	b.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
+	b.awaitThat("go back", func() bool { return b.url() != h.url+deepLink && b.loaded() })
+	b.do(chromedp.Evaluate[chromedp.Void]("history.forward()"))
+	b.await(h.url + deepLink)
+	if n := h.gateway.out.count("/.gatehouse/sign-in/main") - signIns; n > 1 {
+		b.t.Errorf("going back and forth began %d sign-ins", n)
+	}
+}
+
+// testTwoTabs begins to sign in twice before it finishes once.
+func testTwoTabs(one *tab, h *house, who person) {
+	two := one.another()
+	one.open(h.url + "/one")
+	two.open(h.url + "/two?x=1")
+	h.provider.signIn(one, who.Login)
+	one.await(h.url + "/one")
+	h.provider.signIn(two, who.Login)
+	two.await(h.url + "/two?x=1")
+	checkSessionCookie(one, h.place)
+}
+
+// testLostAttempt comes back from the provider when the browser has lost what
+// it began, and starts again.
+func testLostAttempt(b *tab, h *house, who person) {
+	b.open(h.url + deepLink)
+	for name := range b.cookies() {
+		if attemptName(name) {
+			b.forget(name, h.url)
+		}
+	}
+	h.provider.signIn(b, who.Login)
+	b.await(h.url + "/oidc/callback")
+	b.awaitText("try that again")
+	b.press("main a.button")
+	b.await(h.url + "/")
+	checkIdentity(b.t, h.app.last(b.t, "/"), h.provider, who)
+}
+
+// attemptName tells the cookie of a sign-in that is under way.
+func attemptName(name string) bool { return strings.Contains(name, "gatehouse_attempt_") }
+
+// testSignOut signs out here and at the provider, and is nobody after that.
+func testSignOut(b *tab, h *house, who person) {
+	b.open(h.url + "/logout")
+	b.awaitText("Sign out?")
+	b.press("main button")
+	h.provider.signOut(b)
+	b.await(h.url + "/.gatehouse/signed-out")
+	b.awaitText("signed out")
+	for name := range b.cookies() {
+		if strings.Contains(name, "gatehouse") {
+			b.t.Errorf("the cookie %s is left after signing out", name)
+		}
+	}
+	asked := h.app.count("/runs/42/overview")
+	b.open(h.url + deepLink)
+	h.provider.signIn(b, who.Login) // fails unless the provider asks who it is
+	b.await(h.url + deepLink)
+	if n := h.app.count("/runs/42/overview") - asked; n != 1 {
+		b.t.Errorf("the application was asked %d times", n)
+	}
+}
