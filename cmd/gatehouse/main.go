@@ -88,7 +88,7 @@ See it work, with nothing to set up:
 Put it in front of an application, with no settings file at all:
 
   GATEHOUSE_PUBLIC_URL=https://wandb.example.com \
-  GATEHOUSE_UPSTREAM=http://127.0.0.1:8080 \
+  GATEHOUSE_UPSTREAM=http://127.0.0.1:9000 \
   OIDC_ISSUER=https://example.okta.com \
   OIDC_CLIENT_ID=0oa1example \
   gatehouse serve`,
