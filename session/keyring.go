@@ -104,11 +104,14 @@ type Sealer struct {
 	codecs []*securecookie.SecureCookie
 }
 
-// Seal turns plain, of at most 2,200 bytes, into text that is safe in a cookie.
+// Seal turns plain, of 1 to 2,200 bytes, into text that is safe in a cookie.
 // It opens under the same name only, for instance the cookie's.
 func (s Sealer) Seal(name string, plain []byte) (string, error) {
 	if len(s.codecs) == 0 {
 		return "", errNoKeys
+	}
+	if len(plain) == 0 { // the library would seal it, but not open it again
+		return "", fmt.Errorf("session: seal %s: nothing to seal", name)
 	}
 	sealed, err := s.codecs[0].Encode(name, bytes.Clone(plain)) // it encrypts in place
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -79,6 +80,9 @@ func NewRedis(o RedisOptions) (*Redis, error) {
 		}
 	}
 	bound(c, o.Timeout)
+	// By itself the library writes a line to stderr for each failed connection,
+	// in its own format. All of that is in the errors that it returns, too.
+	logging.Disable()
 	return &Redis{
 		client: redis.NewClient(c), swap: redis.NewScript(swapScript),
 		prefix: o.KeyPrefix, timeout: o.Timeout,

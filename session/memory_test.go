@@ -1,0 +1,53 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestMemoryLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		m.limit = 10 * (entryOverhead + 100)
+		ctx := t.Context()
+		value := bytes.Repeat([]byte{1}, 90)
+		var full error
+		n := 0
+		for ; full == nil; n++ {
+			full = m.Set(ctx, fmt.Sprintf("k%d", n), value, time.Minute)
+		}
+		if !errors.Is(full, errFull) || n-1 != 10 {
+			t.Fatalf("RDS-11 full after %d: %v", n-1, full)
+		}
+		if added, err := m.Add(ctx, "new", value, time.Minute); added || !errors.Is(err, errFull) {
+			t.Errorf("Add to a full store = %v, %v", added, err)
+		}
+		if swapped, err := m.Swap(ctx, "k0", value, make([]byte, 1000), time.Minute); swapped || !errors.Is(err, errFull) {
+			t.Errorf("growing Swap in a full store = %v, %v", swapped, err)
+		}
+		for i := range 10 {
+			if _, found, _ := m.Get(ctx, fmt.Sprintf("k%d", i)); !found {
+				t.Errorf("RDS-10 k%d was evicted", i)
+			}
+		}
+		if err := m.Set(ctx, "k3", value, time.Hour); err != nil {
+			t.Error("replacing in a full store: ", err)
+		}
+		time.Sleep(time.Minute)
+		if err := m.Set(ctx, "new", value, time.Minute); err != nil {
+			t.Error("expired entries still take room: ", err)
+		}
+		if len(m.entries) != 2 || len(m.queue) != 2 || m.size != m.entries["k3"].size()+m.entries["new"].size() {
+			t.Errorf("%d entries, %d in the queue, %d bytes", len(m.entries), len(m.queue), m.size)
+		}
+		m.Delete(ctx, "k3")
+		m.Delete(ctx, "new")
+		if m.size != 0 || len(m.queue) != 0 {
+			t.Errorf("empty, but %d bytes and %d in the queue", m.size, len(m.queue))
+		}
+	})
+}

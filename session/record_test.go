@@ -1,0 +1,244 @@
+package session
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json/v2"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/authn"
+)
+
+func sample() record {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC)
+	return record{
+		identity: authn.Identity{
+			Issuer: "https://idp.example.com/realms/main", Subject: "okta|00u1a2b3c4d5e6f7g8h9", Kind: authn.Person,
+			Username: "ada", Name: "Ada Lövelace", Email: "ada@example.com", Route: "okta",
+			Groups:   []string{"engineering", "wandb-admins", "everyone", "", "a,b"},
+			AuthTime: now.Add(-time.Minute), Expires: now.Add(time.Hour),
+		},
+		created: now, ends: now.Add(168 * time.Hour), renewAt: now.Add(50 * time.Minute),
+	}
+}
+
+var ignoreRaw = cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "raw" }, cmp.Ignore())
+
+func diff(want, got record) string {
+	return cmp.Diff(want, got, cmp.AllowUnexported(record{}), ignoreRaw)
+}
+
+func mustSeal(t testing.TB, k ticket, r record, secret []byte) []byte {
+	t.Helper()
+	raw, err := sealRecord(k, r, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestRecord(t *testing.T) {
+	k, _ := newTicket()
+	far := sample()
+	far.identity.Expires = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	bare := record{identity: authn.Identity{Issuer: "i", Subject: "s"}, ends: time.Unix(1, 0).UTC()}
+	for name, want := range map[string]record{"full": sample(), "bare": bare, "far": far} {
+		raw := mustSeal(t, k, want, []byte("refresh-token"))
+		got, err := openRecord(k, raw)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if d := diff(want, got); d != "" {
+			t.Error(name, d)
+		}
+		secret, err := openGrant(k, raw)
+		if err != nil || string(secret) != "refresh-token" {
+			t.Errorf("%s: grant %q, %v", name, secret, err)
+		}
+		for _, plain := range []string{"refresh-token", "okta", "ada@", "engineering"} {
+			if bytes.Contains(raw, []byte(plain)) {
+				t.Errorf("%s: the stored form shows %q", name, plain)
+			}
+		}
+	}
+}
+
+func TestRecordRefused(t *testing.T) {
+	alice, _ := newTicket()
+	bob, _ := newTicket()
+	raw := mustSeal(t, alice, sample(), []byte("grant"))
+	refuse := func(t *testing.T, k ticket, raw []byte, want error) {
+		t.Helper()
+		if r, err := openRecord(k, raw); !errors.Is(err, want) {
+			t.Errorf("openRecord = %v, %v, want %v", r.identity, err, want)
+		}
+	}
+	t.Run("RDS-08 swapped", func(t *testing.T) {
+		refuse(t, bob, raw, errCorrupt)
+		refuse(t, ticket{hash: bob.hash, key: alice.key}, raw, errCorrupt) // the right key, the wrong place
+		refuse(t, ticket{hash: alice.hash, key: bob.key}, raw, errCorrupt)
+	})
+	t.Run("RDS-08 parts swapped", func(t *testing.T) {
+		size := binary.BigEndian.Uint32(raw[1:])
+		head, grant := raw[preamble:][:size], raw[preamble+size:]
+		turned := binary.BigEndian.AppendUint32([]byte{version}, uint32(len(grant)))
+		turned = append(append(turned, grant...), head...)
+		refuse(t, alice, turned, errCorrupt)
+		if _, err := openGrant(alice, turned); err == nil {
+			t.Error("the head opens as a grant")
+		}
+	})
+	t.Run("RDS-07 every bit and every length", func(t *testing.T) {
+		size := preamble + int(binary.BigEndian.Uint32(raw[1:]))
+		for i := range 8 * size {
+			bad := bytes.Clone(raw)
+			bad[i/8] ^= 1 << (i % 8)
+			if _, err := openRecord(alice, bad); err == nil {
+				t.Fatalf("bit %d flipped, still open", i)
+			}
+		}
+		for i := range size {
+			if _, err := openRecord(alice, raw[:i]); err == nil {
+				t.Fatalf("open at length %d", i)
+			}
+		}
+		for i := size; i < len(raw); i++ {
+			if _, err := openGrant(alice, raw[:i]); err == nil {
+				t.Fatalf("grant open at length %d", i)
+			}
+		}
+	})
+	t.Run("SES-24 garbage", func(t *testing.T) {
+		for _, s := range []string{"", "null", "{}", `{"sub":"alice"}`, "%n%s", "\x00", "\x01", "\x01\xff\xff\xff\xff", strings.Repeat("x", 1000)} {
+			refuse(t, alice, []byte(s), errCorrupt)
+		}
+		refuse(t, alice, make([]byte, 50<<20), errCorrupt)
+	})
+	t.Run("OPS-20 a later version", func(t *testing.T) {
+		refuse(t, alice, append([]byte{version + 1}, raw[1:]...), errNewer)
+		refuse(t, alice, []byte{newest}, errNewer)
+		refuse(t, alice, []byte{newest + 1}, errCorrupt)
+		refuse(t, alice, append([]byte{0}, raw[1:]...), errCorrupt)
+	})
+	t.Run("SES-24 no subject, no issuer, no end", func(t *testing.T) {
+		for _, spoil := range []func(*record){
+			func(r *record) { r.identity.Subject = "" },
+			func(r *record) { r.identity.Issuer = "" },
+			func(r *record) { r.ends = time.Time{} },
+		} {
+			r := sample()
+			spoil(&r)
+			refuse(t, alice, mustSeal(t, alice, r, nil), errCorrupt)
+		}
+	})
+	t.Run("SES-34 too big", func(t *testing.T) {
+		r := sample()
+		r.identity.Groups = []string{strings.Repeat("g", maxRecord)}
+		if _, err := sealRecord(alice, r, nil); err == nil || !strings.Contains(err.Error(), "over the limit of 262144") {
+			t.Error(err)
+		}
+	})
+	t.Run("a key of another size", func(t *testing.T) {
+		bad := ticket{hash: alice.hash, key: alice.key[:20]}
+		if _, err := sealRecord(bad, sample(), nil); err == nil {
+			t.Error("seals")
+		}
+		if _, err := openRecord(bad, raw); err == nil {
+			t.Error("opens")
+		}
+	})
+}
+
+func TestHeadIsCanonical(t *testing.T) {
+	plain := encodeHead(sample())
+	for i := range plain {
+		if _, ok := decodeHead(plain[:i]); ok {
+			t.Errorf("decodes at length %d", i)
+		}
+	}
+	if _, ok := decodeHead(append(plain, 0)); ok {
+		t.Error("decodes with a byte behind")
+	}
+	many := bytes.Clone(plain)
+	at := len(many) - len("a,b") - 4 - 4 - len("everyone") - 4 - len("wandb-admins") - 4 - len("engineering") - 4 - 4
+	if binary.BigEndian.Uint32(many[at:]) != 5 {
+		t.Fatal("the number of groups is elsewhere")
+	}
+	binary.BigEndian.PutUint32(many[at:], 1<<31) // must not be allocated
+	if _, ok := decodeHead(many); ok {
+		t.Error("decodes two thousand million groups")
+	}
+}
+
+// FuzzHead: whatever decodes is exactly what encodes to it.
+func FuzzHead(f *testing.F) {
+	f.Add(encodeHead(sample()))
+	f.Add(encodeHead(record{}))
+	f.Fuzz(func(t *testing.T, plain []byte) {
+		if r, ok := decodeHead(plain); ok && !bytes.Equal(encodeHead(r), plain) {
+			t.Errorf("%q decodes to %v, which encodes differently", plain, r)
+		}
+	})
+}
+
+// FuzzRecordOpen: whatever opens is what was sealed, byte for byte up to the grant.
+func FuzzRecordOpen(f *testing.F) {
+	k := parseTicket(bytes.Repeat([]byte("0123456789abcdef"), 3))
+	raw := mustSeal(f, k, sample(), []byte("grant"))
+	size := preamble + int(binary.BigEndian.Uint32(raw[1:]))
+	f.Add(raw)
+	f.Add(raw[:size])
+	f.Add([]byte("null"))
+	f.Add([]byte{version, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := openRecord(k, data); err == nil && !bytes.HasPrefix(data, raw[:size]) {
+			t.Errorf("%q opens", data)
+		}
+		if _, err := openGrant(k, data); err == nil && !bytes.HasSuffix(data, raw[size:]) {
+			t.Errorf("the grant of %q opens", data)
+		}
+	})
+}
+
+func BenchmarkOpenRecord(b *testing.B) {
+	k, _ := newTicket()
+	raw := mustSeal(b, k, sample(), bytes.Repeat([]byte("grant"), 400))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := openRecord(k, raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkHead compares the head's encoding with the obvious one.
+func BenchmarkHead(b *testing.B) {
+	r := sample()
+	b.Run("ours", func(b *testing.B) {
+		plain := encodeHead(r)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, ok := decodeHead(plain); !ok {
+				b.Fatal("does not decode")
+			}
+		}
+	})
+	b.Run("JSON", func(b *testing.B) {
+		plain, err := json.Marshal(r.identity)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			var id authn.Identity
+			if err := json.Unmarshal(plain, &id); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
