@@ -5,7 +5,6 @@ import (
 	"encoding/json/jsontext"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // The most that a JSON document from outside may nest.
@@ -17,21 +16,17 @@ const maxDepth = 32
 func checkDocument(text []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(text))
 	for {
+		if _, err := d.ReadToken(); err != nil {
+			return fmt.Errorf("not a JSON document: %w", err)
+		}
 		if d.StackDepth() > maxDepth {
 			return fmt.Errorf("nests deeper than %d", maxDepth)
-		}
-		_, err := d.ReadToken()
-		if errors.Is(err, io.EOF) && d.StackDepth() == 0 {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("not a JSON document: %w", err)
 		}
 		if d.StackDepth() == 0 {
 			break
 		}
 	}
-	if rest := bytes.TrimSpace(text[d.InputOffset():]); len(rest) > 0 || len(text) == 0 {
+	if rest := bytes.TrimSpace(text[d.InputOffset():]); len(rest) > 0 {
 		return errors.New("not a JSON document: not exactly one value")
 	}
 	return nil

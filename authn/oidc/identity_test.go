@@ -1,0 +1,403 @@
+package oidc
+
+import (
+	"encoding/json/v2"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/authn"
+	"gatehouse/authn/authntest"
+	"gatehouse/config"
+)
+
+// mapped maps claims, written as JSON, with these settings.
+func mapped(t *testing.T, c config.OIDC, text string, foreign ...string) (authn.Identity, error) {
+	t.Helper()
+	id, err := parseClaims([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMapping("main", withDefaults(c), foreign)
+	p, err := m.profile(source{claims: id})
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	who, err := m.identity(id, p)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	return who, m.missingGroups(p, source{claims: id})
+}
+
+func TestClaimNames(t *testing.T) {
+	const text = `{"sub":"s","iat":1700000000,"oid":"o","cognito:groups":["c"],"https://example.com/groups":["ns"],
+		"realm_access":{"roles":["r"],"deep.er":{"x":["d"]}},"realm_access.other":["exact"],"urn.a":{"b":["no"]},
+		"resource_access":{"gw":{"roles":["gw"]}},"upn":"u"}`
+	for name, c := range map[string]struct {
+		groups string
+		want   []string
+	}{
+		"exact":             {"cognito:groups", []string{"c"}},
+		"namespaced":        {"https://example.com/groups", []string{"ns"}},
+		"path":              {"realm_access.roles", []string{"r"}},
+		"longer path":       {"resource_access.gw.roles", []string{"gw"}},
+		"exact before path": {"realm_access.other", []string{"exact"}},
+		"dots in names":     {"realm_access.deep.er.x", []string{"d"}},
+		"dots at first":     {"urn.a.b", []string{"no"}},
+		"nothing there":     {"realm_access.none", nil},
+		"into a list":       {"cognito:groups.0", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := mapped(t, config.OIDC{Claims: config.Claims{Groups: c.groups, Subject: "oid", Username: "upn"}}, text)
+			if err != nil || !slices.Equal(got.Groups, c.want) || got.Subject != "o" || got.Username != "u" {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	t.Run("subject claim absent", func(t *testing.T) {
+		if _, err := mapped(t, config.OIDC{Claims: config.Claims{Subject: "oid2"}}, text); err == nil {
+			t.Error("accepted")
+		}
+	})
+}
+
+func TestClaimTypes(t *testing.T) {
+	for name, text := range map[string]string{
+		"HDR-19 groups string":      `{"sub":"s","groups":"admin"}`,
+		"HDR-19 groups object":      `{"sub":"s","groups":{"0":"admin"}}`,
+		"HDR-19 groups nested":      `{"sub":"s","groups":[["admin"]]}`,
+		"HDR-19 groups number":      `{"sub":"s","groups":5}`,
+		"HDR-19 groups with null":   `{"sub":"s","groups":["a",null]}`,
+		"HDR-19 email list":         `{"sub":"s","email":["a@x.test"],"email_verified":true}`,
+		"HDR-19 sub number":         `{"sub":42}`,
+		"HDR-19 username number":    `{"sub":"s","preferred_username":42}`,
+		"HDR-19 username list":      `{"sub":"s","preferred_username":["ada"]}`,
+		"HDR-19 name object":        `{"sub":"s","name":{}}`,
+		"HDR-29 sub empty":          `{"sub":""}`,
+		"HDR-29 sub absent":         `{}`,
+		"IDT-07 sub null":           `{"sub":null}`,
+		"IDT-16 newline in e-mail":  `{"sub":"s","email":"alice@corp.test\n","email_verified":true}`,
+		"IDT-16 leading space":      `{"sub":"s","preferred_username":" alice"}`,
+		"IDT-16 no-break space":     `{"sub":"s","preferred_username":"alice\u00a0"}`,
+		"IDT-16 unverified newline": `{"sub":"s","email":"alice@corp.test\n"}`,
+		"IDT-15 zero width":         `{"sub":"s","preferred_username":"ad\u200bmin"}`,
+		"IDT-15 direction":          `{"sub":"s","preferred_username":"\u202enimda"}`,
+		"IDT-15 filler":             `{"sub":"s","preferred_username":"a\u3164"}`,
+		"IDT-15 blank":              `{"sub":"s","preferred_username":"a\u2800b"}`,
+		"IDT-15 variation":          `{"sub":"s","preferred_username":"a\ufe0f"}`,
+		"IDT-15 undecodable":        `{"sub":"s","preferred_username":"a\ufffd"}`,
+		"username too long":         `{"sub":"s","preferred_username":"` + strings.Repeat("a", 256) + `"}`,
+		"HDR-15 line in a group":    `{"sub":"s","groups":["a\r\nX-Auth-Groups: admin"]}`,
+		"HDR-16 NUL in a group":     `{"sub":"s","groups":["a\u0000"]}`,
+		"auth_time text":            `{"sub":"s","auth_time":"x"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := mapped(t, config.OIDC{}, text); err == nil {
+				t.Errorf("accepted: %+v", got)
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		text string
+		want authn.Identity
+	}{
+		"null is absent": {`{"sub":"s","groups":null,"email":null,"name":null,"preferred_username":null}`, authn.Identity{Subject: "s"}},
+		"HDR-18 empty is absent": {`{"sub":"s","groups":["","a",""],"email":"","name":"","preferred_username":""}`,
+			authn.Identity{Subject: "s", Groups: []string{"a"}}},
+		"HDR-18 groups as they are": {`{"sub":"s","groups":["ADMIN"," admin","admin ","a,b"]}`,
+			authn.Identity{Subject: "s", Groups: []string{"ADMIN", " admin", "admin ", "a,b"}}},
+		"HDR-16 names of the world": {`{"sub":"s","name":"Jürgen 日本 😀","preferred_username":"jürgen"}`,
+			authn.Identity{Subject: "s", Name: "Jürgen 日本 😀", Username: "jürgen"}},
+		"HDR-15 name with a line break": {`{"sub":"s","name":"a\r\nX-Auth-Groups: admin"}`, authn.Identity{Subject: "s"}},
+		"name in spaces":                {`{"sub":"s","name":" Ada "}`, authn.Identity{Subject: "s", Name: "Ada"}},
+		"IDT-15 look-alikes stay apart": {`{"sub":"s","preferred_username":"аdmin"}`, authn.Identity{Subject: "s", Username: "аdmin"}},
+		"IDT-31 HTML is only text": {`{"sub":"s","name":"<script>","picture":"javascript:x"}`,
+			authn.Identity{Subject: "s", Name: "<script>"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := mapped(t, config.OIDC{}, c.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Kind, got.Route, got.Issuer, got.AuthTime = "", "", "", c.want.AuthTime
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestEmail(t *testing.T) {
+	for name, c := range map[string]struct {
+		text  string
+		trust bool
+		want  string
+	}{
+		"verified":              {`{"sub":"s","email":"a@x.test","email_verified":true}`, false, "a@x.test"},
+		"verified as text":      {`{"sub":"s","email":"a@x.test","email_verified":"true"}`, false, "a@x.test"},
+		"IDT-10 false":          {`{"sub":"s","email":"a@x.test","email_verified":false}`, false, ""},
+		"IDT-10 absent":         {`{"sub":"s","email":"a@x.test"}`, false, ""},
+		"IDT-10 null":           {`{"sub":"s","email":"a@x.test","email_verified":null}`, false, ""},
+		"IDT-10 false as text":  {`{"sub":"s","email":"a@x.test","email_verified":"false"}`, false, ""},
+		"IDT-10 yes":            {`{"sub":"s","email":"a@x.test","email_verified":"yes"}`, false, ""},
+		"IDT-10 number":         {`{"sub":"s","email":"a@x.test","email_verified":1}`, false, ""},
+		"trusted":               {`{"sub":"s","email":"a@x.test"}`, true, "a@x.test"},
+		"IDT-13 two at signs":   {`{"sub":"s","email":"attacker@evil.com@company.com"}`, true, ""},
+		"IDT-13 quoted":         {`{"sub":"s","email":"\"a@company.com\"@evil.com"}`, true, ""},
+		"IDT-13 bracketed":      {`{"sub":"s","email":"a@company.com <b@evil.com>"}`, true, ""},
+		"IDT-13 comment":        {`{"sub":"s","email":"a(x)@evil.com"}`, true, ""},
+		"no domain":             {`{"sub":"s","email":"a@"}`, true, ""},
+		"no local part":         {`{"sub":"s","email":"@x.test"}`, true, ""},
+		"no at sign":            {`{"sub":"s","email":"root"}`, true, ""},
+		"IDT-14 trailing dot":   {`{"sub":"s","email":"a@x.test."}`, true, ""},
+		"empty label":           {`{"sub":"s","email":"a@x..test"}`, true, ""},
+		"address literal":       {`{"sub":"s","email":"a@[127.0.0.1]"}`, true, ""},
+		"hyphens":               {`{"sub":"s","email":"a@-x.test"}`, true, ""},
+		"IDT-15 domain":         {`{"sub":"s","email":"a@еxample.com"}`, true, ""},
+		"IDT-15 fullwidth":      {`{"sub":"s","email":"a＠x.test"}`, true, ""},
+		"IDT-15 local part":     {`{"sub":"s","email":"ADMİN@x.test"}`, true, "ADMİN@x.test"},
+		"upper case stays":      {`{"sub":"s","email":"A@X.TEST"}`, true, "A@X.TEST"},
+		"plus and dots":         {`{"sub":"s","email":"a.b+c@x.test"}`, true, "a.b+c@x.test"},
+		"one label":             {`{"sub":"s","email":"a@localhost"}`, true, "a@localhost"},
+		"domain label too long": {`{"sub":"s","email":"a@` + strings.Repeat("x", 64) + `.test"}`, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := mapped(t, config.OIDC{TrustUnverifiedEmail: c.trust}, c.text)
+			if err != nil || got.Email != c.want {
+				t.Errorf("%q, %v", got.Email, err)
+			}
+		})
+	}
+	t.Run("too long", func(t *testing.T) {
+		if _, err := mapped(t, config.OIDC{}, `{"sub":"s","email":"`+strings.Repeat("a", 256)+`@x.test"}`); err == nil {
+			t.Error("accepted")
+		}
+	})
+	t.Run("verified elsewhere", func(t *testing.T) { // each source vouches for its own address
+		m := newMapping("main", withDefaults(config.OIDC{}), nil)
+		id := source{claims: claims{"email": []byte(`"chosen@corp.test"`)}}
+		info := source{claims{"email": []byte(`"real@x.test"`), "email_verified": []byte(`true`)}, true}
+		p, err := m.profile(id, info)
+		if err != nil || p.Email != "real@x.test" || !slices.Equal(p.FromUserinfo, []string{"email"}) {
+			t.Errorf("%+v, %v", p, err)
+		}
+	})
+}
+
+func TestSubjects(t *testing.T) {
+	for name, c := range map[string]struct {
+		prefix  string
+		foreign []string
+		sub     string
+		want    string // empty: refused
+	}{
+		"plain":                           {"", nil, "1", "1"},
+		"prefix":                          {"okta:", nil, "1", "okta:1"},
+		"IDT-08 one prefix each":          {"b:", []string{"a:"}, "1", "b:1"},
+		"IDT-08 like another route":       {"", []string{"b:"}, "b:1", ""},
+		"IDT-08 like a longer prefix":     {"a", []string{"ab"}, "b1", ""},
+		"IDT-08 shorter prefix is theirs": {"ab", []string{"a"}, "1", "ab1"},
+		"no foreign prefix":               {"", []string{""}, "1", "1"},
+		"control character":               {"okta:", nil, `1\n`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := mapped(t, config.OIDC{SubjectPrefix: c.prefix}, `{"sub":"`+c.sub+`"}`, c.foreign...)
+			if (err == nil) != (c.want != "") || got.Subject != c.want {
+				t.Errorf("%q, %v", got.Subject, err)
+			}
+		})
+	}
+	t.Run("IDT-22 recycled name", func(t *testing.T) { // the same e-mail address and username, another sub
+		a, _ := mapped(t, config.OIDC{}, `{"sub":"1","preferred_username":"ada","email":"a@x.test","email_verified":true}`)
+		b, _ := mapped(t, config.OIDC{}, `{"sub":"2","preferred_username":"ada","email":"a@x.test","email_verified":true}`)
+		if a.Subject == b.Subject {
+			t.Error("one is taken for the other")
+		}
+	})
+}
+
+func TestGroupsOverage(t *testing.T) {
+	for name, text := range map[string]string{
+		"IDT-19 claim names": `{"sub":"s","_claim_names":{"groups":"src1"},"_claim_sources":{"src1":{"endpoint":"http://169.254.169.254"}}}`,
+		"IDT-19 hasgroups":   `{"sub":"s","hasgroups":true}`,
+		"IDT-19 src claim":   `{"sub":"s","groups:src1":"https://graph.test"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := mapped(t, config.OIDC{}, text)
+			var no *authn.NotAllowed
+			if !errors.As(err, &no) || no.Missing == "" {
+				t.Errorf("%v", err)
+			}
+			got, err := mapped(t, config.OIDC{GroupsOverage: "none"}, text)
+			if err != nil || got.Groups != nil {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	for name, text := range map[string]string{
+		"groups are there": `{"sub":"s","groups":[],"_claim_names":{"groups":"src1"}}`,
+		"other claim":      `{"sub":"s","_claim_names":{"address":"src1"}}`,
+		"no overage":       `{"sub":"s","hasgroups":false}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := mapped(t, config.OIDC{}, text); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("IDT-19 at sign-in", func(t *testing.T) {
+		r := newRig(t, func(s *setup) {
+			s.issuer.People[0].Groups = nil
+			s.issuer.People[0].Claims = map[string]any{
+				"_claim_names":   map[string]any{"groups": "src1"},
+				"_claim_sources": map[string]any{"src1": map[string]any{"endpoint": "https://internal.test"}},
+			}
+		})
+		a := r.browser().signIn("")
+		r.refused(a, 403)
+		if !strings.Contains(a.body, "more groups") || r.seen("internal.test") != 0 {
+			t.Errorf("page: %s", a.body)
+		}
+		r.logged("not allowed in")
+	})
+}
+
+func TestAllow(t *testing.T) {
+	for name, c := range map[string]struct {
+		domains, groups []string
+		email           string
+		in              []string
+		allowed         bool
+	}{
+		"anybody":                   {nil, nil, "", nil, true},
+		"domain":                    {[]string{"corp.test"}, nil, "x@corp.test", nil, true},
+		"IDT-14 case":               {[]string{"Corp.test"}, nil, "x@CORP.TEST", nil, true},
+		"IDT-14 suffix":             {[]string{"corp.test"}, nil, "x@evilcorp.test", nil, false},
+		"IDT-14 prefix":             {[]string{"corp.test"}, nil, "x@corp.test.evil", nil, false},
+		"IDT-14 trailing dot":       {[]string{"corp.test"}, nil, "x@corp.test.", nil, false},
+		"IDT-14 subdomain":          {[]string{"corp.test"}, nil, "x@a.corp.test", nil, false},
+		"IDT-13 two at signs":       {[]string{"corp.test"}, nil, "x@evil.test@corp.test", nil, false},
+		"IDT-15 kelvin":             {[]string{"kelvin.test"}, nil, "x@\u212aelvin.test", nil, false},
+		"IDT-25 no address":         {[]string{"corp.test"}, nil, "", nil, false},
+		"subdomains":                {[]string{"*.corp.test"}, nil, "x@a.b.corp.test", nil, true},
+		"subdomains, not it":        {[]string{"*.corp.test"}, nil, "x@corp.test", nil, false},
+		"subdomains, not like it":   {[]string{"*.corp.test"}, nil, "x@evilcorp.test", nil, false},
+		"one of two":                {[]string{"a.test", "b.test"}, nil, "x@b.test", nil, true},
+		"group":                     {nil, []string{"admins"}, "", []string{"x", "admins"}, true},
+		"IDT-25 no groups":          {nil, []string{"admins"}, "", nil, false},
+		"HDR-18 case":               {nil, []string{"admins"}, "", []string{"Admins", " admins"}, false},
+		"HDR-17 separator":          {nil, []string{"admins"}, "", []string{"x,admins"}, false},
+		"both needed":               {[]string{"corp.test"}, []string{"admins"}, "x@corp.test", []string{"guests"}, false},
+		"both there":                {[]string{"corp.test"}, []string{"admins"}, "x@corp.test", []string{"admins"}, true},
+		"one group of three needed": {nil, []string{"a", "b", "c"}, "", []string{"c"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPolicy(config.OIDC{AllowedEmailDomains: c.domains, AllowedGroups: c.groups})
+			err := p.allow(authn.Identity{Subject: "s", Email: c.email, Groups: c.in})
+			var no *authn.NotAllowed
+			if (err == nil) != c.allowed || err != nil && !errors.As(err, &no) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	t.Run("what is missing", func(t *testing.T) {
+		for want, c := range map[string]config.OIDC{
+			"You need a verified e-mail address in a.test or *.b.test.": {AllowedEmailDomains: []string{"A.test", "*.b.test"}},
+			"You need to be in the group a, b or c.":                    {AllowedGroups: []string{"a", "b", "c"}},
+			"You need to be in the group a.":                            {AllowedGroups: []string{"a"}},
+		} {
+			var no *authn.NotAllowed
+			if err := newPolicy(c).allow(authn.Identity{}); !errors.As(err, &no) || no.Missing != want {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}
+
+// TestRefused: who may not come in is told so, and may come as somebody else.
+func TestRefused(t *testing.T) {
+	r := newRig(t, func(s *setup) { s.oidc.AllowedGroups = []string{"staff"} })
+	b := r.browser()
+	a := b.signIn("?rd=/x")
+	r.refused(a, 403)
+	if !strings.Contains(a.body, "staff") || !strings.Contains(a.body, "/.gatehouse/sign-in/main?rd=%2Fx&amp;switch=1") || a.location() != "" {
+		t.Errorf("IDT-25: %s", a.body)
+	}
+	if err := r.route.Allow(authn.Identity{Groups: []string{"staff"}}); err != nil {
+		t.Error(err)
+	}
+	if err := r.route.Allow(authn.Identity{Groups: []string{"admins"}}); err == nil {
+		t.Error("the route lets in who the callback does not")
+	}
+	if target := b.start("?rd=/x&switch=1"); !strings.Contains(target, "prompt=select_account") {
+		t.Errorf("switch: %s", target)
+	}
+	r.issuer.Set(func(f *authntest.Faults) {
+		f.At[authntest.Discovery] = authntest.EditJSON(func(d map[string]any) { d["prompt_values_supported"] = []string{"login"} })
+	})
+	if _, err := r.o.provider.discover(); err != nil {
+		t.Fatal(err)
+	}
+	if target := b.start("?switch=1"); !strings.Contains(target, "prompt=login") {
+		t.Errorf("switch: %s", target)
+	}
+}
+
+// FuzzClaims: whatever a provider says, mapping does not panic, and nobody gets
+// in without a subject that is clean, prefixed and nobody else's.
+func FuzzClaims(f *testing.F) {
+	for _, seed := range []string{
+		`{"sub":"1001","preferred_username":"ada","name":"Ada","email":"a@x.test","email_verified":true,"groups":["a"]}`,
+		`{"sub":"\u0000","groups":"a"}`, `{"sub":"b:1"}`, `{"sub":" "}`, `{"sub":"a","groups":[[]]}`, `{"sub":"s","auth_time":1e300}`,
+		`{"sub":"s","_claim_names":{"groups":"x"}}`, `{"a":{"b":{"c":1}},"a.b.c":2,"sub":"\u200b"}`, `null`, `[]`, `{"sub":"s","email":"a@b@c"}`,
+		`{"sub":"s","aud":["x"],"exp":1,"iat":1.5,"realm_access":{"roles":["r"]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	m := newMapping("main", withDefaults(config.OIDC{
+		SubjectPrefix: "p:", TrustUnverifiedEmail: true, Claims: config.Claims{Groups: "realm_access.roles"},
+	}), []string{"p:other:", "b:"})
+	f.Fuzz(func(t *testing.T, text []byte) {
+		id, err := parseClaims(text)
+		if err != nil {
+			return
+		}
+		_, _ = id.audience()
+		_ = id.beyond("groups")
+		p, err := m.profile(source{claims: id})
+		if err != nil {
+			return
+		}
+		who, err := m.identity(id, p)
+		if err != nil {
+			if who.Subject != "" {
+				t.Errorf("an identity comes with an error: %+v", who)
+			}
+			return
+		}
+		sub, ok := strings.CutPrefix(who.Subject, "p:")
+		if !ok || !cleanID(sub) || len(sub) > maxID || strings.HasPrefix(who.Subject, "p:other:") {
+			t.Errorf("subject %q", who.Subject)
+		}
+		for _, s := range []string{who.Username, who.Name, who.Email} {
+			if s != "" && !cleanID(s) {
+				t.Errorf("unclean %q", s)
+			}
+		}
+		if who.Email != "" && strings.Count(who.Email, "@") != 1 {
+			t.Errorf("e-mail %q", who.Email)
+		}
+		for _, g := range who.Groups {
+			if g == "" || strings.ContainsAny(g, "\r\n\x00") {
+				t.Errorf("group %q", g)
+			}
+		}
+		if _, err := json.Marshal(who); err != nil {
+			t.Errorf("not to be kept: %v", err)
+		}
+	})
+}
