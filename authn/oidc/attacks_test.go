@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -615,6 +617,16 @@ func TestAttacksOnResponses(t *testing.T) {
 		b := r.browser()
 		r.refused(b.post(callback, url.Values{"id_token": {strings.Repeat("a", maxForm)}}), 413)
 	})
+	t.Run("DOS-02 slow form", func(t *testing.T) {
+		r := newRig(t, implicit)
+		w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		req := httptest.NewRequest(http.MethodPost, "/oidc/callback", iotest.ErrReader(os.ErrDeadlineExceeded))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.mux.ServeHTTP(w, req)
+		if w.Code != 400 || len(w.set) != 2 || time.Until(w.set[0]) > formTime || !w.set[1].IsZero() {
+			t.Errorf("status %d, read deadlines %v", w.Code, w.set)
+		}
+	})
 	t.Run("DOS-07 many parameters", func(t *testing.T) {
 		r := newRig(t, implicit)
 		b := r.browser()
@@ -622,6 +634,17 @@ func TestAttacksOnResponses(t *testing.T) {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.refused(b.do(req), 400)
 	})
+}
+
+// deadlined notes the read deadlines that a handler sets.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlined) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
 }
 
 // TestAttempts: how many there may be, and for how long.

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"context"
 	"encoding/json/v2"
 	"errors"
 	"net/http"
@@ -196,7 +197,7 @@ func TestRenew(t *testing.T) {
 		})
 	}
 	t.Run("keys not to be had", func(t *testing.T) {
-		r, p := signedIn(t)
+		r, p := signedIn(t, func(s *setup) { s.issuer.KeepRefreshTokens = true })
 		r.issuer.SetKeys(authntest.NewKey("ES256"))
 		r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.JWKS] = authntest.Unavailable })
 		if _, err := r.route.Renew(t.Context(), p); err == nil || errors.Is(err, authn.ErrRejected) {
@@ -234,7 +235,7 @@ func TestRenewWithoutIDToken(t *testing.T) {
 			t.Errorf("%+v", next)
 		}
 	})
-	thin := func(s *setup) { s.issuer.ThinIDTokens = true }
+	thin := func(s *setup) { s.issuer.ThinIDTokens, s.issuer.KeepRefreshTokens = true, true }
 	t.Run("IDT-24 userinfo is asked again", func(t *testing.T) {
 		r, p := signedIn(t, thin)
 		r.issuer.Set(noIDToken)
@@ -272,6 +273,75 @@ func TestRenewWithoutIDToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBridge: a refresh token that rotates is spent once, so a renewal that gets
+// stuck behind it must not lose the new one.
+func TestBridge(t *testing.T) {
+	for name, fault := range map[string]func(*rig){
+		"keys": func(r *rig) {
+			r.issuer.SetKeys(authntest.NewKey("ES256"))
+			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.JWKS] = authntest.Unavailable })
+		},
+		"userinfo": func(r *rig) {
+			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Unavailable })
+		},
+		"userinfo for the whole time": func(r *rig) {
+			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Delay(time.Hour) })
+		},
+	} {
+		t.Run("SES-25 "+name+" out", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, p := signedIn(t, func(s *setup) { s.issuer.ThinIDTokens, s.issuer.Lifetime = true, 5*time.Minute })
+				time.Sleep(4 * time.Minute)
+				fault(r)
+				began := time.Now()
+				for time.Since(began) < bridgeTime-time.Minute {
+					ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+					next, err := r.route.Renew(ctx, p)
+					cancel()
+					if err != nil {
+						t.Fatalf("after %s: %v", time.Since(began), err)
+					}
+					if readGrant(t, next).Refresh == readGrant(t, p).Refresh || next.Identity.Subject != "1001" || next.Identity.Email == "" {
+						t.Fatalf("%+v", next)
+					}
+					if left := time.Until(next.Identity.Expires); left > bridgeStep || !next.RenewAt.Before(next.Identity.Expires) {
+						t.Fatalf("believed for %s", left)
+					}
+					p = next
+					time.Sleep(time.Until(p.RenewAt))
+				}
+				r.issuer.Set(func(f *authntest.Faults) { *f = authntest.Faults{} })
+				time.Sleep(time.Minute)
+				next, err := r.route.Renew(t.Context(), p)
+				if err != nil || readGrant(t, next).Bridged != 0 || time.Until(next.Identity.Expires) <= bridgeStep {
+					t.Errorf("%+v, %v", next, err)
+				}
+			})
+		})
+	}
+	t.Run("not for ever", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, p := signedIn(t, func(s *setup) { s.issuer.ThinIDTokens = true })
+			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Unavailable })
+			next, err := r.route.Renew(t.Context(), p)
+			if err != nil || !next.Identity.Expires.Equal(p.Identity.Expires) { // it had longer to go
+				t.Fatalf("%+v, %v", next, err)
+			}
+			time.Sleep(bridgeTime + time.Second)
+			if _, err := r.route.Renew(t.Context(), next); err == nil || errors.Is(err, authn.ErrRejected) {
+				t.Errorf("%v", err)
+			}
+		})
+	})
+	t.Run("not against a no", func(t *testing.T) {
+		r, p := signedIn(t, func(s *setup) { s.issuer.ThinIDTokens = true })
+		r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Reply(401, "text/plain", "") })
+		if _, err := r.route.Renew(t.Context(), p); !errors.Is(err, authn.ErrRejected) {
+			t.Errorf("%v", err)
+		}
+	})
 }
 
 func TestSchedule(t *testing.T) {

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
@@ -414,16 +413,4 @@ func (r *rig) landed(a answer, target string) {
 	if r.starts.count() == 0 {
 		r.t.Fatal("no session was started")
 	}
-}
-
-// eventually is for what happens beside the work.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 200 {
-		if ok() {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal(what + " did not happen")
 }

@@ -137,7 +137,7 @@ func (o *relying) checkParties(c claims) error {
 	}
 	for _, a := range aud {
 		if a != o.settings.ClientID && !slices.Contains(o.settings.ExtraAudiences, a) {
-			return fmt.Errorf("audience %q is not expected", bounded(a))
+			return fmt.Errorf("audience %q is neither the client nor one of extraAudiences", bounded(a))
 		}
 	}
 	azp, err := c.text("azp")
