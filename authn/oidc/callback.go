@@ -190,9 +190,10 @@ func (o *relying) finish(w http.ResponseWriter, r *http.Request, a attempt, q ur
 	return o.proof(who, id, t, newGrant(a.Nonce, id, profile))
 }
 
-// checkSender refuses an answer of another provider (RFC 9207, section 2.4).
+// checkSender refuses an answer of another provider (RFC 9207, section 2.4). An
+// answer with an ID token names its issuer there, and some leave the rest out.
 func (o *relying) checkSender(m *metadata, q url.Values) error {
-	if !q.Has("iss") && m.IssInResponse {
+	if !q.Has("iss") && !q.Has("id_token") && m.IssInResponse {
 		return errors.New("the answer does not say who it is from")
 	}
 	if q.Has("iss") && q.Get("iss") != o.settings.Issuer {
