@@ -174,7 +174,9 @@ func (g *gateway) restart() {
 	if err != nil {
 		g.t.Fatal("build the gateway: ", err)
 	}
-	g.process = start(g.t, exec.Command(program, "serve", "--config", g.file), answers("http://"+loopback(g.ops)+"/livez"))
+	cmd := exec.Command(program, "serve", "--config", g.file)
+	cmd.Env = []string{} // settings come from there too
+	g.process = start(g.t, cmd, answers("http://"+loopback(g.ops)+"/livez"))
 }
 
 // operations asks the listener for those who run the gateway.

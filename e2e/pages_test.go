@@ -29,9 +29,12 @@ func TestPages(t *testing.T) {
 	}, as: "public"})
 	guests := route{
 		Name: "guests", Issuer: p.issuer(), ClientID: "confidential", Secret: nodeSecret,
-		Extra: []string{"subjectPrefix: \"guest:\"", "scopes: [openid, profile, email, groups]", "allowedGroups: [guests]"},
+		Extra: []string{
+			"subjectPrefix: \"guest:\"", "scopes: [openid, profile, email, groups]",
+			"allowedEmailDomains: [guests.example.com]", "allowedGroups: [guests]",
+		},
 	}
-	h := newHouse(t, at, p, routeTo(p, "scopes: [openid, profile, email, groups]"), guests)
+	h := newHouse(t, at, p, routeTo(p, "scopes: [openid, profile, email, groups]", "allowedEmailDomains: [example.com]"), guests)
 	b := newProfile(t)
 	axe, err := os.ReadFile("oidc-provider/node_modules/axe-core/axe.min.js")
 	if err != nil {

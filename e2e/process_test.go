@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,7 +31,7 @@ type process struct {
 // or the program ends before.
 func start(t *testing.T, cmd *exec.Cmd, ready func(*process) bool) *process {
 	t.Helper()
-	p := &process{name: cmd.Args[0], cmd: cmd, out: &output{}, done: make(chan struct{})}
+	p := &process{name: filepath.Base(cmd.Path), cmd: cmd, out: &output{}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.out
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -53,7 +54,7 @@ func start(t *testing.T, cmd *exec.Cmd, ready func(*process) bool) *process {
 	for !ready(p) {
 		select {
 		case <-p.done:
-			t.Fatalf("%s ended before it was ready; %s\n%s", p.name, hint, p.out.tail(30))
+			t.Fatalf("%s ended before it was ready (if it lacks something: %s)\n%s", p.name, hint, p.out.tail(30))
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {

@@ -24,7 +24,7 @@ func TestSDK(t *testing.T) {
 	if err == nil || strings.Contains(string(out), "done") {
 		t.Error("the program believes that it is done")
 	}
-	for _, want := range []string{"Fatal HTTP error (401)", "/.gatehouse/"} {
+	for _, want := range []string{"Fatal HTTP error (401)", "You are not signed in."} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the program does not say %q", want)
 		}

@@ -89,7 +89,11 @@ const form = `<!doctype html><html lang="en"><title>Sign in</title>
 <form method="post"><label>Name <input name="login" autofocus></label> <button>Sign in</button></form></html>`;
 
 async function interact(request, response) {
-  await provider.interactionDetails(request, response); // throws unless it is this browser's
+  const { prompt } = await provider.interactionDetails(request, response); // throws unless it is this browser's
+  if (prompt.name === 'consent') { // asked for with a native client every time
+    await provider.interactionFinished(request, response, { consent: {} }, { mergeWithLastSubmission: true });
+    return;
+  }
   if (request.method !== 'POST') {
     response.setHeader('content-type', 'text/html');
     response.end(form);
