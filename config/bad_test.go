@@ -51,7 +51,7 @@ func (c aCase) run() (Config, error) {
 	return Decode(name, []byte(text), strings.Split(strings.TrimSuffix(c.env, "\n"), "\n"))
 }
 
-func readCases(t *testing.T, file string) []aCase {
+func readCases(t testing.TB, file string) []aCase {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -165,7 +165,7 @@ func putFiles(t *testing.T) {
 	check(t, err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	check(t, err)
-	short, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // too short on purpose
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
 	check(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "app"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

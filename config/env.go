@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"encoding/json/v2"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -218,7 +219,7 @@ func (d *document) put(v variable, from map[string]variable) {
 	path := spelled(v.path)
 	if before, ok := from[path]; ok {
 		if before.value != v.value {
-			d.variableFault(v.name, path, fmt.Sprintf("%s says something else", before.name), "set one of the two")
+			d.variableFault(v.name, path, before.name+" says something else", "set one of the two")
 		}
 		return
 	}
@@ -270,14 +271,14 @@ func readPairs(text string) (any, error) {
 	pairs := map[string]any{}
 	if strings.HasPrefix(text, "{") {
 		if err := json.Unmarshal([]byte(text), &pairs); err != nil {
-			return nil, fmt.Errorf("begins with { but is not a JSON object")
+			return nil, errors.New("begins with { but is not a JSON object")
 		}
 		return pairs, nil
 	}
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
 		if _, twice := pairs[key]; !ok || key == "" || twice {
-			return nil, fmt.Errorf("is not key=value,key=value with each key once, nor a JSON object")
+			return nil, errors.New("is not key=value,key=value with each key once, nor a JSON object")
 		}
 		pairs[key] = value
 	}

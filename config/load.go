@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // Load reads a settings file and puts the environment (like [os.Environ]) over
@@ -16,7 +18,7 @@ func Load(file string, env []string) (Config, error) {
 	if file == "" {
 		return Decode(environment, nil, env)
 	}
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(file) //nolint:gosec // naming it is the operator's right
 	if err != nil {
 		return Config{}, Faults{{
 			Source: file, Problem: "can't be read: " + reason(err),
@@ -32,7 +34,12 @@ func Decode(name string, text []byte, env []string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	d := parse(name, text, s)
+	return decodeBy(s, schema, parse(name, text, s), env)
+}
+
+// decodeBy goes on with a file that is read: the environment, the schema, the
+// defaults, the files and the checks, in this order.
+func decodeBy(s *setting, schema *jsonschema.Schema, d *document, env []string) (Config, error) {
 	if len(d.faults) > 0 && len(d.root) == 0 {
 		return Config{}, d.faults
 	}

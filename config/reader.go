@@ -95,13 +95,7 @@ func first(n ast.Node) *token.Token {
 }
 
 func (r *reader) scalar(n ast.Node, path string, s *setting) any {
-	t := n.GetToken()
-	if l, ok := n.(*ast.LiteralNode); ok {
-		t = l.Value.GetToken()
-		r.values[path] = tokenPlace(r.name, l.Start)
-	} else {
-		r.values[path] = tokenPlace(r.name, t)
-	}
+	r.values[path] = tokenPlace(r.name, n.GetToken())
 	if s == nil || s.secret() || path == "" {
 		r.hide(n.GetToken())
 	}
