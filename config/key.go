@@ -51,10 +51,10 @@ func checkKey(file string) error {
 var guessable = regexp.MustCompile(`(?i)changeme|secret|change-me|change_me|password|insecure|replace|example|gatehouse|session|0123456789|abcdefgh`)
 
 // minKey is the least that a key may hold, in bytes, and minVariety how many
-// of them must differ, even in hexadecimal.
+// of them must differ, as the key ring asks too.
 const (
 	minKey     = 32
-	minVariety = 8
+	minVariety = 12
 )
 
 // weakness returns why a key can be guessed, or "".
@@ -70,7 +70,7 @@ func weakness(key string) string {
 	case len(raw) < minKey:
 		return "is shorter than 32 bytes"
 	case variety(raw) < minVariety, repeats(raw):
-		return "repeats itself"
+		return "repeats itself, or has too few different characters"
 	case guessable.MatchString(key):
 		return "can be guessed"
 	}
