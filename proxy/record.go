@@ -32,6 +32,7 @@ type exchange struct {
 	public    bool // declared public: no identity
 	identity  authn.Identity
 	headers   []string       // the values of the identity headers
+	upload    *upload        // nil without a body
 	response  *http.Response // the upstream's
 
 	status   int   // zero until the header is written

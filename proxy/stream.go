@@ -172,15 +172,35 @@ type upload struct {
 	limited bool
 	left    int64 // bytes, if limited
 	trailer http.Header
+
+	mu  sync.Mutex
+	err error // of the client's making
 }
 
 func (u *upload) Read(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n, err := u.read(p)
+	if err != io.EOF { //nolint:errorlint // a reader's EOF is never wrapped
+		u.err = err
+	}
+	return n, err
+}
+
+// fault is what the last read has failed with. It waits for one that is under way.
+func (u *upload) fault() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.err
+}
+
+func (u *upload) read(p []byte) (int, error) {
 	if u.limited && int64(len(p)) > u.left {
 		p = p[:u.left+1] // one more than allowed, to see that there is more
 	}
 	u.x.deadline(u.x.h.o.StallTimeout)
 	n, err := u.ReadCloser.Read(p)
-	if err == io.EOF || u.x.r.ProtoMajor > 1 { //nolint:errorlint // a reader's EOF is never wrapped
+	if err == io.EOF || u.x.r.ProtoMajor > 1 { //nolint:errorlint // as above
 		// The server reads on after the body, to see whether the client goes away.
 		u.x.deadline(0)
 	}

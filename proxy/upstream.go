@@ -163,7 +163,8 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	out.Trailer = nil
 	if out.Body != nil {
 		out.Trailer = u.h.names.announced(p.In.Trailer)
-		out.Body = &upload{ReadCloser: out.Body, x: x, limited: u.maxBody > 0, left: u.maxBody, trailer: out.Trailer}
+		x.upload = &upload{ReadCloser: out.Body, x: x, limited: u.maxBody > 0, left: u.maxBody, trailer: out.Trailer}
+		out.Body = x.upload
 	}
 }
 
@@ -211,6 +212,11 @@ const sentenceTooLarge = "That is more than may be sent here."
 // stays in the log.
 func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
+	if x.r.Context().Err() != nil && x.upload != nil {
+		// The server ends the context when it can't read on, so a client that
+		// stands still looks like one that has gone away.
+		err = errors.Join(x.upload.fault(), err)
+	}
 	var uploading *uploadError
 	var timeout net.Error
 	f := fault{http.StatusBadGateway, "The application behind this gateway can't be reached right now."}
