@@ -33,7 +33,7 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.seen = append(a.seen, r.Clone(r.Context()))
 	a.mu.Unlock()
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	fmt.Fprintf(w, `<!doctype html><html lang="en"><title>App</title><link rel="icon" href="data:,"><h1>%s</h1><p id="user">%s</p><p id="groups">%s</p></html>`,
+	fmt.Fprintf(w, `<!doctype html><html lang="en"><title>App</title><link rel="icon" href="data:,"><h1>%s</h1><p>%s</p><p>%s</p><a href="/logout">Sign out</a></html>`,
 		r.URL.Path, r.Header.Get("X-Forwarded-User"), r.Header.Get("X-Forwarded-Groups"))
 }
 

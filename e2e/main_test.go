@@ -7,8 +7,10 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -18,9 +20,11 @@ type machine struct {
 	browser func() (*chromium, error)
 	// gatehouse builds the program and returns its path.
 	gatehouse func() (string, error)
+	// port is the latest that was given away, counted from firstPort.
+	port atomic.Uint32
 }
 
-var shared machine
+var shared = &machine{}
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -35,16 +39,15 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	closeBrowser := func() {}
 	defer func() { closeBrowser() }()
-	shared = machine{
-		browser: sync.OnceValues(func() (*chromium, error) {
-			c, err := startChromium(dir)
-			if err == nil {
-				closeBrowser = c.close
-			}
-			return c, err
-		}),
-		gatehouse: sync.OnceValues(func() (string, error) { return buildGateway(dir) }),
-	}
+	shared.port.Store(rand.Uint32N(portCount))
+	shared.gatehouse = sync.OnceValues(func() (string, error) { return buildGateway(dir) })
+	shared.browser = sync.OnceValues(func() (*chromium, error) {
+		c, err := startChromium(dir)
+		if err == nil {
+			closeBrowser = c.close
+		}
+		return c, err
+	})
 	// Most of a test's time is waiting, and not for a processor.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "6"); err != nil {

@@ -103,15 +103,23 @@ func (o *output) tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// freePort returns a TCP port of 127.0.0.1 that nobody listens on.
+// Ports are taken from below those that the kernel gives to outgoing
+// connections, where one could be gone by the time a program listens on it.
+const firstPort, portCount = 12000, 20000
+
+// freePort returns a TCP port of 127.0.0.1 that nobody listens on, and that it
+// gives to nobody else.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range portCount {
+		port := firstPort + int(shared.port.Add(1)%portCount)
+		if ln, err := net.Listen("tcp", loopback(port)); err == nil {
+			_ = ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("there is no free port")
+	return 0
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

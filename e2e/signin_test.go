@@ -19,6 +19,8 @@ func TestSignIn(t *testing.T) {
 		t.Parallel()
 		h, _ := nodeHouse(t, securePlace(t), nodeOptions{as: "public"})
 		testSignIn(t, h)
+		// LemonLDAP::NG would answer the first of many attempts.
+		t.Run("abandoned attempts", func(t *testing.T) { testAbandoned(newProfile(t), h, h.provider.someone()) })
 	})
 	t.Run("LemonLDAP", func(t *testing.T) {
 		t.Parallel()
@@ -126,6 +128,25 @@ func testBack(b *tab, h *house) {
 	}
 }
 
+// testAbandoned begins to sign in again and again: the attempts don't pile up in
+// the browser, and the last one still works.
+func testAbandoned(b *tab, h *house, who person) {
+	for range 8 {
+		b.open(h.url + deepLink)
+	}
+	n := 0
+	for name := range b.cookies() {
+		if attemptName(name) {
+			n++
+		}
+	}
+	if n < 2 || n > 5 {
+		b.t.Errorf("the browser keeps %d attempts", n)
+	}
+	h.provider.signIn(b, who.Login)
+	b.await(h.url + deepLink)
+}
+
 // testTwoTabs begins to sign in twice before it finishes once.
 func testTwoTabs(one *tab, h *house, who person) {
 	two := one.another()
@@ -158,18 +179,29 @@ func testLostAttempt(b *tab, h *house, who person) {
 // attemptName tells the cookie of a sign-in that is under way.
 func attemptName(name string) bool { return strings.Contains(name, "gatehouse_attempt_") }
 
-// testSignOut signs out here and at the provider, and is nobody after that.
+// testSignOut signs out on the page that asks, here and at the provider.
 func testSignOut(b *tab, h *house, who person) {
 	b.open(h.url + "/logout")
 	b.awaitText("Sign out?")
 	b.press("main button")
 	h.provider.signOut(b)
+	checkSignedOut(b, h, who)
+}
+
+// checkSignedOut follows somebody who has signed out: nobody knows them any more.
+func checkSignedOut(b *tab, h *house, who person) {
+	b.t.Helper()
 	b.await(h.url + "/.gatehouse/signed-out")
-	b.awaitText("signed out")
+	b.awaitText("signed out at your provider too")
 	for name := range b.cookies() {
-		if strings.Contains(name, "gatehouse") {
+		if name == h.cookie() || attemptName(name) {
 			b.t.Errorf("the cookie %s is left after signing out", name)
 		}
+	}
+	b.open(h.url + "/open/page")
+	const fetch = `fetch("/api").then(r => r.status + " " + r.redirected + " " + r.headers.get("Content-Type"))`
+	if got := ask(b, chromedp.Evaluate[string](fetch, chromedp.EvalAwaitPromise)); got != "401 false application/json" {
+		b.t.Errorf("a script of the application gets %s", got)
 	}
 	asked := h.app.count("/runs/42/overview")
 	b.open(h.url + deepLink)
