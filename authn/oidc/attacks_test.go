@@ -316,6 +316,20 @@ func TestAttacksByMixUp(t *testing.T) {
 			t.Error("a code was redeemed")
 		}
 	})
+	t.Run("OIDC-15 two routes at one provider", func(t *testing.T) {
+		r := newRig(t, func(s *setup) { s.issuer.NoIssParameter = true })
+		r.issuer.SetClient(authntest.Client{ID: "gw2", RedirectURIs: []string{callback + "/two"}})
+		d := r.deps
+		d.CallbackPath = "/oidc/callback/two"
+		r.add("two", config.OIDC{Issuer: issuerURL, ClientID: "gw2", SubjectPrefix: "two:"}, d).route("").Mount(r.mux)
+		b := r.browser()
+		_, query, _ := strings.Cut(b.authorize(b.start("")).url, "?")
+		r.refused(b.get(callback+"/two?"+query), 400)
+		if r.issuer.Calls(authntest.Token) != 0 {
+			t.Error("a code was redeemed")
+		}
+		r.landed(b.get(callback+"?"+query), "/")
+	})
 	t.Run("OIDC-30 metadata swapped under way", func(t *testing.T) {
 		r := newRig(t)
 		b := r.browser()
@@ -446,6 +460,23 @@ func TestAttacksOnRequests(t *testing.T) {
 			a := b.do(req)
 			r.landed(b.deliver(b.authorize(a.location())), want)
 		}
+	})
+	t.Run("RED-17 landing is cleaned when kept and when used", func(t *testing.T) {
+		r := newRig(t)
+		b := r.browser()
+		d := b.authorize(b.start("?rd=//evil.test"))
+		kept, ok := r.o.openAttempt(b.attempts()[0])
+		if !ok || kept.Landing != "/" {
+			t.Errorf("kept %+v", kept)
+		}
+		kept.Landing = "//evil.test" // as from a gateway with other settings
+		rec := httptest.NewRecorder()
+		if err := r.o.keepAttempt(rec, httptest.NewRequest(http.MethodGet, "/", nil), kept); err != nil {
+			t.Fatal(err)
+		}
+		u, _ := url.Parse(gatewayURL)
+		b.client.Jar.SetCookies(u, rec.Result().Cookies())
+		r.landed(b.deliver(d), "/")
 	})
 	t.Run("RED-17 landing is what was kept", func(t *testing.T) {
 		r := newRig(t)

@@ -301,6 +301,17 @@ func TestIDTokenGood(t *testing.T) {
 	})
 }
 
+// TestOtherSubject: sub must be in order even where another claim names people.
+func TestOtherSubject(t *testing.T) {
+	for name, sub := range map[string]string{"NUL": "1001\x00", "long": strings.Repeat("a", 300), "empty": ""} {
+		t.Run("IDT-07 "+name, func(t *testing.T) {
+			r := newRig(t, func(s *setup) { s.oidc.Claims.Subject = "oid" })
+			r.issuer.Set(claim("", "", func(c map[string]any) { c["sub"], c["oid"] = sub, "o-1" }).fault)
+			r.refused(r.browser().signIn(""), 400)
+		})
+	}
+}
+
 // TestAccessHash: OIDC-24, invalid-athash and missing-athash.
 func TestAccessHash(t *testing.T) {
 	for _, alg := range []string{"ES256", "RS256", "EdDSA"} {
