@@ -28,15 +28,18 @@ func dropCookies(h http.Header, own string) {
 
 func withoutCookies(line, own string) string {
 	var b strings.Builder
+	kept, dropped := 0, 0
 	for pair := range strings.SplitSeq(line, ";") {
-		if ownCookie(pair, own) {
+		switch {
+		case ownCookie(pair, own):
+			dropped++
 			continue
-		}
-		if b.Len() == 0 {
-			pair = strings.TrimLeft(pair, " \t")
-		} else {
+		case kept > 0:
 			b.WriteByte(';')
+		case dropped > 0:
+			pair = strings.TrimLeft(pair, " \t")
 		}
+		kept++
 		b.WriteString(pair)
 	}
 	return b.String()
