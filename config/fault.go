@@ -77,6 +77,29 @@ func (f Faults) Error() string {
 	return strings.Join(texts, "\n\n")
 }
 
+// at reports whether one of the faults is that of path itself.
+func (f Faults) at(path string) bool {
+	return slices.ContainsFunc(f, func(g Fault) bool { return g.Path == path })
+}
+
+// beside returns the faults that are neither at, above nor below one of broken,
+// and so can't be its consequences.
+func (f Faults) beside(broken Faults) Faults {
+	var out Faults
+	for _, g := range f {
+		if !slices.ContainsFunc(broken, func(b Fault) bool { return holds(b.Path, g.Path) || holds(g.Path, b.Path) }) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// holds reports whether path is outer or below it.
+func holds(outer, path string) bool {
+	rest, ok := strings.CutPrefix(path, outer)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
 // sorted orders the faults and drops what is said twice.
 func (f Faults) sorted() Faults {
 	slices.SortStableFunc(f, func(a, b Fault) int {

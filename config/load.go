@@ -45,24 +45,52 @@ func decodeBy(s *setting, schema *jsonschema.Schema, d *document, env []string) 
 	}
 	d.overlay(env, s)
 	d.validate(schema, s)
-	if len(d.faults) > 0 {
-		return Config{}, d.faults.sorted()
-	}
+	broken := d.faults
+	d.faults = nil
+	d.root = sound(d.root, "", broken).(map[string]any)
 	s.fill(d.root)
 	c, err := d.typed(s)
 	if err != nil {
 		return Config{}, err
 	}
-	if len(d.faults) > 0 {
-		return Config{}, d.faults.sorted()
+	if len(d.faults) == 0 {
+		k := checks{document: d, c: &c}
+		k.files()
+		k.all()
 	}
-	k := checks{document: d, c: &c}
-	k.files()
-	k.all()
+	d.faults = append(broken, d.faults.beside(broken)...)
 	if len(d.faults) > 0 {
 		return Config{}, d.faults.sorted()
 	}
 	return c, nil
+}
+
+// sound is a value without what is at fault, so that the rest can be judged
+// too. A list with a fault in an item that is no group goes as a whole: its
+// other items would change places.
+func sound(v any, path string, broken Faults) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for key, inner := range v {
+			if p := joined(path, key); !broken.at(p) {
+				if inner = sound(inner, p, broken); inner != nil {
+					out[key] = inner
+				}
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, inner := range v {
+			if broken.at(indexed(path, i)) {
+				return nil
+			}
+			out[i] = sound(inner, indexed(path, i), broken)
+		}
+		return out
+	}
+	return v
 }
 
 // typed turns the plain values into a Config. Only values that the schema
