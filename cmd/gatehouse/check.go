@@ -41,7 +41,7 @@ Exit codes: 0 all is well, 1 something that the settings point at is at fault,
 			return err
 		}
 		r := report{out: cmd.OutOrStdout()}
-		r.section("settings", []authn.Finding{{OK: true, What: "settings", Detail: settingsDetail(c, *file)}})
+		r.section("settings", settingsFindings(c, *file))
 		if !*offline {
 			for _, s := range looks(c) {
 				r.look(cmd.Context(), s)
@@ -52,12 +52,17 @@ Exit codes: 0 all is well, 1 something that the settings point at is at fault,
 	return cmd
 }
 
-func settingsDetail(c config.Config, file string) string {
+func settingsFindings(c config.Config, file string) []authn.Finding {
 	from := "from the environment"
 	if file != "" {
 		from = "from " + file
 	}
-	return fmt.Sprintf("sound, %s: %d upstream(s), %d route(s), %s store", from, len(c.Upstreams), len(c.Authn), storeName(c.Store))
+	detail := fmt.Sprintf("sound, %s: %d upstream(s), %d route(s), %s store", from, len(c.Upstreams), len(c.Authn), storeName(c.Store))
+	out := []authn.Finding{{OK: true, What: "settings", Detail: detail}}
+	for _, warning := range c.Warnings() {
+		out = append(out, authn.Finding{OK: true, What: "warning", Detail: warning})
+	}
+	return out
 }
 
 // aLook is one thing that the settings point at.

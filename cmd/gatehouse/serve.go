@@ -57,6 +57,9 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", public.Addr().String(),
 		"operations", ops.Addr().String(), "store", storeName(c.Store))
+	for _, warning := range c.Warnings() {
+		log.Warn("settings", "warning", warning)
+	}
 	err = runServers(ctx, c.Listen.DrainTimeout.Std(), log,
 		server{proxy.Server(c.Listen, g.handler, log), public},
 		server{opsServer(newReadiness(g), log), ops})

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -243,4 +245,26 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func configLog() config.Log { return config.Log{Format: "text", Level: "debug"} }
+
+// listenSettings are the defaults.
+func (w *world) listenSettings() config.Listen {
+	c, err := config.Decode("", []byte(strings.NewReplacer("$ISSUER", w.provider.URL, "$UPSTREAM", "http://127.0.0.1:9").Replace(smallest)), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c.Listen
+}
+
+// writePair writes a certificate and its key in PEM.
+func writePair(t *testing.T, c tls.Certificate) (cert, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))),
+		writeFile(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }

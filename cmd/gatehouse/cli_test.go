@@ -1,0 +1,355 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/authn/authntest"
+	"gatehouse/proxy"
+)
+
+// command runs one command line.
+func command(t *testing.T, env []string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), shell{args: args, env: env, out: &o, err: &e})
+	return code, o.String(), e.String()
+}
+
+func TestCommandLine(t *testing.T) {
+	good := writeFile(t, "good.yaml", strings.NewReplacer("$UPSTREAM", "http://127.0.0.1:9", "$ISSUER", "https://idp.example.com").Replace(smallest))
+	bad := writeFile(t, "bad.yaml", "publicURL: http://example.com\nupstream: []\n")
+	tests := map[string]struct {
+		args      []string
+		env       []string
+		code      int
+		out, errs string // parts of what is printed
+	}{
+		"no command teaches":                {args: nil, out: "gatehouse demo"},
+		"--help teaches":                    {args: []string{"--help"}, out: "OIDC_ISSUER"},
+		"serve --help":                      {args: []string{"serve", "--help"}, out: "/readyz"},
+		"version":                           {args: []string{"version"}, out: "gatehouse "},
+		"completion":                        {args: []string{"completion", "bash"}, out: "complete"},
+		"schema":                            {args: []string{"schema"}, out: `"$schema"`},
+		"an unknown command":                {args: []string{"sevre"}, code: 2, errs: `no command "sevre"`},
+		"an unknown flag":                   {args: []string{"serve", "--conf", "x"}, code: 2, errs: "unknown flag: --conf"},
+		"a stray argument":                  {args: []string{"check", "x.yaml"}, code: 2, errs: "takes no arguments"},
+		"check --offline, good":             {args: []string{"check", "--offline", "-c", good}, out: "All is well."},
+		"check --offline, every fault":      {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "publicURL"},
+		"check, a typo is understood":       {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "upstreams"},
+		"check, no such file":               {args: []string{"check", "-c", "/nowhere/x.yaml"}, code: 2, errs: "/nowhere/x.yaml"},
+		"check by the environment alone":    {args: []string{"check", "--offline"}, env: operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), out: "from the environment"},
+		"serve with wrong settings":         {args: []string{"serve", "-c", bad}, code: 2, errs: "publicURL"},
+		"serve with no settings at all":     {args: []string{"serve"}, code: 2, errs: "publicURL"},
+		"serve, a method that there is not": {args: []string{"serve"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), "OIDC_AUTH_METHOD=password"), code: 2, errs: "OIDC_AUTH_METHOD"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := command(t, tt.env, tt.args...)
+			if code != tt.code || !strings.Contains(out, tt.out) || !strings.Contains(errs, tt.errs) {
+				t.Errorf("exit %d, want %d with %q and %q\nout: %s\nerr: %s", code, tt.code, tt.out, tt.errs, out, errs)
+			}
+			if tt.code == 2 && out != "" {
+				t.Errorf("a refusal wrote to standard output: %s", out)
+			}
+		})
+	}
+}
+
+// operatorEnv is what a W&B operator has, and where the application is.
+func operatorEnv(upstream, issuer string) []string {
+	return []string{"GATEHOUSE_PUBLIC_URL=https://example.com", "GATEHOUSE_UPSTREAM=" + upstream,
+		"OIDC_ISSUER=" + issuer, "OIDC_CLIENT_ID=gatehouse", "OIDC_AUTH_METHOD=pkce"}
+}
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestCheckLooksAtEverything(t *testing.T) {
+	w := newWorld(t, "")
+	upstream := w.gw.handlerUpstream(t)
+	env := operatorEnv(upstream, w.provider.URL)
+
+	code, out, errs := command(t, env, "check")
+	if code != 0 || strings.Contains(out, "FAULT") || !strings.Contains(out, "All is well.") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	for _, part := range []string{"settings", "route oidc", "store (memory)", "upstream"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("the report says nothing of %q:\n%s", part, out)
+		}
+	}
+
+	t.Run("a provider whose clock is wrong", func(t *testing.T) {
+		w.issuer.Set(func(f *authntest.Faults) { f.ClockShift = 10 * time.Minute })
+		defer w.issuer.Set(func(f *authntest.Faults) { *f = authntest.Faults{} })
+		assertFault(t, env, "clock")
+	})
+	t.Run("a provider with another issuer", func(t *testing.T) {
+		w.issuer.Set(func(f *authntest.Faults) {
+			f.At[authntest.Discovery] = authntest.EditJSON(func(d map[string]any) { d["issuer"] = w.provider.URL + "/" })
+		})
+		defer w.issuer.Set(func(f *authntest.Faults) { *f = authntest.Faults{} })
+		assertFault(t, env, "issuer")
+	})
+	t.Run("nothing is there", func(t *testing.T) {
+		assertFault(t, append(operatorEnv("http://127.0.0.1:1", "http://127.0.0.1:1"),
+			"GATEHOUSE_STORE_REDIS_URL=redis://127.0.0.1:1", "GATEHOUSE_SESSION_KEYS=rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="), "3 fault(s)")
+	})
+}
+
+func assertFault(t *testing.T, env []string, part string) {
+	t.Helper()
+	code, out, errs := command(t, env, "check")
+	if code != 1 || !strings.Contains(out, "FAULT") || !strings.Contains(out, "to do:") || !strings.Contains(out, part) {
+		t.Errorf("exit %d, want 1 with a fault that names %q and says what to do\n%s%s", code, part, out, errs)
+	}
+}
+
+// handlerUpstream is a fresh application's address.
+func (g *gateway) handlerUpstream(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: &recorder{}}
+	go s.Serve(ln)
+	t.Cleanup(func() { s.Close() })
+	return "http://" + ln.Addr().String()
+}
+
+// TestServe runs the program as an operator does: by the environment alone.
+func TestServe(t *testing.T) {
+	w := newWorld(t, "")
+	public, ops := freeAddress(t), freeAddress(t)
+	env := append(operatorEnv(w.gw.handlerUpstream(t), w.provider.URL), "GATEHOUSE_LISTEN_ADDRESS="+public, "GATEHOUSE_OPERATIONS_ADDRESS="+ops)
+	ctx, stop := context.WithCancel(t.Context())
+	var out bytes.Buffer
+	log := &lockedBuffer{}
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, shell{args: []string{"serve"}, env: env, out: &out, err: log}) }()
+
+	waitFor(t, func() error { return expect(t, "http://"+ops+"/readyz", http.StatusOK, "ok        route oidc") })
+	if err := expect(t, "http://"+public+"/", http.StatusMisdirectedRequest, ""); err != nil {
+		t.Error(err)
+	}
+
+	t.Run("a second one can't have the same address", func(t *testing.T) {
+		code, _, errs := command(t, env, "serve")
+		if code != 1 || !strings.Contains(errs, "listen.address") {
+			t.Errorf("exit %d: %s", code, errs)
+		}
+	})
+	stop()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d\n%s", code, log)
+	}
+	for line := range strings.Lines(log.String()) {
+		if err := json.Unmarshal([]byte(line), &map[string]any{}); err != nil {
+			t.Errorf("a log line is no JSON: %s", line)
+		}
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	var store, provider error
+	r := &readiness{seen: map[string]bool{}, dependencies: []dependency{
+		{"store", func(context.Context) error { return store }, true},
+		{"route corp", func(context.Context) error { return provider }, false},
+	}}
+	down := errors.New("it does not answer")
+	for _, step := range []struct {
+		name            string
+		store, provider error
+		ready           bool
+		says            string
+	}{
+		{"a provider that was never there", nil, down, false, "missing   route corp: it does not answer"},
+		{"all is there", nil, nil, true, "ok        route corp"},
+		{"a provider's outage takes nobody out of service", nil, down, true, "degraded  route corp: it does not answer"},
+		{"without the store nothing goes", down, nil, false, "missing   store: it does not answer"},
+		{"and it comes back", nil, nil, true, "ok        store"},
+	} {
+		store, provider = step.store, step.provider
+		text, ready := r.report(t.Context())
+		if ready != step.ready || !strings.Contains(text, step.says) {
+			t.Errorf("%s: ready %v, want %v with %q\n%s", step.name, ready, step.ready, step.says, text)
+		}
+	}
+}
+
+// TestServeBeforeAnythingElse starts with provider, store and application down.
+func TestServeBeforeAnythingElse(t *testing.T) {
+	public, ops := freeAddress(t), freeAddress(t)
+	env := append(operatorEnv("http://127.0.0.1:1", "http://127.0.0.1:1"), "GATEHOUSE_LISTEN_ADDRESS="+public, "GATEHOUSE_OPERATIONS_ADDRESS="+ops,
+		"GATEHOUSE_STORE_REDIS_URL=redis://127.0.0.1:1", "GATEHOUSE_SESSION_KEYS=rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw=")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, shell{args: []string{"serve"}, env: env, out: &bytes.Buffer{}, err: &lockedBuffer{}})
+	}()
+	waitFor(t, func() error { return expect(t, "http://"+ops+"/livez", http.StatusOK, "ok") })
+	for _, part := range []string{"missing   store", "missing   route oidc"} {
+		if err := expect(t, "http://"+ops+"/readyz", http.StatusServiceUnavailable, part); err != nil {
+			t.Error("OPS-18: ", err)
+		}
+	}
+	stop()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func expect(t *testing.T, url string, status int, part string) error {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	var b bytes.Buffer
+	b.ReadFrom(res.Body)
+	if res.StatusCode != status || !strings.Contains(b.String(), part) {
+		return fmt.Errorf("%s: %d %s; want %d with %q", url, res.StatusCode, b.String(), status, part)
+	}
+	return nil
+}
+
+// waitFor tries until it works, and fails the test after a while.
+func waitFor(t *testing.T, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// TestDemo signs in at the demo as its own printed lines say.
+func TestDemo(t *testing.T) {
+	d, err := newDemo(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.run(ctx, newLogger(configLog(), &lockedBuffer{})) }()
+
+	jar, _ := cookiejar.New(nil)
+	browser := &http.Client{Jar: jar}
+	var page answer
+	waitFor(t, func() (err error) {
+		page, err = fetch(t, browser, d.publicURL()+"/.gatehouse/sign-in?login_hint=ada")
+		return err
+	})
+	if page.status != http.StatusOK || !strings.Contains(page.body, "Ada Lovelace") && !strings.Contains(page.body, "ada@example.com") {
+		t.Errorf("%d at %s:\n%s", page.status, page.url, page.body)
+	}
+	cleo, _ := cookiejar.New(nil)
+	if page, err = fetch(t, &http.Client{Jar: cleo}, d.publicURL()+"/.gatehouse/sign-in?login_hint=cleo"); err != nil || page.status != http.StatusForbidden {
+		t.Errorf("Cleo, who is not let in, gets %d (%v)", page.status, err)
+	}
+	for _, part := range []string{d.publicURL(), "ada@example.com", "cleo", "curl -i"} {
+		if !strings.Contains(d.welcome(), part) {
+			t.Errorf("the welcome lacks %q", part)
+		}
+	}
+	browser.CloseIdleConnections()
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func fetch(t *testing.T, c *http.Client, url string) (answer, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	req.Header = navigation.Clone()
+	res, err := c.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer res.Body.Close()
+	var b bytes.Buffer
+	b.ReadFrom(res.Body)
+	return answer{res.StatusCode, res.Header, b.String(), res.Request.URL}, nil
+}
+
+// TestTLS serves https with the operator's certificate.
+func TestTLS(t *testing.T) {
+	w := newWorld(t, "")
+	cert, key := writePair(t, w.server.TLS.Certificates[0])
+	l := w.listenSettings()
+	l.Address, l.CertFile, l.KeyFile = "127.0.0.1:0", cert, key
+	ln, err := listen(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := proxy.Server(l, w.gw.handler, newLogger(configLog(), w.log))
+	go server.Serve(ln)
+	defer server.Close()
+	for _, proto := range []string{"HTTP/2.0", "HTTP/1.1"} {
+		transport := w.server.Client().Transport.(*http.Transport).Clone()
+		transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, ln.Addr().String())
+		}
+		if proto == "HTTP/1.1" {
+			transport.ForceAttemptHTTP2, transport.TLSClientConfig.NextProtos = false, []string{"http/1.1"}
+		}
+		res, err := (&http.Client{Transport: transport}).Get("https://" + publicHost + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.Proto != proto || res.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s %d, want %s 401", res.Proto, res.StatusCode, proto)
+		}
+		transport.CloseIdleConnections()
+	}
+	l.KeyFile = cert
+	if _, err := listen(t.Context(), l); err == nil {
+		t.Error("a key that is none was taken")
+	}
+}
