@@ -164,6 +164,11 @@ func TestHeadIsCanonical(t *testing.T) {
 	if _, ok := decodeHead(append(plain, 0)); ok {
 		t.Error("decodes with a byte behind")
 	}
+	late := encodeHead(record{})
+	binary.BigEndian.PutUint32(late[7*4+8:], 1e9) // a whole second of nanoseconds
+	if _, ok := decodeHead(late); ok {
+		t.Error("decodes a time that has another spelling")
+	}
 	many := bytes.Clone(plain)
 	at := len(many) - len("a,b") - 4 - 4 - len("everyone") - 4 - len("wandb-admins") - 4 - len("engineering") - 4 - 4
 	if binary.BigEndian.Uint32(many[at:]) != 5 {

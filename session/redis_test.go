@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,6 +177,55 @@ func TestRedisDown(t *testing.T) {
 			t.Errorf("took %v with a timeout of 100 ms", took)
 		}
 	})
+}
+
+// TestRedisRepeatsNothing: an Add whose answer got lost and that is sent again
+// would be told that somebody else was faster.
+func TestRedisRepeatsNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := make(chan string, 100)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 4096)
+			for {
+				n, err := c.Read(b)
+				if err != nil {
+					break
+				}
+				if bytes.Contains(b[:n], []byte("hello")) {
+					c.Write([]byte("-ERR unknown command\r\n"))
+					continue
+				}
+				commands <- string(b[:n])
+				break // takes the command and hangs up
+			}
+			c.Close()
+		}
+	})
+	store, err := session.NewRedis(session.RedisOptions{URL: "redis://" + l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if added, err := store.Add(t.Context(), "k", []byte("v"), time.Minute); added || err == nil {
+		t.Errorf("Add = %v, %v", added, err)
+	}
+	if _, err := store.Swap(t.Context(), "k", []byte("v"), nil, 0); err == nil {
+		t.Error("Swap found out")
+	}
+	store.Close()
+	l.Close()
+	serving.Wait()
+	if len(commands) != 2 {
+		t.Errorf("%d commands were sent for 2", len(commands))
+	}
 }
 
 func TestRedisErrors(t *testing.T) {
