@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every single thing that a browser is asked to do.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // chromium is one browser process for the whole run; each test gets a profile
 // of its own, with its own cookies. Names below .test lead to this machine.

@@ -36,6 +36,11 @@ func TestPages(t *testing.T) {
 	}
 	h := newHouse(t, at, p, routeTo(p, "scopes: [openid, profile, email, groups]", "allowedEmailDomains: [example.com]"), guests)
 	b := newProfile(t)
+	if dir := os.Getenv("GATEHOUSE_SCREENSHOTS"); dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	axe, err := os.ReadFile("oidc-provider/node_modules/axe-core/axe.min.js")
 	if err != nil {
 		t.Fatalf("%v; %s", err, hint)

@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"gatehouse/session"
 )
 
 const deepLink = "/runs/42/overview?tab=charts&smooth=0.6"
@@ -42,6 +46,8 @@ func testSignIn(t *testing.T, h *house) {
 		{"gateway restarted", func(b *tab) { testRestart(b, h, who) }},
 		{"two tabs", func(b *tab) { testTwoTabs(newProfile(b.t), h, who) }},
 		{"answer without an attempt", func(b *tab) { testLostAttempt(newProfile(b.t), h, who) }},
+		{"late answer", func(b *tab) { testLateAnswer(newProfile(b.t), h, who) }},
+		{"log", func(b *tab) { checkLog(b, h) }},
 		{"sign-out", func(b *tab) { testSignOut(b, h, who) }},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(b.in(t)) }) {
@@ -61,13 +67,18 @@ func testDeepLink(b *tab, h *house, who person) {
 	checkIdentity(b.t, h.app.last(b.t, "/runs/42/overview"), h.provider, who)
 }
 
-// testRestart restarts the gateway: Redis remembers who is signed in.
+// testRestart restarts the gateway: Redis remembers who is signed in, and the
+// browser what it has begun.
 func testRestart(b *tab, h *house, who person) {
+	c := newProfile(b.t)
+	c.open(h.url + deepLink)
 	h.gateway.stop()
 	h.gateway.restart()
 	b.open(h.url + "/after-restart")
 	b.await(h.url + "/after-restart")
 	checkIdentity(b.t, h.app.last(b.t, "/after-restart"), h.provider, who)
+	h.provider.signIn(c, who.Login)
+	c.await(h.url + deepLink)
 }
 
 // checkSessionCookie looks at the gateway's cookies as the browser keeps them:
@@ -174,6 +185,69 @@ func testLostAttempt(b *tab, h *house, who person) {
 	b.press("main a.button")
 	b.await(h.url + "/")
 	checkIdentity(b.t, h.app.last(b.t, "/"), h.provider, who)
+}
+
+// testLateAnswer comes back from the provider after eleven minutes, and starts
+// again without having lost the way.
+func testLateAnswer(b *tab, h *house, who person) {
+	b.open(h.url + deepLink)
+	makeOlder(b, h.place, 11*time.Minute)
+	h.provider.signIn(b, who.Login)
+	b.await(h.url + "/oidc/callback")
+	b.awaitText("took too long")
+	b.press("main a.button")
+	b.await(h.url + deepLink)
+}
+
+// makeOlder rewrites the browser's attempts as if they had begun earlier, with
+// the key that the gateway has.
+func makeOlder(b *tab, at place, by time.Duration) {
+	b.t.Helper()
+	keys, err := session.NewKeyring(at.url, []string{sessionKey})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	sealer := keys.Sealer("oidc attempt")
+	for name, c := range b.cookies() {
+		if !attemptName(name) {
+			continue
+		}
+		plain, err := sealer.Open(name, c.Value)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		var attempt map[string]any
+		if err := json.Unmarshal(plain, &attempt); err != nil {
+			b.t.Fatal(err)
+		}
+		attempt["m"] = int64(attempt["m"].(float64)) - int64(by.Seconds())
+		if plain, err = json.Marshal(attempt); err == nil {
+			c.Value, err = sealer.Seal(name, plain)
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		command(b, network.SetCookie, network.SetCookieParams{
+			Name: name, Value: c.Value, URL: at.url, Path: c.Path, Secure: &c.Secure, HTTPOnly: &c.HTTPOnly, SameSite: c.SameSite,
+		})
+	}
+}
+
+// checkLog looks for secrets in what the gateway has written.
+func checkLog(b *tab, h *house) {
+	log := h.gateway.out.String()
+	for what, secret := range map[string]string{
+		"session cookie": b.cookies()[h.cookie()].Value,
+		"session key":    sessionKey,
+		"client secret":  h.provider.client().secret,
+		"code":           "code=",
+		"state":          "state=",
+		"token":          "eyJ",
+	} {
+		if secret != "" && strings.Contains(log, secret) {
+			b.t.Errorf("the log holds a %s", what)
+		}
+	}
 }
 
 // attemptName tells the cookie of a sign-in that is under way.
