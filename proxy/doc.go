@@ -59,4 +59,11 @@
 // encoded slash, an empty segment or a "%" that is left after decoding is
 // legal but may read differently to an upstream: it matches no public path and
 // no path of the gateway, and passes, unchanged, only with an identity.
+//
+// # Upgrades
+//
+// Of all protocols that HTTP/1.1 can switch to, only "websocket" passes, alone.
+// With an identity it must come from one of the gateway's own origins, or from a
+// program that has no session cookie. On a public path anybody may open one; the
+// tunnel leads to that path of the upstream and carries no identity.
 package proxy

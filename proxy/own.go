@@ -79,10 +79,9 @@ func (h *Handler) signIn(x *exchange) {
 		}
 		return h.base(r) + route.SignInPath + "?" + v.Encode()
 	}
-	routes := h.signInRoutes()
-	choices := make([]page.Choice, 0, len(routes))
-	for _, route := range routes {
-		if len(routes) == 1 || q.Get("provider") == route.Name {
+	choices := make([]page.Choice, 0, len(h.signIns))
+	for _, route := range h.signIns {
+		if len(h.signIns) == 1 || q.Get("provider") == route.Name {
 			redirect(x, links(route), http.StatusFound)
 			return
 		}

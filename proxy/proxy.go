@@ -65,6 +65,7 @@ type Handler struct {
 	answers   *names // no upstream may answer
 	contract  contract
 	routes    map[string]authn.Route
+	signIns   []authn.Route // that a browser can sign in by
 	origin    string          // of PublicURL
 	origins   map[string]bool // that may open WebSockets
 	challenge []string        // WWW-Authenticate
@@ -90,6 +91,9 @@ func New(o Options) (*Handler, error) {
 	}
 	for _, r := range o.Routes {
 		h.routes[r.Name] = r
+		if r.SignInPath != "" {
+			h.signIns = append(h.signIns, r)
+		}
 	}
 	h.forms = http.NewCrossOriginProtection()
 	if err := h.forms.AddTrustedOrigin(h.origin); err != nil {

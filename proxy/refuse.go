@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,9 +67,9 @@ func (h *Handler) refuse(x *exchange, err error) {
 		h.outage(x, err)
 		return
 	}
-	if to := h.signInURL(x.r); to != "" && page.Navigation(x.r) {
+	if len(h.signIns) > 0 && page.Navigation(x.r) {
 		h.drain(x)
-		redirect(x, to, http.StatusFound)
+		redirect(x, h.signInURL(x.r), http.StatusFound)
 		return
 	}
 	h.unauthorized(x, err)
@@ -134,33 +135,18 @@ func (h *Handler) challenges() []string {
 		}
 	}
 	cookie := `Cookie realm="` + h.origin + `"`
-	if len(h.signInRoutes()) > 0 {
+	if len(h.signIns) > 0 {
 		cookie += `, form-action="` + h.origin + h.o.Paths.Prefix + `/sign-in"`
 	}
-	return append(out, cookie)
+	return slices.Clip(append(out, cookie))
 }
 
-// signInRoutes are the routes that a browser can sign in by.
-func (h *Handler) signInRoutes() []authn.Route {
-	var out []authn.Route
-	for _, r := range h.o.Routes {
-		if r.SignInPath != "" {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
-// signInURL is where a browser signs in and comes back to where it is, or empty
-// if no route has such a place.
+// signInURL is where a browser signs in and comes back to where it is. There is
+// at least one route for that.
 func (h *Handler) signInURL(r *http.Request) string {
-	routes := h.signInRoutes()
 	path := h.o.Paths.Prefix + "/sign-in"
-	switch len(routes) {
-	case 0:
-		return ""
-	case 1:
-		path = routes[0].SignInPath
+	if len(h.signIns) == 1 {
+		path = h.signIns[0].SignInPath
 	}
 	return h.base(r) + path + "?rd=" + url.QueryEscape(h.landing(r))
 }
