@@ -53,7 +53,7 @@ func TestChain(t *testing.T) {
 }
 
 func TestNotAllowed(t *testing.T) {
-	var err error = fmt.Errorf("route a: %w", &authn.NotAllowed{Missing: "You need to be in research."})
+	err := fmt.Errorf("route a: %w", &authn.NotAllowed{Missing: "You need to be in research."})
 	var refusal *authn.NotAllowed
 	if !errors.As(err, &refusal) || refusal.Missing != "You need to be in research." {
 		t.Errorf("%v does not carry what is missing", err)

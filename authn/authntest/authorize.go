@@ -44,16 +44,16 @@ func refuse(code, description string) *refusal { return &refusal{code, descripti
 
 // serveAuthorize shows the sign-in page, or answers at once if it can.
 func (i *Issuer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
-	a, ok := i.readAuthorization(w, r, r.Form)
+	a, ok := i.readAuthorization(w, r.Form)
 	if !ok {
 		return
 	}
 	s, ok := i.standing(w, r, a)
 	switch {
 	case ok:
-		i.grant(w, r, a, s)
+		i.grant(w, a, s)
 	case slices.Contains(a.prompts, "none"):
-		i.refuseTo(w, r, a, refuse("login_required", "nobody is signed in"))
+		i.refuseTo(w, a, refuse("login_required", "nobody is signed in"))
 	default:
 		i.showSignIn(w, r, a)
 	}
@@ -61,7 +61,7 @@ func (i *Issuer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 
 // readAuthorization returns the request, or answers it. Who asks and where the
 // answer goes come first: without them there is nowhere to send an error.
-func (i *Issuer) readAuthorization(w http.ResponseWriter, r *http.Request, form url.Values) (authorization, bool) {
+func (i *Issuer) readAuthorization(w http.ResponseWriter, form url.Values) (authorization, bool) {
 	client, ok := i.client(form.Get("client_id"))
 	if !ok || len(form["client_id"]) != 1 {
 		i.pages.problem(w, http.StatusBadRequest, "An unknown application sent you here.")
@@ -87,7 +87,7 @@ func (i *Issuer) readAuthorization(w http.ResponseWriter, r *http.Request, form 
 		}
 	}
 	if err := a.check(); err != nil {
-		i.refuseTo(w, r, a, err)
+		i.refuseTo(w, a, err)
 		return authorization{}, false
 	}
 	return a, true
@@ -153,7 +153,7 @@ func (a *authorization) checkPKCE() *refusal {
 }
 
 // grant sends the browser back with what was asked for.
-func (i *Issuer) grant(w http.ResponseWriter, r *http.Request, a authorization, s login) {
+func (i *Issuer) grant(w http.ResponseWriter, a authorization, s login) {
 	g := &grant{client: a.client.ID, login: s, scopes: a.scopes, nonce: a.nonce, acr: a.acr,
 		redirectURI: a.redirectURI, challenge: a.challenge}
 	params, beside := url.Values{}, map[string]string{}
@@ -170,20 +170,20 @@ func (i *Issuer) grant(w http.ResponseWriter, r *http.Request, a authorization, 
 	if slices.Contains(a.types, "id_token") {
 		token, err := i.idToken(FromAuthorize, a.client, g, beside)
 		if err != nil {
-			i.refuseTo(w, r, a, err)
+			i.refuseTo(w, a, err)
 			return
 		}
 		params.Set("id_token", token)
 	}
-	i.sendBack(w, r, a, params)
+	i.sendBack(w, a, params)
 }
 
-func (i *Issuer) refuseTo(w http.ResponseWriter, r *http.Request, a authorization, err *refusal) {
-	i.sendBack(w, r, a, url.Values{"error": {err.code}, "error_description": {err.description}})
+func (i *Issuer) refuseTo(w http.ResponseWriter, a authorization, err *refusal) {
+	i.sendBack(w, a, url.Values{"error": {err.code}, "error_description": {err.description}})
 }
 
 // sendBack delivers an authorization response in the mode that was asked for.
-func (i *Issuer) sendBack(w http.ResponseWriter, r *http.Request, a authorization, params url.Values) {
+func (i *Issuer) sendBack(w http.ResponseWriter, a authorization, params url.Values) {
 	if a.state != "" {
 		params.Set("state", a.state)
 	}

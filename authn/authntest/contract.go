@@ -1,6 +1,7 @@
 package authntest
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -69,7 +70,7 @@ func Contract(t T, a authn.Authenticator, c Cases) {
 
 // bare is a request without any credential.
 func bare() *http.Request {
-	r, err := http.NewRequest(http.MethodGet, "http://gatehouse.test/", nil)
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://gatehouse.test/", nil)
 	if err != nil {
 		panic(err) // the URL is a constant
 	}

@@ -156,7 +156,7 @@ func NewIssuer(o IssuerOptions) *Issuer {
 // Start serves a provider on a free port of 127.0.0.1 until stop is called. Its
 // URL is made up from the port; a path in o.URL is kept, the rest is ignored.
 func Start(o IssuerOptions) (issuer *Issuer, stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}

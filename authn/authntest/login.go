@@ -152,18 +152,18 @@ func (i *Issuer) serveSignIn(w http.ResponseWriter, r *http.Request) {
 		i.pages.problem(w, http.StatusBadRequest, "The application's request is damaged.")
 		return
 	}
-	a, ok := i.readAuthorization(w, r, form)
+	a, ok := i.readAuthorization(w, form)
 	if !ok {
 		return
 	}
 	subject := r.PostForm.Get("subject")
 	if subject == "" {
-		i.refuseTo(w, r, a, refuse("access_denied", "the person does not want to sign in"))
+		i.refuseTo(w, a, refuse("access_denied", "the person does not want to sign in"))
 		return
 	}
 	if _, ok := i.person(subject); !ok {
 		i.pages.problem(w, http.StatusBadRequest, "There is nobody of that name here.")
 		return
 	}
-	i.grant(w, r, a, i.startLogin(w, subject))
+	i.grant(w, a, i.startLogin(w, subject))
 }

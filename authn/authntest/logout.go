@@ -74,7 +74,7 @@ func (i *Issuer) leave(w http.ResponseWriter, back, state string) {
 
 // readHint reads an ID token that the provider itself signed; it may have expired.
 func (i *Issuer) readHint(token string) (hint, bool) {
-	signed, err := jose.ParseSigned(token, clientAlgorithms())
+	signed, err := jose.ParseSignedCompact(token, clientAlgorithms())
 	if err != nil {
 		return hint{}, false
 	}

@@ -151,14 +151,14 @@ func link(raw string) string {
 // formAction lists where a form may lead: here and the origins of urls, since
 // browsers hold the redirect after a POST to form-action too.
 func formAction(urls []string) string {
-	sources := "'self'"
+	list := []string{"'self'"}
 	for _, raw := range urls {
 		u, err := url.Parse(link(raw))
 		// What separates sources and directives of a policy can't be in an origin.
 		if err != nil || u.Host == "" || strings.ContainsAny(u.Host, ";,'\"* ") {
 			continue
 		}
-		sources += " " + u.Scheme + "://" + u.Host
+		list = append(list, u.Scheme+"://"+u.Host)
 	}
-	return sources
+	return strings.Join(list, " ")
 }

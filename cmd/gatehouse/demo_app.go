@@ -279,7 +279,7 @@ func serveEcho(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the upgrader has answered
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	conn.SetReadLimit(maxEcho)
 	for {
 		kind, message, err := conn.ReadMessage()

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/authn/authntest"
 	"github.com/redis/go-redis/v9"
+
+	"gatehouse/authn/authntest"
 )
 
 // startRedis runs a real server until the test ends.

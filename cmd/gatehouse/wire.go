@@ -167,7 +167,7 @@ func openStore(c config.Store) (session.Store, error) {
 func openPages(c config.Config) (*page.Pages, error) {
 	brand := page.Brand{Name: c.Pages.Name, Colour: c.Pages.Colour, Contact: c.Pages.Contact}
 	if f := c.Pages.LogoFile; f != "" {
-		b, err := os.ReadFile(f)
+		b, err := os.ReadFile(f) //nolint:gosec // naming it is the operator's right
 		if err != nil {
 			return nil, fmt.Errorf("pages.logoFile: %w", err)
 		}

@@ -145,7 +145,7 @@ func (w *world) signIn(username string) *http.Client {
 }
 
 // navigation is what a browser sends when a person follows a link.
-var navigation = http.Header{ //nolint:gochecknoglobals // never changed
+var navigation = http.Header{
 	"Accept":         {"text/html,application/xhtml+xml,*/*;q=0.8"},
 	"Sec-Fetch-Mode": {"navigate"},
 	"Sec-Fetch-Dest": {"document"},

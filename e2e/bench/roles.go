@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -39,7 +40,7 @@ func play(args []string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the parent does
 		_ = server.Close()
 	}()
-	if err := server.Serve(ln); err != http.ErrServerClosed { //nolint:errorlint // Serve returns it as it is
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

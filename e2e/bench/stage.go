@@ -133,7 +133,7 @@ session: {keys: ["rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="]}
 	if err := os.WriteFile(file+".yaml", []byte(settings), 0o600); err != nil {
 		return nil, "", err
 	}
-	log, err := os.Create(file + ".log")
+	log, err := os.Create(file + ".log") //nolint:gosec // in our own directory
 	if err != nil {
 		return nil, "", err
 	}
@@ -147,7 +147,7 @@ session: {keys: ["rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="]}
 	var cookie string
 	err = waitFor(ctx, func() (err error) { cookie, err = signIn(ctx, url); return err })
 	if err != nil {
-		text, _ := os.ReadFile(file + ".log")
+		text, _ := os.ReadFile(file + ".log") //nolint:gosec // in our own directory
 		err = fmt.Errorf("%w\n%s", err, text)
 	}
 	return p, cookie, err
