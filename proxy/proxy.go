@@ -65,7 +65,7 @@ type Handler struct {
 	answers   *names // no upstream may answer
 	contract  contract
 	routes    map[string]authn.Route
-	signIns   []authn.Route // that a browser can sign in by
+	signIns   []authn.Route   // that a browser can sign in by
 	origin    string          // of PublicURL
 	origins   map[string]bool // that may open WebSockets
 	challenge []string        // WWW-Authenticate

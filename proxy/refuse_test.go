@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"gatehouse/authn"
+)
+
+func TestRefusals(t *testing.T) {
+	g := newRig(t, nil)
+	two := newRig(t, twoRoutes)
+	none := newRig(t, func(o *Options) { o.Routes[0].SignInPath = "" })
+	stale, outage := "Cookie: "+cookieName+"=stale\r\n", "Cookie: "+cookieName+"=outage\r\n"
+	post := "POST /graphql HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 2\r\n"
+
+	for name, more := range map[string]string{
+		"program":        "",
+		"fetch":          "Accept: application/json\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n",
+		"frame":          strings.Replace(navigation, "document", "iframe", 1),
+		"prefetch":       navigation + "Sec-Purpose: prefetch;prerender\r\n",
+		"bearer":         navigation + "Authorization: Bearer x\r\n",
+		"API key":        navigation + "Authorization: Basic YXBpOktFWQ==\r\n",
+		"XMLHttpRequest": "Accept: text/html\r\nX-Requested-With: XMLHttpRequest\r\n",
+	} {
+		g.sub("a program is never redirected, "+name, func(t *testing.T, g *rig) {
+			a := g.get("/x?y", more)
+			g.denied(a, 401)
+			want(t, "challenges", strings.Join(a.Header["Www-Authenticate"], "|"),
+				`Cookie realm="https://gw.test", form-action="https://gw.test/.gatehouse/sign-in"`)
+			want(t, "Location", a.Header.Get("Location"), "")
+		})
+	}
+	g.sub("JSON that the SDK shows", func(t *testing.T, g *rig) {
+		a := g.raw(post + "\r\nhi")
+		g.denied(a, 401)
+		var body struct {
+			Errors []struct {
+				Message string `json:"message"`
+			} `json:"errors"`
+			RequestID string `json:"request_id"`
+		}
+		if err := json.Unmarshal([]byte(a.body), &body); err != nil || len(body.Errors) != 1 || body.Errors[0].Message == "" {
+			t.Errorf("%v in %s", err, a.body)
+		}
+		want(t, "request id", body.RequestID, a.Header.Get("X-Request-Id"))
+	})
+	g.sub("a navigation goes to sign-in and comes back", func(t *testing.T, g *rig) {
+		for cookie, target := range map[string]string{"": "/a/b?c=d&e=%2F", stale: "/x", "Authorization: Basic Og==\r\n": "/y"} {
+			a := g.get(target, navigation+cookie)
+			g.denied(a, 302)
+			want(t, "Location", a.Header.Get("Location"), "/.gatehouse/oidc/corp/sign-in?rd="+url.QueryEscape(target))
+			want(t, "cookies", len(a.Header["Set-Cookie"]), 0)
+		}
+		a := two.get("/x", navigation)
+		two.denied(a, 302)
+		want(t, "several routes", a.Header.Get("Location"), "/.gatehouse/sign-in?rd=%2Fx")
+	})
+	g.sub("a navigation that posts does not", func(_ *testing.T, g *rig) {
+		g.denied(g.raw(post+navigation+"\r\nhi"), 401)
+	})
+	g.sub("every route's challenge", func(t *testing.T, _ *rig) {
+		a := two.get("/x", "")
+		want(t, "challenges", len(a.Header["Www-Authenticate"]), 2)
+		want(t, "first", a.Header["Www-Authenticate"][0], "Negotiate")
+		a = none.get("/x", navigation)
+		none.denied(a, 401)
+		want(t, "without sign-in", a.Header.Get("Www-Authenticate"), `Cookie realm="https://gw.test"`)
+	})
+	g.sub("rejected", func(t *testing.T, g *rig) {
+		a := g.get("/x", stale)
+		g.denied(a, 401)
+		want(t, "says why", strings.Contains(a.body, "no longer valid"), true)
+		g.denied(g.get("/x", navigation+"Authorization: Bearer stale\r\n"), 401)
+	})
+	g.sub("an outage lets nobody in and throws nobody out", func(t *testing.T, g *rig) {
+		for _, more := range []string{"", navigation} {
+			a := g.get("/x?y=z", outage+more)
+			g.denied(a, 503)
+			want(t, "cookies", len(a.Header["Set-Cookie"]), 0)
+			want(t, "Retry-After", a.Header.Get("Retry-After"), "5")
+			for _, inner := range []string{"10.9.8.7", "refused", "redis"} {
+				want(t, "tells "+inner, strings.Contains(a.body, inner), false)
+			}
+			if more != "" {
+				want(t, "Refresh", a.Header.Get("Refresh"), "5; url=/x?y=z")
+			}
+		}
+		want(t, "logged", strings.Contains(g.log.String(), "10.9.8.7:6379: connection refused"), true)
+		a := g.raw("POST /x HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 0\r\n" + outage + "\r\n")
+		g.denied(a, 503)
+	})
+	g.sub("RED-20 an outage does not lead away", func(t *testing.T, g *rig) {
+		a := g.get("//evil.test/x", outage+navigation)
+		g.denied(a, 503)
+		want(t, "Refresh", a.Header.Get("Refresh"), "5; url=/")
+	})
+	g.sub("a route that is gone", func(_ *testing.T, g *rig) {
+		id := person("alice")
+		id.Route = "gone"
+		g.people["ghost"] = id
+		g.denied(g.get("/x", "Cookie: "+cookieName+"=ghost\r\n"), 401)
+		g.denied(g.get("/x", navigation+"Cookie: "+cookieName+"=ghost\r\n"), 302)
+		g.denied(g.get("/.gatehouse/userinfo", "Cookie: "+cookieName+"=ghost\r\n"), 401)
+	})
+}
+
+func TestNotAllowed(t *testing.T) {
+	g := newRig(t, func(o *Options) {
+		o.Routes[0].Allow = func(id authn.Identity) error {
+			switch id.Username {
+			case "alice":
+				return fmt.Errorf("policy: %w", &authn.NotAllowed{Missing: "You need the group staff."})
+			case "carol":
+				return errors.New("the policy is broken: secret detail")
+			}
+			return nil
+		}
+	})
+	g.people["carol"] = person("carol")
+	for _, more := range []string{"", navigation} {
+		g.sub("FWD-21 known and not allowed", func(t *testing.T, g *rig) {
+			a := g.get("/x", aliceOnly+more)
+			g.denied(a, 403)
+			for _, text := range []string{"You need the group staff.", "Alice"} {
+				want(t, text, strings.Contains(a.body, text), true)
+			}
+			want(t, "Location", a.Header.Get("Location"), "")
+			if more != "" {
+				want(t, "may switch", strings.Contains(a.body, "/.gatehouse/sign-in?rd=%2fx") || strings.Contains(a.body, "/.gatehouse/sign-in?rd=%2Fx"), true)
+				want(t, "may sign out", strings.Contains(a.body, `/logout`), true)
+			}
+		})
+	}
+	g.sub("a policy that fails lets nobody in", func(t *testing.T, g *rig) {
+		a := g.get("/x", "Cookie: "+cookieName+"=carol\r\n")
+		g.denied(a, 503)
+		want(t, "tells", strings.Contains(a.body, "secret detail"), false)
+	})
+	g.sub("others are let in", func(t *testing.T, g *rig) {
+		want(t, "bob", g.get("/x", "Cookie: "+cookieName+"=bob\r\n").StatusCode, 200)
+		want(t, "public path", g.get("/public/x", aliceOnly).StatusCode, 200)
+	})
+	g.sub("who may not come in still sees who they are and signs out", func(t *testing.T, g *rig) {
+		want(t, "userinfo", g.get("/.gatehouse/userinfo", aliceOnly).StatusCode, 200)
+		want(t, "me", g.get("/.gatehouse/", aliceOnly+navigation).StatusCode, 200)
+		want(t, "sign out", g.get("/logout", aliceOnly+navigation).StatusCode, 303)
+		g.untouched()
+	})
+}
+
+func TestOtherHosts(t *testing.T) {
+	g := newRig(t, func(o *Options) {
+		b := o.Upstreams[0]
+		b.Name, b.Hosts = "b", []string{"b.test"}
+		o.Upstreams = append(o.Upstreams, b)
+	})
+	on := func(host, target, more string) answer {
+		return g.raw("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n" + more + "\r\n")
+	}
+	for host, landing := range map[string]string{"b.test": "https://b.test/a?b=c", "B.TEST": "https://b.test/a?b=c", "b.test:99": "/", "gw.test:8443": "/"} {
+		g.sub("sign-in is on the public origin, from "+host, func(t *testing.T, g *rig) {
+			a := on(host, "/a?b=c", navigation)
+			g.denied(a, 302)
+			want(t, "Location", a.Header.Get("Location"), gwURL+"/.gatehouse/oidc/corp/sign-in?rd="+url.QueryEscape(landing))
+			a = on(host, "/.gatehouse/sign-in?rd=/a%3Fb=c", navigation)
+			want(t, "own page", a.Header.Get("Location"), gwURL+"/.gatehouse/oidc/corp/sign-in?rd="+url.QueryEscape(landing))
+		})
+	}
+	g.sub("RED-02 rd on another host", func(t *testing.T, _ *rig) {
+		for _, rd := range []string{"//evil.test", "/\\evil.test", "https://evil.test", "/.gatehouse/x"} {
+			a := on("b.test", "/.gatehouse/sign-in?rd="+url.QueryEscape(rd), navigation)
+			want(t, rd, a.Header.Get("Location"), gwURL+"/.gatehouse/oidc/corp/sign-in?rd=%2F")
+		}
+	})
+	g.sub("WS-02 one own host opens a socket at another", func(t *testing.T, g *rig) {
+		g.up.sockets(t)
+		defer func() { g.up.then = nil }()
+		c := g.dial()
+		fmt.Fprint(c, "GET /live HTTP/1.1\r\nHost: b.test\r\n"+handshake+aliceOnly+"Origin: "+gwURL+"\r\n\r\n")
+		line := make([]byte, 12)
+		if _, err := c.Read(line); err != nil || string(line) != "HTTP/1.1 101" {
+			t.Errorf("%q %v", line, err)
+		}
+		g.forget()
+		g.denied(on("b.test", "/live", handshake+aliceOnly+"Origin: http://b.test\r\n"), 403)
+	})
+}

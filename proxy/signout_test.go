@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"gatehouse/authn"
+)
+
+func TestSignOut(t *testing.T) {
+	g := newRig(t, twoRoutes)
+	g.ender.found, g.ender.proof = true, authn.Proof{Identity: person("alice"), Grant: []byte("idtoken")}
+	post := func(target, more string) answer {
+		return g.raw("POST " + target + " HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 0\r\n" + aliceOnly + more + "\r\n")
+	}
+	calls := func(t *testing.T, n int) {
+		t.Helper()
+		want(t, "sessions ended", g.ender.calls, n)
+		g.ender.calls = 0
+	}
+	const end = "https://idp.test/end?hint=idtoken"
+
+	g.sub("LGO-01 a click on a link of this site signs out", func(t *testing.T, g *rig) {
+		a := g.get("/logout", aliceOnly+navigation)
+		want(t, "status", a.StatusCode, 303)
+		want(t, "Location", a.Header.Get("Location"), end)
+		want(t, "cookie cleared", strings.HasPrefix(a.Header.Get("Set-Cookie"), cookieName+"=;"), true)
+		want(t, "Cache-Control", a.Header.Get("Cache-Control"), "no-store")
+		calls(t, 1)
+	})
+	for name, more := range map[string]string{
+		"LGO-02 cross-site link":        strings.Replace(navigation, "same-origin", "cross-site", 1),
+		"LGO-02 same-site link":         strings.Replace(navigation, "same-origin", "same-site", 1),
+		"LGO-02 image":                  "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\nSec-Fetch-User: ?1\r\n",
+		"LGO-02 frame":                  strings.Replace(navigation, "document", "iframe", 1),
+		"LGO-02 script":                 strings.Replace(navigation, "Sec-Fetch-User: ?1\r\n", "", 1),
+		"LGO-02 typed":                  strings.Replace(navigation, "same-origin", "none", 1),
+		"LGO-02 two sites":              navigation + "Sec-Fetch-Site: cross-site\r\n",
+		"LGO-24 prefetch":               navigation + "Sec-Purpose: prefetch\r\n",
+		"LGO-24 prerender":              navigation + "Sec-Purpose: prefetch;prerender\r\n",
+		"LGO-24 old prefetch":           navigation + "X-Moz: prefetch\r\n",
+		"LGO-02 browser without fetch-": "Accept: text/html\r\n",
+		"stale cookie":                  "Accept: text/html\r\nCookie: " + cookieName + "=stale\r\n",
+		"outage":                        "Accept: text/html\r\nCookie: " + cookieName + "=outage\r\n",
+	} {
+		g.sub(name, func(t *testing.T, g *rig) {
+			cookie := aliceOnly
+			if strings.Contains(more, "Cookie:") {
+				cookie = ""
+			}
+			a := g.get("/logout?rd=/bye", cookie+more)
+			want(t, "status", a.StatusCode, 200)
+			want(t, "asks", strings.Contains(a.body, `action="/logout?rd=%2fbye"`) || strings.Contains(a.body, `action="/logout?rd=%2Fbye"`), true)
+			want(t, "cookies", len(a.Header["Set-Cookie"]), 0)
+			if cookie != "" {
+				want(t, "form-action", strings.Contains(a.Header.Get("Content-Security-Policy"), "https://idp.test"), true)
+				want(t, "name", strings.Contains(a.body, "Alice"), true)
+			}
+			calls(t, 0)
+		})
+	}
+	g.sub("HEAD asks", func(t *testing.T, g *rig) {
+		want(t, "status", g.raw("HEAD /logout HTTP/1.1\r\nHost: gw.test\r\n"+aliceOnly+navigation+"\r\n").StatusCode, 200)
+		calls(t, 0)
+	})
+	g.sub("nobody to sign out", func(t *testing.T, g *rig) {
+		a := g.get("/logout", "Accept: text/html\r\n")
+		want(t, "Location", a.Header.Get("Location"), "/.gatehouse/signed-out")
+		calls(t, 0)
+	})
+	for name, more := range map[string]string{
+		"the page's button": "Sec-Fetch-Site: same-origin\r\nOrigin: " + gwURL + "\r\n", "an old browser's": "Origin: " + gwURL + "\r\n", "a program": "",
+	} {
+		g.sub("POST from "+name, func(t *testing.T, _ *rig) {
+			a := post("/logout", more)
+			want(t, "status", a.StatusCode, 303)
+			want(t, "Location", a.Header.Get("Location"), end)
+			calls(t, 1)
+		})
+	}
+	for name, more := range map[string]string{
+		"another site": "Sec-Fetch-Site: cross-site\r\nOrigin: https://evil.test\r\n", "a sister site": "Sec-Fetch-Site: same-site\r\nOrigin: https://x.gw.test\r\n",
+		"an old browser": "Origin: https://evil.test\r\n", "null": "Origin: null\r\n",
+	} {
+		g.sub("LGO-02 POST from "+name, func(t *testing.T, g *rig) {
+			g.denied(post("/logout", more), 403)
+			calls(t, 0)
+		})
+	}
+	g.sub("LGO-03 the store is down", func(t *testing.T, g *rig) {
+		g.ender.err = errors.New("redis: i/o timeout")
+		defer func() { g.ender.err = nil }()
+		a := g.get("/logout", aliceOnly+navigation)
+		want(t, "status", a.StatusCode, 503)
+		want(t, "cookie cleared", strings.HasPrefix(a.Header.Get("Set-Cookie"), cookieName+"=;"), true)
+		want(t, "says so", strings.Contains(a.body, "not complete"), true)
+		want(t, "tells", strings.Contains(a.body, "redis"), false)
+		calls(t, 1)
+	})
+	g.sub("RED-18 where signing out may lead", func(t *testing.T, g *rig) {
+		g.ender.proof.Identity.Route = "guests" // which has no sign-out of its own
+		for rd, location := range map[string]string{
+			"?rd=/bye": "/bye", "?rd=//evil.test": "/", "?rd=https://evil.test": "/", "?rd=/%09/evil.test": "/", "?rd=/a&rd=/b": "/",
+			"?rd=/.gatehouse/": "/", "?post_logout_redirect_uri=https://evil.test": "/.gatehouse/signed-out", "": "/.gatehouse/signed-out",
+		} {
+			want(t, rd, g.get("/logout"+rd, aliceOnly+navigation).Header.Get("Location"), location)
+		}
+		g.ender.found = false
+		want(t, "no session", g.get("/logout", aliceOnly+navigation).Header.Get("Location"), "/.gatehouse/signed-out")
+	})
+	t.Run("a place of one's own", func(t *testing.T) {
+		g := newRig(t, func(o *Options) { o.SignedOutURL = "https://www.example.com/bye" })
+		want(t, "Location", g.get("/logout", aliceOnly+navigation).Header.Get("Location"), "https://www.example.com/bye")
+	})
+	g.sub("signed out, here or at the provider too", func(t *testing.T, g *rig) {
+		here, there := g.get("/.gatehouse/signed-out", navigation), g.get("/.gatehouse/signed-out?state=x", navigation)
+		want(t, "status", here.StatusCode, http.StatusOK)
+		want(t, "the same page", here.body == there.body, false)
+	})
+}
