@@ -141,7 +141,11 @@ func (b *tab) shows() string {
 // open goes to a URL and returns the status of the page that comes after all redirects.
 func (b *tab) open(url string) int {
 	b.t.Helper()
-	return int(ask(b, chromedp.NavigateResponse(url)).Status)
+	res := ask(b, chromedp.NavigateResponse(url))
+	if res == nil {
+		b.fail("no answer from " + url)
+	}
+	return int(res.Status)
 }
 
 // fill types into the field that a CSS selector names.

@@ -76,7 +76,7 @@ func TestPages(t *testing.T) {
 // inspectPage looks at the page that the tab shows.
 func inspectPage(b *tab, name, axe string) {
 	b.t.Helper()
-	b.do(chromedp.Evaluate[chromedp.Void](axe))
+	b.do(chromedp.Stop(), chromedp.Evaluate[chromedp.Void](axe)) // the page of an outage would load itself again meanwhile
 	for _, l := range []look{{"light", 360}, {"dark", 360}, {"light", 1280}, {"dark", 1280}} {
 		b.wear(l)
 		what := fmt.Sprintf("%s-%s-%d", name, l.scheme, l.width)
