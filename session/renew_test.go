@@ -203,6 +203,22 @@ func TestRenewalInTime(t *testing.T) {
 			t.Errorf("later requests waited %v", took-30*time.Second)
 		}
 	}, func(o *session.Options) { o.OutageGrace = time.Hour })
+	inMemory(t, "SES-28 once the outage is over, what has expired is waited for again", func(t *testing.T, r *rig) {
+		alice := r.signIn(t, dueIn(-time.Second))
+		r.provider.set(down)
+		r.accepted(t, r.one, "alice-1", alice)
+		time.Sleep(10 * time.Second)
+		r.provider.set(func(_ context.Context, p authn.Proof) (authn.Proof, error) {
+			p.RenewAt, p.Identity.Expires = time.Now().Add(time.Minute), time.Now().Add(time.Minute)
+			p.Identity.Groups = append(p.Identity.Groups, "fresh")
+			return p, nil
+		})
+		r.accepted(t, r.one, "alice-1", alice)
+		time.Sleep(time.Minute)
+		if id := r.accepted(t, r.one, "alice-1", alice); len(id.Groups) != 4 {
+			t.Errorf("goes on with %v", id.Groups)
+		}
+	}, func(o *session.Options) { o.OutageGrace = time.Hour })
 	inMemory(t, "SES-28 a hanging provider and no grace", func(t *testing.T, r *rig) {
 		r.provider.latency = time.Hour
 		alice := r.signIn(t, dueIn(-time.Second))
@@ -441,6 +457,9 @@ func TestRenewalLock(t *testing.T) {
 		r.accepted(t, r.one, "alice-1", alice)
 		r.one.Close()
 		r.rejected(t, r.one, alice)
+		if strings.Contains(r.log.String(), "refused at renewal") {
+			t.Errorf("the provider is blamed: %s", r.log)
+		}
 	}, func(o *session.Options) { o.IdleTimeout = 0 })
 	inMemory(t, "RDS-07 a grant that is garbage", func(t *testing.T, r *rig) {
 		alice := r.signIn(t, dueIn(-time.Second))

@@ -293,6 +293,18 @@ func TestExpiry(t *testing.T) {
 			t.Error("the record is still there")
 		}
 	})
+	inMemory(t, "SES-19 the store keeps nothing beyond the end", func(t *testing.T, r *rig) {
+		alice := r.signIn(t, person("alice"))
+		at := r.store.record(t)
+		for left := lifetime - time.Minute; left > 0; left -= 30 * time.Minute {
+			time.Sleep(min(left, 30*time.Minute))
+			r.accepted(t, r.one, "alice-1", alice)
+		}
+		time.Sleep(time.Minute)
+		if _, found, _ := r.store.Store.Get(t.Context(), at); found {
+			t.Error("the record outlives the session")
+		}
+	})
 	inMemory(t, "SES-19 deleted by hand", func(t *testing.T, r *rig) {
 		alice := r.signIn(t, person("alice"))
 		r.store.Store.Delete(t.Context(), r.store.record(t))

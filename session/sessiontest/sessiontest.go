@@ -107,9 +107,9 @@ func copies(t *testing.T, s session.Store, _ func(time.Duration)) {
 
 func expiry(t *testing.T, s session.Store, advance func(time.Duration)) {
 	ctx := t.Context()
+	ok(t, s.Set(ctx, "renewed", []byte("v"), minute/2))
 	ok(t, s.Set(ctx, "short", []byte("v"), minute))
 	ok(t, s.Set(ctx, "long", []byte("v"), time.Hour))
-	ok(t, s.Set(ctx, "renewed", []byte("v"), minute))
 	ok(t, s.Set(ctx, "renewed", []byte("v2"), time.Hour))
 	ok(t, s.Set(ctx, "swapped", []byte("v"), minute))
 	if swapped, err := s.Swap(ctx, "swapped", []byte("v"), []byte("v"), time.Hour); !swapped || err != nil {
