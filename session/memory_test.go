@@ -51,3 +51,31 @@ func TestMemoryLimit(t *testing.T) {
 		}
 	})
 }
+
+func TestMarks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarks(time.Minute)
+		now := time.Now()
+		for i := range 3 * maxMarks {
+			m.set(fmt.Sprint(i), now)
+		}
+		if n := len(m.young) + len(m.old); n > 2*maxMarks {
+			t.Errorf("SES-34 %d marks are kept", n)
+		}
+		m.set("x", now)
+		for range 2 { // kept as long as promised, whichever generation it is in
+			time.Sleep(time.Minute / 2)
+			m.set("other", now)
+			if until, found := m.get("x"); !found || !until.Equal(now) {
+				t.Errorf("get = %v, %v", until, found)
+			}
+		}
+		for range 4 {
+			time.Sleep(time.Minute + 1)
+			m.set("other", now)
+		}
+		if _, found := m.get("x"); found || len(m.young)+len(m.old) > 2 {
+			t.Errorf("%d marks are left", len(m.young)+len(m.old))
+		}
+	})
+}

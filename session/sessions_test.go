@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -264,204 +262,6 @@ func TestCookieAttributes(t *testing.T) {
 	}
 }
 
-func TestExpiry(t *testing.T) {
-	inMemory(t, "SES-19 idle", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		for range 10 { // used each time just before it would end
-			time.Sleep(idle - 61*time.Second)
-			r.accepted(t, r.one, "alice-1", alice)
-		}
-		time.Sleep(idle + time.Second)
-		r.rejected(t, r.one, alice)
-	})
-	inMemory(t, "SES-19 lifetime, although in use", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		for left := lifetime - time.Second; left > 0; left -= 30 * time.Minute {
-			time.Sleep(min(left, 30*time.Minute))
-			r.accepted(t, r.one, "alice-1", alice)
-		}
-		time.Sleep(time.Second)
-		r.rejected(t, r.one, alice)
-	})
-	inMemory(t, "SES-19 lifetime, whatever the store keeps", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		at := r.store.record(t)
-		r.store.Store.Touch(t.Context(), at, 10*lifetime)
-		time.Sleep(lifetime)
-		r.rejected(t, r.one, alice)
-		if _, found, _ := r.store.Store.Get(t.Context(), at); found {
-			t.Error("the record is still there")
-		}
-	})
-	inMemory(t, "SES-19 the store keeps nothing beyond the end", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		at := r.store.record(t)
-		for left := lifetime - time.Minute; left > 0; left -= 30 * time.Minute {
-			time.Sleep(min(left, 30*time.Minute))
-			r.accepted(t, r.one, "alice-1", alice)
-		}
-		time.Sleep(time.Minute)
-		if _, found, _ := r.store.Store.Get(t.Context(), at); found {
-			t.Error("the record outlives the session")
-		}
-	})
-	inMemory(t, "SES-19 deleted by hand", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		r.store.Store.Delete(t.Context(), r.store.record(t))
-		r.rejected(t, r.one, alice)
-	})
-	inMemory(t, "SES-19 no idle limit", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		time.Sleep(lifetime - time.Second)
-		r.accepted(t, r.one, "alice-1", alice)
-		time.Sleep(time.Second)
-		r.rejected(t, r.one, alice)
-	}, func(o *session.Options) { o.IdleTimeout = 0 })
-	inMemory(t, "RDS-17 one command a request", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		at := r.store.record(t)
-		r.store.since()
-		for range 1000 {
-			r.accepted(t, r.one, "alice-1", alice)
-		}
-		if c := r.store.since(); len(c) != 1000 || c[0] != "get "+at {
-			t.Errorf("1000 requests cost %d commands", len(c))
-		}
-		time.Sleep(time.Minute)
-		for range 1000 {
-			r.accepted(t, r.one, "alice-1", alice)
-		}
-		if c := r.store.since(); len(c) != 1001 || c[1] != "touch "+at {
-			t.Errorf("1000 requests a minute later cost %d commands", len(c))
-		}
-	})
-	inMemory(t, "a proof that can't be renewed ends with itself", func(t *testing.T, r *rig) {
-		p := person("alice")
-		p.Identity.Expires = time.Now().Add(10 * time.Minute)
-		alice := r.signIn(t, p)
-		time.Sleep(10*time.Minute - time.Second)
-		r.accepted(t, r.one, "alice-1", alice)
-		time.Sleep(time.Second)
-		r.rejected(t, r.one, alice)
-		if _, found, _ := r.store.Store.Get(t.Context(), r.store.record(t)); found {
-			t.Error("the record is still there")
-		}
-	})
-	inMemory(t, "many sessions are remembered in bounded room", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		time.Sleep(5 * time.Minute)
-		r.store.since()
-		for i := range 20 {
-			time.Sleep(15 * time.Second)
-			r.accepted(t, r.one, "alice-1", alice)
-			for range 10 {
-				r.signIn(t, person(fmt.Sprint("p", i)))
-			}
-		}
-		touches := 0
-		for _, c := range r.store.since() {
-			if strings.HasPrefix(c, "touch ") {
-				touches++
-			}
-		}
-		if touches != 5 {
-			t.Errorf("%d touches in five minutes", touches)
-		}
-	})
-}
-
-// replies are what a Redis server in trouble says.
-var replies = []string{
-	"LOADING Redis is loading the dataset in memory", "READONLY You can't write against a read only replica.",
-	"MOVED 1 10.0.0.1:6379", "OOM command not allowed when used memory > 'maxmemory'.", "NOAUTH Authentication required.",
-	"WRONGTYPE Operation against a key holding the wrong kind of value", "BUSY Redis is busy running a script.",
-	"MASTERDOWN Link with MASTER is down", "i/o timeout",
-}
-
-func TestStoreFailing(t *testing.T) {
-	inMemory(t, "RDS-01 RDS-06 reading", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		for _, reply := range replies {
-			r.store.fail("get", errors.New(reply))
-			r.outage(t, r.one, alice)
-		}
-		r.store.fail("get", nil)
-		r.accepted(t, r.one, "alice-1", alice)
-	})
-	inMemory(t, "RDS-06 signing in", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		for _, reply := range replies {
-			for _, verb := range []string{"set", "delete"} {
-				r.store.fail(verb, errors.New(reply))
-				w := httptest.NewRecorder()
-				if err := r.one.Start(w, request(alice), person("bob")); !outage(err) || len(w.Header()) != 0 {
-					t.Errorf("%s: %v, %v", verb, err, w.Header())
-				}
-			}
-		}
-		r.store.fail("", nil)
-		r.accepted(t, r.one, "alice-1", alice)
-	})
-	inMemory(t, "LGO-03 signing out", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		for _, reply := range replies {
-			r.store.fail("delete", errors.New(reply))
-			w := httptest.NewRecorder()
-			_, _, err := r.one.End(w, request(alice))
-			if c := w.Result().Cookies(); !outage(err) || len(c) != 1 || c[0].MaxAge >= 0 {
-				t.Errorf("%v, %v", err, c)
-			}
-		}
-		r.store.fail("get", errDown) // ends even if it can't be read
-		if _, found, err := r.one.End(httptest.NewRecorder(), request(alice)); found || err != nil {
-			t.Errorf("End = %v, %v", found, err)
-		}
-		r.store.fail("", nil)
-		r.rejected(t, r.one, alice)
-	})
-	inMemory(t, "RDS-06 noting the use", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		time.Sleep(2 * time.Minute)
-		r.store.fail("touch", errDown)
-		r.accepted(t, r.one, "alice-1", alice)
-		if !strings.Contains(r.log.String(), "session use not noted") {
-			t.Error("nobody is told")
-		}
-	})
-	inMemory(t, "RDS-06 clearing away", func(t *testing.T, r *rig) {
-		alice := r.signIn(t, person("alice"))
-		r.store.Store.Set(t.Context(), r.store.record(t), []byte("null"), time.Minute)
-		r.store.fail("swap", errDown)
-		r.rejected(t, r.one, alice)
-		if !strings.Contains(r.log.String(), "session record not deleted") {
-			t.Error("nobody is told")
-		}
-	})
-	t.Run("RDS-01 a Redis that dies and comes back", func(t *testing.T) {
-		s := startRedis(t)
-		r := newRig(t, s.open(t))
-		defer r.close()
-		alice := r.signIn(t, person("alice"))
-		r.accepted(t, r.one, "alice-1", alice)
-		s.stop()
-		begun := time.Now()
-		r.outage(t, r.one, alice)
-		if took := time.Since(begun); took > 6*time.Second {
-			t.Errorf("RDS-03 the outage took %v to see", took)
-		}
-	})
-	t.Run("a browser that hangs up", func(t *testing.T) {
-		r := newRig(t, session.NewMemory())
-		defer r.close()
-		alice := r.signIn(t, person("alice"))
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := r.one.Authenticate(request(alice).WithContext(ctx)); !outage(err) {
-			t.Error(err)
-		}
-	})
-}
-
 func TestStartRefuses(t *testing.T) {
 	inMemory(t, "nobody", func(t *testing.T, r *rig) {
 		for _, spoil := range []func(*authn.Proof){
@@ -525,32 +325,6 @@ func TestSecretsStayIn(t *testing.T) {
 			if v := srv.raw.Get(t.Context(), k).Val(); strings.Contains(v, "alice") || srv.raw.PTTL(t.Context(), k).Val() <= 0 {
 				t.Errorf("%s = %q", k, v)
 			}
-		}
-	})
-}
-
-func TestBubble(t *testing.T) {
-	// The zero options: a week, no idle limit, no log.
-	synctest.Test(t, func(t *testing.T) {
-		s := session.New(session.Options{
-			Store: session.NewMemory(), Keys: session.RandomKeyring(origin), Cookie: session.NewCookie("gatehouse", "", true),
-		})
-		defer s.Close()
-		w := httptest.NewRecorder()
-		if err := s.Start(w, request(), dueIn(time.Hour)); err != nil { // nobody to renew it
-			t.Fatal(err)
-		}
-		alice := w.Result().Cookies()[0]
-		if alice.MaxAge != 7*24*3600 {
-			t.Errorf("Max-Age=%d", alice.MaxAge)
-		}
-		time.Sleep(59 * time.Minute)
-		if _, err := s.Authenticate(request(alice)); err != nil {
-			t.Error(err)
-		}
-		time.Sleep(time.Minute)
-		if _, err := s.Authenticate(request(alice)); !errors.Is(err, authn.ErrRejected) {
-			t.Error(err)
 		}
 	})
 }
