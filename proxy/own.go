@@ -74,8 +74,10 @@ func (h *Handler) signIn(x *exchange) {
 	q := r.URL.Query()
 	links := func(route authn.Route) string {
 		v := url.Values{"rd": {h.returnTo(r, q)}}
-		if hint := q["login_hint"]; len(hint) == 1 {
-			v["login_hint"] = hint
+		for _, name := range []string{"login_hint", "switch"} {
+			if given := q[name]; len(given) == 1 {
+				v[name] = given
+			}
 		}
 		return h.base(r) + route.SignInPath + "?" + v.Encode()
 	}

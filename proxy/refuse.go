@@ -23,8 +23,8 @@ func (h *Handler) identify(r *http.Request) (authn.Identity, error) {
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	if _, known := h.routes[id.Route]; !known {
-		return authn.Identity{}, fmt.Errorf("proxy: route %q is gone: %w", id.Route, authn.ErrRejected)
+	if !h.routes[id.Route].Vouches(id) {
+		return authn.Identity{}, fmt.Errorf("proxy: route %q of %s is gone: %w", id.Route, id.Issuer, authn.ErrRejected)
 	}
 	return id, nil
 }
@@ -108,7 +108,7 @@ func (h *Handler) forbid(x *exchange, err error) {
 	h.o.Log.Info("not allowed", "request_id", x.id[0], "route", x.identity.Route, "subject", x.identity.Subject, "err", err)
 	h.o.Pages.Refused(x, x.r, page.Refused{
 		Identity: x.identity, Missing: not.Missing,
-		SwitchURL: base + h.o.Paths.Prefix + "/sign-in?rd=" + url.QueryEscape(h.landing(x.r)), SignOutURL: base + h.o.Paths.SignOut,
+		SwitchURL: base + h.o.Paths.Prefix + "/sign-in?switch=1&rd=" + url.QueryEscape(h.landing(x.r)), SignOutURL: base + h.o.Paths.SignOut,
 	})
 }
 
@@ -119,7 +119,7 @@ func (h *Handler) turnAway(x *exchange, f fault) {
 		x.Header()["Allow"] = []string{someMethods}
 	}
 	if x.r.Method == http.MethodConnect {
-		x.Header()["Connection"] = []string{"close"}
+		x.closeAfter()
 	}
 	h.o.Pages.Error(x, x.r, f.status, f.sentence)
 }

@@ -131,7 +131,7 @@ func TestNotAllowed(t *testing.T) {
 			}
 			want(t, "Location", a.Header.Get("Location"), "")
 			if more != "" {
-				want(t, "may switch", strings.Contains(a.body, "/.gatehouse/sign-in?rd=%2fx") || strings.Contains(a.body, "/.gatehouse/sign-in?rd=%2Fx"), true)
+				want(t, "may switch", strings.Contains(a.body, "/.gatehouse/sign-in?switch=1&amp;rd=%2fx") || strings.Contains(a.body, "/.gatehouse/sign-in?switch=1&amp;rd=%2Fx"), true)
 				want(t, "may sign out", strings.Contains(a.body, `/logout`), true)
 			}
 		})

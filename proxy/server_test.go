@@ -254,3 +254,47 @@ func TestServerLimits(t *testing.T) {
 	})
 	want(t, "TLS", Server(l, nil, slog.Default()).TLSConfig.MinVersion, tls.VersionTLS12)
 }
+
+func TestSecureListener(t *testing.T) {
+	ca := newAuthority(t)
+	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	up := httptest.NewServer(g.up)
+	defer up.Close()
+	gw, err := New(g.options(up.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gw.Close()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := Server(config.Listen{MaxHeaderSize: 64 << 10}, gw, gw.o.Log)
+	defer srv.Close()
+	// A listener that has been made elsewhere, as one with certificates has.
+	go srv.Serve(tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{ca.leaf(gwHost)}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}))
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	for _, h2 := range []bool{false, true} {
+		client := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: gwHost, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: h2}
+		defer client.CloseIdleConnections()
+		req, err := http.NewRequest(http.MethodGet, "https://"+ln.Addr().String()+"/public/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = gwHost
+		res, err := client.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		want(t, "status", res.StatusCode, 200)
+		want(t, "HTTP/2", res.ProtoMajor == 2, h2)
+		req.Host = "other.test"
+		if res, err = client.RoundTrip(req); err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		want(t, "HTTP-39 another host than the certificate's", res.StatusCode, 421)
+	}
+}

@@ -18,8 +18,12 @@ func (h *Handler) askSignOut(x *exchange) {
 		return
 	}
 	id, err := h.identify(x.r)
-	if errors.Is(err, authn.ErrNoCredential) {
-		redirect(x, h.afterSignOut(x.r), http.StatusSeeOther)
+	if errors.Is(err, authn.ErrNoCredential) { // also somebody whom the provider has signed out and sent back
+		to := h.afterSignOut(x.r)
+		if to == h.signedOutPath() && x.r.URL.Query().Has("state") {
+			to += "?state"
+		}
+		redirect(x, to, http.StatusSeeOther)
 		return
 	}
 	// Whatever else is wrong with the cookie, the person may want to be rid of it.
@@ -63,8 +67,8 @@ func (h *Handler) signOut(x *exchange) {
 	to := h.afterSignOut(x.r)
 	if found {
 		h.o.Log.Info("signed out", "request_id", x.id[0], "route", p.Identity.Route, "subject", p.Identity.Subject)
-		if ends := h.routes[p.Identity.Route].SignOutURL; ends != nil {
-			if there := ends(p); there != "" {
+		if route := h.routes[p.Identity.Route]; route.Vouches(p.Identity) && route.SignOutURL != nil {
+			if there := route.SignOutURL(p); there != "" {
 				to = there
 			}
 		}
@@ -80,8 +84,11 @@ func (h *Handler) afterSignOut(r *http.Request) string {
 	case h.o.SignedOutURL != "":
 		return h.o.SignedOutURL
 	}
-	return h.o.Paths.Prefix + "/signed-out"
+	return h.signedOutPath()
 }
+
+// signedOutPath is our own page at the end of signing out.
+func (h *Handler) signedOutPath() string { return h.o.Paths.Prefix + "/signed-out" }
 
 // leavesTo lists where signing out may lead, for the policy of the page that
 // asks: browsers hold the redirect after a form to it.

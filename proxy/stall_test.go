@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +207,54 @@ func TestRefusedBody(t *testing.T) {
 		a := g.read(bufio.NewReader(c), "POST")
 		want(t, "status", a.StatusCode, 401)
 		want(t, "closed", a.Close, true)
+	})
+}
+
+func TestNothingIsLeftBehind(t *testing.T) {
+	g := newRig(t, nil)
+	g.up.sockets(t)
+	sockets := g.up.then
+	g.up.then = func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/live":
+			sockets(w, r)
+		case "/slow":
+			<-r.Context().Done()
+		default:
+			_, _ = io.Copy(w, r.Body)
+			_, _ = io.Copy(w, &zeros{n: 4 << 20})
+		}
+	}
+	abandon := []string{
+		"GET /x HT", // in the header
+		"POST /x HTTP/1.1\r\n" + head + "Content-Length: 100\r\n\r\nhalf",
+		"POST /x HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 100\r\n\r\nhalf", // refused
+		"GET /slow HTTP/1.1\r\n" + head + "\r\n",
+		"GET /large HTTP/1.1\r\n" + head + "\r\n",
+		"GET /live HTTP/1.1\r\n" + head + handshake + "Origin: " + gwURL + "\r\n\r\n",
+	}
+	once := func() {
+		for i, request := range abandon {
+			c := g.dial()
+			fmt.Fprint(c, request)
+			if i >= 4 {
+				_, _ = c.Read(make([]byte, 16))
+			}
+			c.Close()
+		}
+	}
+	once()
+	g.get("/.gatehouse/signed-out", "")
+	t.Run("DOS-11 aborted requests", func(t *testing.T) {
+		await(t, func() bool { return len(g.up.all()) >= 2 })
+		g.gw.Close()
+		before := runtime.NumGoroutine()
+		for range 40 {
+			once()
+		}
+		await(t, func() bool {
+			g.gw.Close()
+			return runtime.NumGoroutine() <= before+5
+		})
 	})
 }

@@ -48,7 +48,7 @@ func (x *exchange) WriteHeader(status int) {
 	if !x.r.ProtoAtLeast(1, 1) {
 		// HTTP/1.0 knows no chunked bodies, and the server takes the bytes of one
 		// for the next request.
-		header.Set("Connection", "close")
+		x.closeAfter()
 	}
 	if v := header["Content-Length"]; len(v) == 1 {
 		x.rest, _ = strconv.ParseInt(v[0], 10, 64)
@@ -56,6 +56,14 @@ func (x *exchange) WriteHeader(status int) {
 	x.arm()
 	x.ResponseWriter.WriteHeader(status)
 	x.disarm()
+}
+
+// closeAfter ends the connection with this answer. In HTTP/2, where a request is
+// only one of many and ends by itself, there is nothing to do.
+func (x *exchange) closeAfter() {
+	if x.r.ProtoMajor == 1 {
+		x.Header()["Connection"] = []string{"close"}
+	}
 }
 
 // writeInterim passes a 1xx answer on, without what an upstream may not set.
@@ -200,7 +208,7 @@ func (u *upload) read(p []byte) (int, error) {
 	}
 	u.x.deadline(u.x.h.o.StallTimeout)
 	n, err := u.ReadCloser.Read(p)
-	if err == io.EOF || u.x.r.ProtoMajor > 1 { //nolint:errorlint // as above
+	if err == io.EOF || u.x.r.ProtoMajor > 1 {
 		// The server reads on after the body, to see whether the client goes away.
 		u.x.deadline(0)
 	}
@@ -211,7 +219,7 @@ func (u *upload) read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
-	case err == io.EOF: //nolint:errorlint // as above
+	case err == io.EOF:
 		u.finish()
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded):

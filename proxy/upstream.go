@@ -236,7 +236,7 @@ func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	level := slog.LevelWarn
 	if f.status < http.StatusInternalServerError {
 		level = slog.LevelInfo
-		x.Header()["Connection"] = []string{"close"} // what is left of the body is no next request
+		x.closeAfter() // what is left of the body is no next request
 	}
 	u.h.o.Log.Log(x.r.Context(), level, "request failed", "request_id", x.id[0], "upstream", u.name, "status", f.status, "err", err)
 	u.h.turnAway(x, f)
