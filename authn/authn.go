@@ -117,6 +117,10 @@ type Proof struct {
 type Route struct {
 	// Name is unique and made of a-z, 0-9 and "-".
 	Name string
+	// Issuer is whose identities are this route's, when all have one. Somebody
+	// whom another issuer vouched for, before the settings changed, is nobody:
+	// neither their session nor their tokens belong to the new provider.
+	Issuer string
 	// Label is what a sign-in button says.
 	Label string
 	// Authenticator reads credentials that requests carry themselves.
@@ -140,6 +144,12 @@ type Route struct {
 	Allow func(Identity) error
 	// Ready reports whether the route's provider can be used right now.
 	Ready func(context.Context) error
+}
+
+// Vouches reports whether id is one of the route's own. A session outlives
+// the settings that it was made under.
+func (r Route) Vouches(id Identity) bool {
+	return r.Name == id.Route && (r.Issuer == "" || r.Issuer == id.Issuer)
 }
 
 // NotAllowed refuses somebody who has proved who they are: 403, never a redirect.

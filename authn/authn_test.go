@@ -59,3 +59,24 @@ func TestNotAllowed(t *testing.T) {
 		t.Errorf("%v does not carry what is missing", err)
 	}
 }
+
+func TestRouteVouches(t *testing.T) {
+	corp := authn.Route{Name: "corp", Issuer: "https://a.test"}
+	for name, tt := range map[string]struct {
+		route authn.Route
+		id    authn.Identity
+		want  bool
+	}{
+		"its own":                          {corp, authn.Identity{Route: "corp", Issuer: "https://a.test"}, true},
+		"the route has moved to a new one": {corp, authn.Identity{Route: "corp", Issuer: "https://b.test"}, false},
+		"another route's":                  {corp, authn.Identity{Route: "lab", Issuer: "https://a.test"}, false},
+		"a route of many issuers":          {authn.Route{Name: "jwt"}, authn.Identity{Route: "jwt", Issuer: "https://b.test"}, true},
+		"no route at all":                  {authn.Route{}, authn.Identity{Route: "corp", Issuer: "https://a.test"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.route.Vouches(tt.id); got != tt.want {
+				t.Errorf("Vouches = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

@@ -74,7 +74,7 @@ func (p place) cookie() string {
 }
 
 func (p place) paths() clientPaths {
-	return clientPaths{p.url + "/oidc/callback", p.url + "/.gatehouse/signed-out"}
+	return clientPaths{p.url + "/oidc/callback", p.url + "/logout"}
 }
 
 // route is one way in at a provider.

@@ -48,6 +48,10 @@ type Deps struct {
 	// CallbackPath is where the provider sends people back to. Each route needs
 	// its own (RFC 9700, section 4.4.2).
 	CallbackPath string
+	// SignOutPath is where the gateway signs people out. The provider sends them
+	// back there when it has signed them out too; it is what a W&B server has
+	// registered already.
+	SignOutPath string
 	// ForeignPrefixes are the subject prefixes of all other routes. A subject
 	// that begins with one of them is refused.
 	ForeignPrefixes []string
@@ -122,6 +126,7 @@ func (o *relying) route(label string) authn.Route {
 	}
 	return authn.Route{
 		Name:       o.name,
+		Issuer:     o.settings.Issuer,
 		Label:      label,
 		SignInPath: o.signInPath(),
 		Mount: func(mux *http.ServeMux) {
@@ -218,9 +223,11 @@ func withDefaults(c config.OIDC) config.OIDC {
 
 // reserved are the parameters of an authorization request that are never
 // anybody's to choose.
-var reserved = []string{
-	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
-	"code_challenge", "code_challenge_method", "request", "request_uri",
+func reserved() []string {
+	return []string{
+		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
+		"code_challenge", "code_challenge_method", "request", "request_uri",
+	}
 }
 
 // validate refuses settings that no sign-in could be safe with.
@@ -238,13 +245,13 @@ func validate(c config.OIDC) error {
 		return fmt.Errorf("clientAuth: %q needs a clientSecret", a)
 	}
 	for name := range c.AuthParams {
-		if slices.Contains(reserved, name) {
+		if slices.Contains(reserved(), name) {
 			return fmt.Errorf("authParams: %q can't be set", name)
 		}
 	}
 	for _, alg := range c.SigningAlgorithms {
-		if !slices.Contains(asymmetric, alg) {
-			return fmt.Errorf("signingAlgorithms: %q is not one of %s", alg, strings.Join(asymmetric, ", "))
+		if !slices.Contains(asymmetric(), alg) {
+			return fmt.Errorf("signingAlgorithms: %q is not one of %s", alg, strings.Join(asymmetric(), ", "))
 		}
 	}
 	return nil

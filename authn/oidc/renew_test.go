@@ -1,20 +1,15 @@
 package oidc
 
 import (
-	"context"
 	"encoding/json/v2"
 	"errors"
-	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
-	"gatehouse/session"
 )
 
 // signedIn is a rig with a proof that can be renewed.
@@ -151,6 +146,27 @@ func TestRenew(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	t.Run("OIDC-40 sub where another claim names people", func(t *testing.T) {
+		r, p := signedIn(t, func(s *setup) {
+			s.oidc.Claims.Subject = "oid"
+			s.issuer.People[0].Claims = map[string]any{"oid": "o-1"}
+		})
+		r.issuer.Set(onRefresh(func(c map[string]any) { c["sub"] = "1002" }))
+		if _, err := r.route.Renew(t.Context(), p); !errors.Is(err, authn.ErrRejected) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("auth_time stays the sign-in's", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, p := signedIn(t)
+			r.issuer.Set(onRefresh(func(c map[string]any) { delete(c, "auth_time") }))
+			time.Sleep(30 * time.Minute)
+			next, err := r.route.Renew(t.Context(), p)
+			if err != nil || !next.Identity.AuthTime.Equal(p.Identity.AuthTime) {
+				t.Errorf("%s, %v", next.Identity.AuthTime, err)
+			}
+		})
+	})
 	t.Run("nonce that comes back", func(t *testing.T) {
 		r, p := signedIn(t)
 		nonce := readGrant(t, p).Nonce
@@ -273,217 +289,4 @@ func TestRenewWithoutIDToken(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestBridge: a refresh token that rotates is spent once, so a renewal that gets
-// stuck behind it must not lose the new one.
-func TestBridge(t *testing.T) {
-	for name, fault := range map[string]func(*rig){
-		"keys": func(r *rig) {
-			r.issuer.SetKeys(authntest.NewKey("ES256"))
-			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.JWKS] = authntest.Unavailable })
-		},
-		"userinfo": func(r *rig) {
-			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Unavailable })
-		},
-		"userinfo for the whole time": func(r *rig) {
-			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Delay(time.Hour) })
-		},
-	} {
-		t.Run("SES-25 "+name+" out", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r, p := signedIn(t, func(s *setup) { s.issuer.ThinIDTokens, s.issuer.Lifetime = true, 5*time.Minute })
-				time.Sleep(4 * time.Minute)
-				fault(r)
-				began := time.Now()
-				for time.Since(began) < bridgeTime-time.Minute {
-					ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
-					next, err := r.route.Renew(ctx, p)
-					cancel()
-					if err != nil {
-						t.Fatalf("after %s: %v", time.Since(began), err)
-					}
-					if readGrant(t, next).Refresh == readGrant(t, p).Refresh || next.Identity.Subject != "1001" || next.Identity.Email == "" {
-						t.Fatalf("%+v", next)
-					}
-					if left := time.Until(next.Identity.Expires); left > bridgeStep || !next.RenewAt.Before(next.Identity.Expires) {
-						t.Fatalf("believed for %s", left)
-					}
-					p = next
-					time.Sleep(time.Until(p.RenewAt))
-				}
-				r.issuer.Set(func(f *authntest.Faults) { *f = authntest.Faults{} })
-				time.Sleep(time.Minute)
-				next, err := r.route.Renew(t.Context(), p)
-				if err != nil || readGrant(t, next).Bridged != 0 || time.Until(next.Identity.Expires) <= bridgeStep {
-					t.Errorf("%+v, %v", next, err)
-				}
-			})
-		})
-	}
-	t.Run("not for ever", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r, p := signedIn(t, func(s *setup) { s.issuer.ThinIDTokens = true })
-			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Unavailable })
-			next, err := r.route.Renew(t.Context(), p)
-			if err != nil || !next.Identity.Expires.Equal(p.Identity.Expires) { // it had longer to go
-				t.Fatalf("%+v, %v", next, err)
-			}
-			time.Sleep(bridgeTime + time.Second)
-			if _, err := r.route.Renew(t.Context(), next); err == nil || errors.Is(err, authn.ErrRejected) {
-				t.Errorf("%v", err)
-			}
-		})
-	})
-	t.Run("not against a no", func(t *testing.T) {
-		r, p := signedIn(t, func(s *setup) { s.issuer.ThinIDTokens = true })
-		r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Userinfo] = authntest.Reply(401, "text/plain", "") })
-		if _, err := r.route.Renew(t.Context(), p); !errors.Is(err, authn.ErrRejected) {
-			t.Errorf("%v", err)
-		}
-	})
-}
-
-func TestSchedule(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0)
-	exp := func(d time.Duration) claims {
-		text, _ := json.Marshal(now.Add(d).Unix())
-		return claims{"exp": text}
-	}
-	for name, c := range map[string]struct {
-		expiry time.Time
-		id     claims
-		life   time.Duration
-		early  time.Duration
-	}{
-		"an hour":           {now.Add(time.Hour), nil, time.Hour, 12 * time.Minute},
-		"two minutes":       {now.Add(2 * time.Minute), nil, 2 * time.Minute, 30 * time.Second},
-		"a second":          {now.Add(time.Second), nil, time.Minute, 30 * time.Second},
-		"in the past":       {now.Add(-time.Hour), nil, time.Minute, 30 * time.Second},
-		"a year":            {now.Add(365 * 24 * time.Hour), nil, 24 * time.Hour, 288 * time.Minute},
-		"by the ID token":   {time.Time{}, exp(10 * time.Minute), 10 * time.Minute, 2 * time.Minute},
-		"nobody says":       {time.Time{}, nil, time.Minute, 30 * time.Second},
-		"ID token too long": {time.Time{}, exp(1000 * time.Hour), 24 * time.Hour, 288 * time.Minute},
-	} {
-		t.Run(name, func(t *testing.T) {
-			expires, renew := schedule(now, c.expiry, c.id)
-			if expires.Sub(now) != c.life || expires.Sub(renew) != c.early {
-				t.Errorf("expires in %s, renewed %s early", expires.Sub(now), expires.Sub(renew))
-			}
-		})
-	}
-	t.Run("no refresh token", func(t *testing.T) {
-		r := newRig(t, func(s *setup) { s.issuer.OfflineOnly = true })
-		r.landed(r.browser().signIn(""), "/")
-		if p := r.starts.last(t); !p.RenewAt.IsZero() || !p.Identity.Expires.IsZero() {
-			t.Errorf("%+v", p)
-		}
-	})
-	t.Run("large ID token is not kept", func(t *testing.T) {
-		r, p := signedIn(t, func(s *setup) {
-			s.issuer.People[0].Groups = strings.Split(strings.Repeat("some-group-name,", 1000)+"x", ",")
-		})
-		if g := readGrant(t, p); g.IDToken != "" || g.Refresh == "" {
-			t.Errorf("%d bytes are kept", len(g.IDToken))
-		}
-		if u := r.route.SignOutURL(p); strings.Contains(u, "id_token_hint") || !strings.Contains(u, "client_id=gw") {
-			t.Errorf("sign-out %s", u)
-		}
-	})
-}
-
-func TestSignOutURL(t *testing.T) {
-	r, p := signedIn(t)
-	u, err := url.Parse(r.route.SignOutURL(p))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	if u.Scheme+"://"+u.Host+u.Path != issuerURL+"/end-session" || q.Get("id_token_hint") != readGrant(t, p).IDToken || q.Get("client_id") != "gw" ||
-		q.Get("post_logout_redirect_uri") != gatewayURL+"/.gatehouse/signed-out" || len(q.Get("state")) != 43 || len(q) != 4 {
-		t.Errorf("sign-out %s", u)
-	}
-	set := func(v any) {
-		r.issuer.Set(func(f *authntest.Faults) {
-			f.At[authntest.Discovery] = authntest.EditJSON(func(d map[string]any) { d["end_session_endpoint"] = v })
-		})
-		if _, err := r.o.provider.discover(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set(issuerURL + "/bye?realm=x")
-	if got := r.route.SignOutURL(authn.Proof{}); !strings.HasPrefix(got, issuerURL+"/bye?client_id=gw&post_logout") || !strings.Contains(got, "realm=x") {
-		t.Errorf("sign-out %s", got)
-	}
-	set(nil)
-	if got := r.route.SignOutURL(p); got != "" {
-		t.Errorf("sign-out %s", got)
-	}
-	r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Discovery] = authntest.Unavailable })
-	if got := r.add("main", r.o.settings, r.deps).signOutURL(p); got != "" {
-		t.Errorf("sign-out %s", got)
-	}
-}
-
-// TestWithSessions: with the sessions of the house in place of the recorder.
-func TestWithSessions(t *testing.T) {
-	build := func(t *testing.T) (*rig, *session.Sessions) {
-		var sessions *session.Sessions
-		r := newRig(t, offline, func(s *setup) {
-			sessions = session.New(session.Options{Store: s.deps.Store, Keys: s.deps.Keys, Cookie: s.deps.Cookie, Log: s.deps.Log})
-			s.deps.Sessions = sessions
-		})
-		t.Cleanup(sessions.Close)
-		return r, sessions
-	}
-	who := func(s *session.Sessions, c *http.Cookie) (authn.Identity, error) {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, gatewayURL, nil)
-		req.AddCookie(c)
-		return s.Authenticate(req)
-	}
-	held := func(b *browser) *http.Cookie {
-		u, _ := url.Parse(gatewayURL)
-		for _, c := range b.client.Jar.Cookies(u) {
-			if c.Name == "__Host-gatehouse" {
-				return c
-			}
-		}
-		t.Fatal("no session cookie")
-		return nil
-	}
-	t.Run("OIDC-37 session fixation", func(t *testing.T) {
-		r, s := build(t)
-		attacker, victim := r.browser(), r.browser()
-		attacker.signIn("")
-		planted := held(attacker)
-		u, _ := url.Parse(gatewayURL)
-		victim.client.Jar.SetCookies(u, []*http.Cookie{{Name: planted.Name, Value: planted.Value, Path: "/", Secure: true}})
-		victim.signIn("")
-		if held(victim).Value == planted.Value {
-			t.Error("the planted session goes on")
-		}
-		if id, err := who(s, planted); err == nil {
-			t.Errorf("the planted session is %s", id.Subject)
-		}
-		if id, err := who(s, held(victim)); err != nil || id.Subject != "1001" {
-			t.Errorf("the new session is %q, %v", id.Subject, err)
-		}
-	})
-	t.Run("OIDC-38 over another person's session", func(t *testing.T) {
-		r, s := build(t)
-		b := r.browser()
-		b.signIn("")
-		alices := held(b)
-		r.issuer.AutoLogin("1002")
-		if a := b.signIn(""); a.location() != "/" {
-			t.Fatalf("%d %s\n%s", a.status, a.body, r.log)
-		}
-		if id, err := who(s, alices); err == nil {
-			t.Errorf("the first session goes on as %s", id.Subject)
-		}
-		id, err := who(s, held(b))
-		if err != nil || id.Subject != "1002" || !slices.Equal(id.Groups, []string{"guests"}) || id.Email != "ben@example.com" {
-			t.Errorf("%+v, %v\n%s", id, err, r.log)
-		}
-	})
 }

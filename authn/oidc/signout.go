@@ -28,7 +28,7 @@ func (o *relying) signOutURL(p authn.Proof) string {
 	_ = json.Unmarshal(p.Grant, &g) // without a grant the provider asks the person
 	q := u.Query()
 	q.Set("client_id", o.settings.ClientID)
-	q.Set("post_logout_redirect_uri", strings.TrimSuffix(o.PublicURL.String(), "/")+o.Prefix+"/signed-out")
+	q.Set("post_logout_redirect_uri", strings.TrimSuffix(o.PublicURL.String(), "/")+o.SignOutPath)
 	q.Set("state", random())
 	if g.IDToken != "" {
 		q.Set("id_token_hint", g.IDToken)

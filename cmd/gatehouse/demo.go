@@ -125,7 +125,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 		Clients: []authntest.Client{{
 			ID:             "gatehouse-demo",
 			RedirectURIs:   []string{d.publicURL() + c.Paths.Callback},
-			PostLogoutURIs: []string{d.publicURL() + c.Paths.Prefix + "/signed-out"},
+			PostLogoutURIs: []string{d.publicURL() + c.Paths.SignOut},
 		}},
 	})
 	err = runServers(ctx, time.Second, log,

@@ -116,7 +116,8 @@ func TestPolicyActsOnLiveSessions(t *testing.T) {
 	store := fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", startRedis(t))
 	lax := newWorld(t, offlineSettings+store)
 	ada, ben := sessionCookie(t, lax.signIn("ada")), sessionCookie(t, lax.signIn("ben"))
-	strict := newWorld(t, strings.Replace(offlineSettings, "      clientID: gatehouse\n", "      clientID: gatehouse\n      allowedGroups: [admins]\n", 1)+store)
+	strict := newWorld(t, strings.NewReplacer("$ISSUER", lax.provider.URL,
+		"      clientID: gatehouse\n", "      clientID: gatehouse\n      allowedGroups: [admins]\n").Replace(offlineSettings)+store)
 	if got := strict.get(strict.program(), "/", http.Header{"Cookie": {ada}}); got.status != http.StatusOK {
 		t.Errorf("Ada, who is still allowed: %d, want 200", got.status)
 	}
@@ -131,5 +132,28 @@ func TestPolicyActsOnLiveSessions(t *testing.T) {
 		if !strings.Contains(got.body, part) {
 			t.Errorf("the page does not say %q:\n%s", part, got.body)
 		}
+	}
+}
+
+// TestRepointedRoute: a route that is given another provider knows nobody whom
+// the former one vouched for, and hands it nothing of theirs.
+func TestRepointedRoute(t *testing.T) {
+	store := fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", startRedis(t))
+	was := newWorld(t, offlineSettings+store)
+	cookie := sessionCookie(t, was.signIn("ada"))
+	now := newWorld(t, offlineSettings+store)
+	h := navigation.Clone()
+	h.Set("Cookie", cookie)
+	if got := now.get(now.program(), "/", h); got.status != http.StatusFound || now.app.count() != 0 {
+		t.Errorf("a session of the former provider: %d with %d requests upstream, want 302 and none", got.status, now.app.count())
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+publicHost+"/logout", nil)
+	req.Header = http.Header{"Cookie": {cookie}}
+	got := now.do(now.program(), req)
+	if to := got.header.Get("Location"); strings.Contains(to, "id_token_hint") || strings.HasPrefix(to, now.provider.URL) {
+		t.Errorf("signing out leads to %s", to)
+	}
+	if n := now.issuer.Calls(authntest.Token); n != 0 {
+		t.Errorf("the new provider was given %d tokens of the former one", n)
 	}
 }

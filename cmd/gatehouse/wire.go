@@ -46,7 +46,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	cookie := session.NewCookie(c.Session.Cookie.Name, c.Session.Cookie.Domain, origin.Scheme == "https")
 	landings := authn.NewLandings(origin, c.Hosts(), c.Paths.Owns)
 
-	renewers := map[string]func(context.Context, authn.Proof) (authn.Proof, error){}
+	routes := map[string]authn.Route{}
 	sessions := session.New(session.Options{
 		Store:       store,
 		Keys:        keys,
@@ -56,11 +56,11 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		OutageGrace: c.Session.OutageGrace.Std(),
 		Log:         log,
 		Renew: func(ctx context.Context, p authn.Proof) (authn.Proof, error) {
-			renew := renewers[p.Identity.Route]
-			if renew == nil {
-				return authn.Proof{}, fmt.Errorf("the route %q is no longer in the settings: %w", p.Identity.Route, authn.ErrRejected)
+			route := routes[p.Identity.Route]
+			if !route.Vouches(p.Identity) || route.Renew == nil {
+				return authn.Proof{}, fmt.Errorf("route %q of %s is no longer in the settings: %w", p.Identity.Route, p.Identity.Issuer, authn.ErrRejected)
 			}
-			return renew(ctx, p)
+			return route.Renew(ctx, p)
 		},
 	})
 
@@ -71,6 +71,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 			PublicURL:       origin,
 			Prefix:          c.Paths.Prefix,
 			CallbackPath:    c.CallbackPath(i),
+			SignOutPath:     c.Paths.SignOut,
 			Cookie:          cookie,
 			Keys:            keys,
 			Store:           store,
@@ -83,7 +84,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("authn[%d] (%s): %w", i, section.Name, err), g.close())
 		}
-		renewers[route.Name] = route.Renew
+		routes[route.Name] = route
 		if route.Authenticator != nil {
 			chain = append(chain, route.Authenticator)
 		}

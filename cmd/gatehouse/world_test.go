@@ -95,7 +95,7 @@ func (w *world) startProvider() {
 		Clients: []authntest.Client{{
 			ID:             "gatehouse",
 			RedirectURIs:   []string{"https://" + publicHost + "/oidc/callback"},
-			PostLogoutURIs: []string{"https://" + publicHost + "/.gatehouse/signed-out"},
+			PostLogoutURIs: []string{"https://" + publicHost + "/logout"},
 		}},
 	})
 	h = w.issuer
