@@ -42,9 +42,11 @@ const (
 
 // ourParameters are those of an authorization response. One that is there twice
 // could be read in two ways.
-var ourParameters = []string{
-	"code", "state", "iss", "error", "error_description", "error_uri",
-	"id_token", "access_token", "token_type", "expires_in", "scope", "session_state",
+func ourParameters() []string {
+	return []string{
+		"code", "state", "iss", "error", "error_description", "error_uri",
+		"id_token", "access_token", "token_type", "expires_in", "scope", "session_state",
+	}
 }
 
 // callback takes the provider's answer. Nothing is believed before the browser's
@@ -106,7 +108,7 @@ func (o *relying) answer(w http.ResponseWriter, r *http.Request) (q url.Values, 
 	if err != nil {
 		return nil, http.StatusBadRequest
 	}
-	for _, name := range ourParameters {
+	for _, name := range ourParameters() {
 		if len(q[name]) > 1 {
 			return nil, http.StatusBadRequest
 		}
@@ -123,7 +125,7 @@ func (o *relying) answer(w http.ResponseWriter, r *http.Request) (q url.Values, 
 
 // given says whether q has anything of an authorization response.
 func given(q url.Values) bool {
-	return slices.ContainsFunc(ourParameters, q.Has)
+	return slices.ContainsFunc(ourParameters(), q.Has)
 }
 
 // readForm reads a posted form, within bounds of size and time (OAuth 2.0 Form
@@ -134,10 +136,11 @@ func readForm(w http.ResponseWriter, r *http.Request) (body string, status int) 
 		return "", http.StatusUnsupportedMediaType
 	}
 	c := http.NewResponseController(w)
-	if c.SetReadDeadline(time.Now().Add(formTime)) == nil {
-		defer c.SetReadDeadline(time.Time{})
-	}
+	timed := c.SetReadDeadline(time.Now().Add(formTime)) == nil
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	if timed && err == nil { // or the connection would be cut while the provider is asked
+		err = c.SetReadDeadline(time.Time{})
+	}
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return "", http.StatusRequestEntityTooLarge
 	}

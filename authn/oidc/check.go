@@ -132,13 +132,13 @@ func adviceOnIssuer(want, got string) string {
 	entra := strings.Contains(got, "login.microsoftonline.com") || strings.Contains(got, "sts.windows.net")
 	switch {
 	case strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/"):
-		return fmt.Sprintf("the trailing slash counts: set issuer to %s", bounded(got))
+		return "the trailing slash counts: set issuer to " + bounded(got)
 	case entra && strings.Contains(got, "{tenantid}"):
 		return "use your tenant's id in place of common or organizations: https://login.microsoftonline.com/TENANT_ID/v2.0"
 	case entra:
 		return "Entra ID has two kinds of issuer; use https://login.microsoftonline.com/TENANT_ID/v2.0 with the tenant's id"
 	case strings.EqualFold(want, got):
-		return fmt.Sprintf("upper and lower case count: set issuer to %s", bounded(got))
+		return "upper and lower case count: set issuer to " + bounded(got)
 	}
 	return fmt.Sprintf("if %s is the provider you mean, set issuer to it", bounded(got))
 }
@@ -201,10 +201,10 @@ func (k *checker) checkFlow(says advertised) {
 	}
 	switch {
 	case len(says.ResponseTypes) > 0 && !slices.Contains(says.ResponseTypes, flow):
-		k.bad("flow", fmt.Sprintf("the provider does not support response type %s", flow),
+		k.bad("flow", "the provider does not support response type "+flow,
 			"choose the other authMethod, or allow this flow at the provider")
 	case !slices.Contains(modes, mode) && mode != "query":
-		k.bad("flow", fmt.Sprintf("the provider does not say that it supports response mode %s", mode),
+		k.bad("flow", "the provider does not say that it supports response mode "+mode,
 			"set authMethod to pkce")
 	default:
 		k.good("flow", k.settings.AuthMethod)
@@ -287,7 +287,7 @@ func (k *checker) checkClient(ctx context.Context, m *metadata, says advertised)
 	case no.code == "unauthorized_client" || no.code == "invalid_client" || no.status == http.StatusUnauthorized:
 		fix := "compare clientID and the secret or key with what the provider has"
 		if !slices.Contains(methods, method) {
-			fix = fmt.Sprintf("set clientAuth to a way that the provider supports: %s", bounded(strings.Join(methods, ", ")))
+			fix = "set clientAuth to a way that the provider supports: " + bounded(strings.Join(methods, ", "))
 		}
 		k.bad(what, fmt.Sprintf("%s: %s", method, no), fix)
 	case no.code == "invalid_grant":

@@ -63,51 +63,62 @@ func (m mapping) profile(sources ...source) (profile, error) {
 }
 
 func (m mapping) fill(p *profile, s source) error {
-	from := func(field string) {
-		if s.userinfo {
-			p.FromUserinfo = append(p.FromUserinfo, field)
-		}
-	}
-	names := m.settings.Claims
-	username, err := s.text(names.Username)
+	username, err := m.username(s)
 	if err != nil {
 		return err
 	}
-	if username != "" && (len(username) > maxID || !cleanID(username)) {
-		return fmt.Errorf("claim %q can't name anybody", names.Username)
-	}
-	if p.Username == "" && username != "" {
-		p.Username = username
-		from("username")
-	}
-	name, err := s.text(names.Name)
+	name, err := s.text(m.settings.Claims.Name)
 	if err != nil {
 		return err
-	}
-	if name = displayName(name); p.Name == "" && name != "" {
-		p.Name = name
-		from("name")
 	}
 	email, err := m.email(s)
 	if err != nil {
 		return err
 	}
-	if p.Email == "" && email != "" {
-		p.Email = email
-		from("email")
-	}
-	groups, listed, err := s.list(names.Groups)
+	groups, listed, err := m.groups(s)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(groups, func(g string) bool { return strings.ContainsFunc(g, unicode.IsControl) }) {
-		return fmt.Errorf("claim %q has a group with a control character", names.Groups)
+	for _, f := range []struct {
+		name      string
+		to        *string
+		candidate string
+	}{{"username", &p.Username, username}, {"name", &p.Name, displayName(name)}, {"email", &p.Email, email}} {
+		if *f.to == "" && f.candidate != "" {
+			*f.to = f.candidate
+			p.note(f.name, s)
+		}
 	}
 	if !p.listed && listed {
 		p.Groups, p.listed = groups, true
-		from("groups")
+		p.note("groups", s)
 	}
 	return nil
+}
+
+// note remembers that a field is from userinfo.
+func (p *profile) note(field string, s source) {
+	if s.userinfo {
+		p.FromUserinfo = append(p.FromUserinfo, field)
+	}
+}
+
+func (m mapping) username(s source) (string, error) {
+	claim := m.settings.Claims.Username
+	username, err := s.text(claim)
+	if err == nil && username != "" && (len(username) > maxID || !cleanID(username)) {
+		err = fmt.Errorf("claim %q can't name anybody", claim)
+	}
+	return username, err
+}
+
+func (m mapping) groups(s source) (groups []string, listed bool, err error) {
+	claim := m.settings.Claims.Groups
+	groups, listed, err = s.list(claim)
+	if slices.ContainsFunc(groups, func(g string) bool { return strings.ContainsFunc(g, unicode.IsControl) }) {
+		err = fmt.Errorf("claim %q has a group with a control character", claim)
+	}
+	return groups, listed, err
 }
 
 // email returns the address that the source vouches for, if there is one. An

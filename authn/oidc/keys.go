@@ -197,7 +197,7 @@ func usableKey(raw jsontext.Value) (jose.JSONWebKey, bool) {
 	case json.Unmarshal(raw, &meant) != nil,
 		meant.Use != "" && meant.Use != "sig",
 		meant.Ops != nil && !slices.Contains(meant.Ops, "verify"),
-		meant.Alg != "" && !slices.Contains(asymmetric, meant.Alg),
+		meant.Alg != "" && !slices.Contains(asymmetric(), meant.Alg),
 		key.UnmarshalJSON(raw) != nil:
 		return key, false
 	}

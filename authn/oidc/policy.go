@@ -39,7 +39,7 @@ func (p policy) inDomain(email string) bool {
 	domain, ok := emailDomain(email)
 	return ok && slices.ContainsFunc(p.domains, func(d string) bool {
 		if below, ok := strings.CutPrefix(d, "*"); ok {
-			return strings.HasSuffix(domain, below) && len(domain) > len(below)
+			return strings.HasSuffix(domain, below) // a domain never begins with a dot
 		}
 		return d == domain
 	})

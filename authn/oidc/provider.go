@@ -29,8 +29,8 @@ const (
 )
 
 // asymmetric are the signature algorithms that can ever be accepted.
-var asymmetric = []string{
-	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+func asymmetric() []string {
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 }
 
 // metadata is what the provider says of itself (OpenID Connect Discovery, section 3).
@@ -260,7 +260,7 @@ func (m *metadata) algorithms(c config.OIDC) []string {
 		return []string{"RS256"}
 	}
 	return slices.DeleteFunc(slices.Clone(m.SigningAlgorithms), func(alg string) bool {
-		return !slices.Contains(asymmetric, alg)
+		return !slices.Contains(asymmetric(), alg)
 	})
 }
 

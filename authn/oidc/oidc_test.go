@@ -1,0 +1,96 @@
+package oidc
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	upstream "github.com/coreos/go-oidc/v3/oidc"
+
+	"gatehouse/config"
+)
+
+// TestNew: settings that no sign-in could be safe with.
+func TestNew(t *testing.T) {
+	deps := newRig(t).deps
+	good := config.OIDC{Issuer: issuerURL, ClientID: "gw"}
+	for name, edit := range map[string]func(*config.OIDC){
+		"SSRF-12 dots":         func(c *config.OIDC) { c.Issuer = "https://idp.test/../evil" },
+		"SSRF-12 query":        func(c *config.OIDC) { c.Issuer = "https://idp.test/?x=" },
+		"SSRF-12 bare query":   func(c *config.OIDC) { c.Issuer = "https://idp.test/?" },
+		"SSRF-12 fragment":     func(c *config.OIDC) { c.Issuer = "https://idp.test/#" },
+		"SSRF-12 user":         func(c *config.OIDC) { c.Issuer = "https://user:pw@idp.test" },
+		"SSRF-12 trailing dot": func(c *config.OIDC) { c.Issuer = "https://idp.test." },
+		"http":                 func(c *config.OIDC) { c.Issuer = "http://idp.test" },
+		"no URL":               func(c *config.OIDC) { c.Issuer = "idp.test" },
+		"bad URL":              func(c *config.OIDC) { c.Issuer = "https://%zz" },
+		"no issuer":            func(c *config.OIDC) { c.Issuer = "" },
+		"no client":            func(c *config.OIDC) { c.ClientID = "" },
+		"no openid":            func(c *config.OIDC) { c.Scopes = []string{"email"} },
+		"no secret":            func(c *config.OIDC) { c.ClientAuth = "post" },
+		"own state":            func(c *config.OIDC) { c.AuthParams = map[string]string{"state": "x"} },
+		"own redirect":         func(c *config.OIDC) { c.AuthParams = map[string]string{"redirect_uri": "x"} },
+		"HS256":                func(c *config.OIDC) { c.SigningAlgorithms = []string{"HS256"} },
+		"none":                 func(c *config.OIDC) { c.SigningAlgorithms = []string{"none"} },
+		"no key":               func(c *config.OIDC) { c.ClientAuth, c.ClientKeyFile = "privateKeyJWT", "/nowhere" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := good
+			edit(&c)
+			if _, err := New("main", "", c, deps); err == nil || !strings.HasPrefix(err.Error(), "oidc: route main: ") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	for _, issuer := range []string{
+		issuerURL, issuerURL + "/", issuerURL + "/realms/a", "http://127.0.0.1:9000", "http://localhost:9000/x", "http://[::1]:9000",
+		"https://login.microsoftonline.com/8a7b/v2.0",
+	} {
+		c := good
+		c.Issuer = issuer
+		route, err := New("main", "Corp", c, deps)
+		if err != nil {
+			t.Errorf("%s: %v", issuer, err)
+		}
+		if route.Name != "main" || route.Label != "Corp" || route.SignInPath != signInPath || route.Authenticator != nil || route.Challenge != "" {
+			t.Errorf("%+v", route)
+		}
+	}
+}
+
+func TestCheckDocument(t *testing.T) {
+	for text, good := range map[string]bool{
+		`{}`: true, ` {"a":[1,{"b":null}]} ` + "\n": true, `"x"`: true, `1`: true, `[]`: true,
+		``: false, ` `: false, `{`: false, `{}{}`: false, `{} x`: false, `{"a":1,"a":2}`: false, `{"a":1,"\u0061":2}`: false,
+		"\"\xff\"": false, `"\ud800"`: false, `nul`: false, `{"a":}`: false,
+		strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth):     true,
+		strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1): false,
+		strings.Repeat("[", 1<<20):                                        false,
+	} {
+		if err := checkDocument([]byte(text)); (err == nil) != good {
+			t.Errorf("%.40q: %v", text, err)
+		}
+	}
+}
+
+func TestErrorTexts(t *testing.T) {
+	long := short{errors.New("a\x1b[31m\u2028" + strings.Repeat("x", 1000))}
+	if s := long.Error(); len(s) > maxForeign+10 || strings.ContainsAny(s, "\x1b\u2028") {
+		t.Errorf("%q", s)
+	}
+	if !errors.Is(statusError(503), errUnavailable) || errors.Is(statusError(404), errUnavailable) || statusError(404).Error() != "answered 404 Not Found" {
+		t.Error("statusError")
+	}
+	mismatch := &upstream.IssuerMismatchError{Provided: "a", Discovered: "b"}
+	if !errors.Is(plainError(mismatch), mismatch) {
+		t.Error("plainError")
+	}
+	if got := callError(&url.Error{Op: "Get", URL: "x", Err: badAnswer{errTooBig}}); errors.Is(got, errUnavailable) || !errors.Is(got, errTooBig) {
+		t.Errorf("%v", got)
+	}
+	if got := fmt.Sprint(refusal{status: 400, code: "x\n", text: "y"}); got != `provider answered 400 "x·" "y"` {
+		t.Errorf("%s", got)
+	}
+}
