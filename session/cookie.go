@@ -80,6 +80,12 @@ func parseTicket(plain []byte) ticket {
 	return ticket{hash: base64.RawURLEncoding.EncodeToString(sum[:]), key: plain[idSize:]}
 }
 
+// isHash says whether text has the form of a ticket's hash.
+func isHash(text string) bool {
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil && len(sum) == sha256.Size && len(text) == base64.RawURLEncoding.EncodedLen(sha256.Size)
+}
+
 // record is the key of the session's record in the store.
 func (t ticket) record() string { return "session:" + t.hash }
 

@@ -56,7 +56,10 @@ type Options struct {
 
 // Starter starts a session; it is what a sign-in needs of [Sessions].
 type Starter interface {
-	Start(w http.ResponseWriter, r *http.Request, p authn.Proof) error
+	// Former returns references to the sessions that the request came with. They
+	// are for a later Start that the browser won't send its cookies along with.
+	Former(r *http.Request) []string
+	Start(w http.ResponseWriter, r *http.Request, p authn.Proof, former ...string) error
 }
 
 // Sessions is the browser sessions of one gateway over one store. Any number of
@@ -161,6 +164,9 @@ func (s *Sessions) open(value string) (ticket, bool) {
 	return parseTicket(plain), true
 }
 
+// maxTickets is how many cookies of one request are looked up or noted.
+const maxTickets = 4
+
 // tickets reads every genuine session cookie of the request.
 func (s *Sessions) tickets(r *http.Request) []ticket {
 	var out []ticket
@@ -229,12 +235,33 @@ func (s *Sessions) touch(ctx context.Context, t ticket, rec record, now time.Tim
 	}
 }
 
-// Start signs in: it stores a new session under a new id and key, ends the
-// sessions that the request came with and sets the cookie. On an error no
-// cookie is set and nobody is signed in.
-func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof) error {
+// Former returns references to the sessions of the request's genuine cookies, at
+// most 4, without asking the store. A browser sends no SameSite=Lax cookie with a
+// provider's cross-site POST, so who signs in by one notes these beforehand and hands
+// them to Start. A reference is the hash that names the record: it opens nothing.
+func (s *Sessions) Former(r *http.Request) []string {
+	var out []string
+	for _, t := range s.tickets(r) {
+		if len(out) < maxTickets {
+			out = append(out, t.hash)
+		}
+	}
+	return out
+}
+
+// Start signs in: it stores a new session under a new id and key, ends the sessions
+// that the request came with and the former ones, as [Sessions.Former] named them,
+// and sets the cookie. On an error no cookie is set and nobody is signed in.
+func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, former ...string) error {
 	if p.Identity.Subject == "" || p.Identity.Issuer == "" {
 		return errors.New("session: a proof of nobody")
+	}
+	ending := s.tickets(r)
+	for _, hash := range former {
+		if !isHash(hash) {
+			return errors.New("session: a former session that is no reference")
+		}
+		ending = append(ending, ticket{hash: hash})
 	}
 	t, plain := newTicket()
 	value, err := s.sealer.Seal(s.cookie.Name, plain)
@@ -246,7 +273,7 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof) 
 	if err := s.save(r.Context(), t, rec, p.Grant); err != nil {
 		return err
 	}
-	for _, old := range s.tickets(r) {
+	for _, old := range ending {
 		// The new record is out of reach without its cookie and expires by itself.
 		if err := s.store.Delete(r.Context(), old.record()); err != nil {
 			return err
