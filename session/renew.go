@@ -31,6 +31,7 @@ var (
 	errBackingOff = errors.New("session: renewal failed a moment ago")
 	errSlow       = errors.New("session: renewal takes too long")
 	errClosing    = errors.New("session: closing")
+	errNoNews     = errors.New("session: the grant was renewed, the proof was not")
 	errNoGrant    = fmt.Errorf("session: the grant is not ours: %w", authn.ErrRejected)
 	errChanged    = fmt.Errorf("session: renewed as somebody else: %w", authn.ErrRejected)
 )
@@ -200,7 +201,9 @@ func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, err
 	return next, err
 }
 
-// exchange asks for a fresh proof and writes it down.
+// exchange asks for a fresh proof and writes it down. A proof that has expired
+// and ends when it did before is written down for its grant and is an error
+// all the same.
 func (s *Sessions) exchange(ctx context.Context, t ticket, l lock, rec record) (record, error) {
 	secret, err := openGrant(t, rec.raw)
 	if err != nil {
@@ -215,7 +218,7 @@ func (s *Sessions) exchange(ctx context.Context, t ticket, l lock, rec record) (
 		return record{}, errChanged
 	}
 	next := record{identity: is, created: rec.created, ends: rec.ends, renewAt: p.RenewAt}
-	if next.expired(now) {
+	if next.expired(now) && !is.Expires.Equal(was.Expires) {
 		return record{}, errors.New("session: the renewed proof has expired already")
 	}
 	if floor := now.Add(time.Second); !next.renewAt.IsZero() && next.renewAt.Before(floor) {
@@ -224,7 +227,11 @@ func (s *Sessions) exchange(ctx context.Context, t ticket, l lock, rec record) (
 	if next.raw, err = sealRecord(t, next, p.Grant); err != nil {
 		return record{}, err
 	}
-	return s.replace(ctx, t, rec, next)
+	next, err = s.replace(ctx, t, rec, next)
+	if err == nil && next.expired(now) { // there is a new grant to keep, and no news of the person
+		return record{}, errNoNews
+	}
+	return next, err
 }
 
 // ask asks the route, and keeps the lock meanwhile. If the lock is lost nonetheless,

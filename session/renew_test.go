@@ -218,6 +218,33 @@ func TestRenewalInTime(t *testing.T) {
 			t.Errorf("goes on with %v", id.Groups)
 		}
 	}, func(o *session.Options) { o.OutageGrace = time.Hour })
+	inMemory(t, "SES-28 a grant that is renewed without news of the person", func(t *testing.T, r *rig) {
+		p := dueIn(time.Minute)
+		alice := r.signIn(t, p)
+		r.provider.set(func(_ context.Context, p authn.Proof) (authn.Proof, error) {
+			next, err := r.provider.rotate(p)
+			next.Identity.Expires, next.RenewAt = p.Identity.Expires, time.Now().Add(time.Minute)
+			return next, err
+		})
+		for until := p.Identity.Expires.Add(5 * time.Minute); time.Now().Before(until); time.Sleep(time.Second) {
+			r.accepted(t, r.one, "alice-1", alice)
+			r.accepted(t, r.two, "alice-1", alice)
+		}
+		if n := r.provider.asked(); n < 5 || n > 10 {
+			t.Errorf("asked %d times in six minutes", n)
+		}
+		for range 3 * 60 { // the grace is over, and still nobody is signed out
+			r.outage(t, r.one, alice)
+			r.outage(t, r.two, alice)
+			time.Sleep(time.Second)
+		}
+		r.provider.set(nil)
+		time.Sleep(time.Minute)
+		r.accepted(t, r.one, "alice-1", alice) // by the grant of the last renewal
+		if r.provider.revoked || strings.Contains(r.log.String(), "session ended") {
+			t.Errorf("a grant was lost: %s", r.log)
+		}
+	}, func(o *session.Options) { o.OutageGrace = 5 * time.Minute })
 	inMemory(t, "SES-28 a hanging provider and no grace", func(t *testing.T, r *rig) {
 		r.provider.latency = time.Hour
 		alice := r.signIn(t, dueIn(-time.Second))
