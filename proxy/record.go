@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/authn"
@@ -41,6 +43,11 @@ type exchange struct {
 	interim  int   // 1xx answers passed on
 	armed    time.Time
 	hijacked bool
+
+	// What goroutines that outlive the handler touch.
+	tunnelled atomic.Int64 // bytes to the client of a WebSocket
+	life      sync.Mutex
+	over      bool // the handler is done
 }
 
 // exchangeKey is the context key of a request's *exchange.
@@ -48,10 +55,6 @@ type exchangeKey struct{}
 
 func exchangeOf(r *http.Request) *exchange {
 	return r.Context().Value(exchangeKey{}).(*exchange)
-}
-
-func (x *exchange) context() context.Context {
-	return context.WithValue(x.r.Context(), exchangeKey{}, x)
 }
 
 // begin finds out who sent the request, gives it an id and takes out every
@@ -171,6 +174,7 @@ func (h *Handler) end(x *exchange) {
 		x.WriteHeader(http.StatusOK)
 	}
 	now := time.Now()
+	x.expire()
 	x.lastCall(now)
 	if h.o.Access {
 		h.logAccess(x, now.Sub(x.start), cause != nil)
@@ -200,7 +204,7 @@ func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
 		slog.String("host", x.r.Host),
 		slog.String("path", x.r.URL.Path),
 		slog.Int("status", x.status),
-		slog.Int64("bytes", x.bytes),
+		slog.Int64("bytes", x.bytes+x.tunnelled.Load()),
 		slog.Duration("duration", took),
 		slog.String("upstream", x.upstream.title()),
 		slog.String("route", x.identity.Route),

@@ -70,7 +70,7 @@ func (x *exchange) closeAfter() {
 // 100 is left to the server, which sends it when the body begins to be read.
 // Past a bound the others are dropped: nothing else bounds how many there are.
 func (x *exchange) writeInterim(status int) {
-	if x.interim++; status == http.StatusContinue || x.interim > maxInterim {
+	if x.interim++; status == http.StatusContinue || x.interim > maxInterim || !x.r.ProtoAtLeast(1, 1) { // RFC 9110, section 15.2
 		return
 	}
 	x.h.cleanResponse(x.Header())
@@ -134,17 +134,12 @@ func (t *tunnel) Read(p []byte) (int, error) {
 
 func (t *tunnel) Write(p []byte) (int, error) {
 	n, err := t.Conn.Write(p)
-	t.x.bytes += int64(n)
+	t.x.tunnelled.Add(int64(n))
 	return n, err
 }
 
 // CloseWrite ends one direction, where the connection can.
-func (t *tunnel) CloseWrite() error {
-	if c, ok := t.Conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
-	}
-	return t.Conn.Close()
-}
+func (t *tunnel) CloseWrite() error { return closeWrite(t.Conn) }
 
 // arm gives the client StallTimeout to take what is about to be written.
 func (x *exchange) arm() {
@@ -171,7 +166,8 @@ func (x *exchange) lastCall(now time.Time) {
 	}
 }
 
-// upload is the body of a request on its way to the upstream. It lets the
+// upload is the body of a request on its way to the upstream, read on the
+// transport's goroutine, which may outlive the handler. It lets the
 // client stand still for StallTimeout between two reads, holds the body to its
 // limit, and passes the trailers on when the body has ended.
 type upload struct {
@@ -244,11 +240,26 @@ func (x *exchange) deadline(d time.Duration) {
 	if x.h.o.StallTimeout <= 0 && d == 0 {
 		return
 	}
+	x.life.Lock()
+	defer x.life.Unlock()
+	if x.over {
+		return
+	}
 	var t time.Time
 	if d > 0 {
 		t = time.Now().Add(d)
 	}
 	_ = http.NewResponseController(x.ResponseWriter).SetReadDeadline(t)
+}
+
+// expire ends the use of the request's connection. The transport may read on in
+// the body, on a goroutine of its own, when an upstream has answered early and
+// the handler is done; in HTTP/1 the connection is then another request's, and
+// in HTTP/2 the server's writer is gone and to touch it is to crash.
+func (x *exchange) expire() {
+	x.life.Lock()
+	x.over = true
+	x.life.Unlock()
 }
 
 // drain bounds how long the server waits for the rest of a body that nobody
