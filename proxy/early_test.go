@@ -39,7 +39,7 @@ func TestAnswerBeforeTheBodyIsRead(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if a := g.get("/public/y"); a.StatusCode != http.StatusNotFound {
+	if a := g.get("/public/y", ""); a.StatusCode != http.StatusNotFound {
 		t.Errorf("afterwards: %d", a.StatusCode)
 	}
 }
