@@ -133,7 +133,8 @@ type Route struct {
 	// Mount adds the route's own handlers.
 	Mount func(*http.ServeMux)
 	// Renew asks the provider for a fresh proof. An error that wraps
-	// [ErrRejected] ends the session; any other means "could not find out".
+	// [ErrRejected] ends the session; any other means "could not find out". So
+	// does a proof that ends when the old one did; its grant is kept.
 	Renew func(ctx context.Context, p Proof) (Proof, error)
 	// SignOutURL is where the browser goes to sign out at the provider too;
 	// empty when the provider offers no such place.

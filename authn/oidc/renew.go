@@ -18,10 +18,9 @@ const (
 	// A proof's life is believed within these bounds: groups are read again once
 	// a day at least, and a provider is not asked more than once a minute.
 	minLife, maxLife = time.Minute, 24 * time.Hour
-	// bridgeStep is how much longer a person is believed when the provider has
-	// honoured their refresh token but nothing more can be found out, and
-	// bridgeTime how long that may go on.
-	bridgeStep, bridgeTime = 2 * time.Minute, time.Hour
+	// nextTry is how soon a renewal is tried again that got a new refresh token
+	// and nothing more.
+	nextTry = time.Minute
 )
 
 // grant is what a session keeps of a sign-in for renewal and sign-out. It is
@@ -35,9 +34,6 @@ type grant struct {
 	SID      string `json:"d,omitempty"`
 	// FromUserinfo names the fields that came from userinfo.
 	FromUserinfo []string `json:"u,omitempty"`
-	// Bridged is since when nothing more than the grant could be confirmed, in
-	// Unix seconds; zero usually.
-	Bridged int64 `json:"b,omitempty"`
 }
 
 func newGrant(nonce string, id claims, p profile) grant {
@@ -136,39 +132,28 @@ func (o *relying) renewed(ctx context.Context, p authn.Proof) (authn.Proof, erro
 	if err != nil {
 		return authn.Proof{}, err
 	}
-	old := g.Refresh
+	spent := g.Refresh
 	who, id, err := o.again(ctx, m, p.Identity, t, &g)
-	if err != nil && t.refresh != old && !rejects(err) {
-		return o.bridge(p, t, g, err)
+	if err != nil && t.refresh != spent && !rejects(err) {
+		return o.withoutNews(p, t, g, err)
 	}
 	if err != nil {
 		return authn.Proof{}, err
 	}
-	g.Bridged = 0
 	if err := o.policy.allow(who); err != nil {
 		return authn.Proof{}, err
 	}
 	return o.proof(who, id, t, g)
 }
 
-// bridge keeps a new refresh token when the rest of a renewal could not be found
-// out: the old one may be spent, and an outage must not sign anybody out. The
-// provider has just honoured the grant, so the person is believed a little longer.
-func (o *relying) bridge(p authn.Proof, t tokens, g grant, cause error) (authn.Proof, error) {
-	now := time.Now()
-	if g.Bridged == 0 {
-		g.Bridged = now.Unix()
-	}
-	if now.Sub(time.Unix(g.Bridged, 0)) > bridgeTime {
-		return authn.Proof{}, cause
-	}
+// withoutNews keeps a new refresh token when the rest of a renewal could not be
+// found out: the old one may be spent, and an outage must not sign anybody out.
+// The identity and its end stay as they were; how long somebody is believed
+// beyond that is the session's to say.
+func (o *relying) withoutNews(p authn.Proof, t tokens, g grant, cause error) (authn.Proof, error) {
 	o.Log.Warn("renewed without news of the person", "subject", p.Identity.Subject, "err", cause)
 	next, err := o.proof(p.Identity, nil, tokens{refresh: t.refresh}, g)
-	next.Identity.Expires = now.Add(bridgeStep)
-	if p.Identity.Expires.After(next.Identity.Expires) {
-		next.Identity.Expires = p.Identity.Expires
-	}
-	next.RenewAt = now.Add(bridgeStep / 2)
+	next.Identity.Expires, next.RenewAt = p.Identity.Expires, time.Now().Add(nextTry)
 	return next, err
 }
 

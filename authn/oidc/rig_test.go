@@ -182,7 +182,7 @@ type starter struct {
 	err    error
 }
 
-func (s *starter) Start(w http.ResponseWriter, _ *http.Request, p authn.Proof) error {
+func (s *starter) Start(w http.ResponseWriter, _ *http.Request, p authn.Proof, _ ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -192,6 +192,8 @@ func (s *starter) Start(w http.ResponseWriter, _ *http.Request, p authn.Proof) e
 	http.SetCookie(w, &http.Cookie{Name: "__Host-gatehouse", Value: fmt.Sprint("session", len(s.proofs)), Path: "/", Secure: true})
 	return nil
 }
+
+func (s *starter) Former(*http.Request) []string { return nil }
 
 func (s *starter) count() int {
 	s.mu.Lock()
