@@ -193,6 +193,12 @@ func TestHTTP2Bodies(t *testing.T) {
 		want(t, "body", g.last().Body, "hello")
 		want(t, "trailers", fmt.Sprint(g.last().Trailer), "map[X-Sum:[1]]")
 	})
+	g.sub("HDR-12 trailers announced and no body", func(t *testing.T, g *rig) {
+		c := g.h2()
+		c.headers(1, true, with(pseudo(), "cookie", aliceCookie, "trailer", "x-forwarded-user")...)
+		want(t, "outcome", c.outcome(1), "200")
+		want(t, "trailers", fmt.Sprint(g.last().Trailer, g.last().Header["Trailer"]), "map[] []")
+	})
 	g.sub("HTTP-19 length zero and data", func(t *testing.T, g *rig) {
 		c := g.h2()
 		c.headers(1, false, fields("content-length", "0")...)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"strings"
@@ -37,6 +38,7 @@ type upstream struct {
 	passAuth  bool
 	maxBody   int64 // bytes; zero for no limit
 	transport *http.Transport
+	trace     *httptrace.ClientTrace
 	proxy     httputil.ReverseProxy
 }
 
@@ -48,6 +50,7 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 	u := &upstream{
 		h: h, name: c.Name, target: target, public: c.Public,
 		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
+		trace: &httptrace.ClientTrace{GotConn: settle},
 	}
 	if u.transport, err = newTransport(c, target, socket); err != nil {
 		return nil, err
@@ -92,11 +95,11 @@ func newTransport(c config.Upstream, target *url.URL, socket string) (*http.Tran
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second},
 	}
 	dialer := &net.Dialer{Timeout: c.ConnectTimeout.Std(), KeepAlive: 30 * time.Second}
-	t.DialContext = dialer.DialContext
+	t.DialContext = tracked(dialer.DialContext)
 	if socket != "" {
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		t.DialContext = tracked(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", socket)
-		}
+		})
 	}
 	if target.Scheme == "https" {
 		var err error
@@ -135,7 +138,8 @@ func (u *upstream) forward(x *exchange) {
 		// upstream begins to answer.
 		_ = http.NewResponseController(x.ResponseWriter).EnableFullDuplex()
 	}
-	u.proxy.ServeHTTP(x, x.r.WithContext(x.context()))
+	ctx := context.WithValue(httptrace.WithClientTrace(x.r.Context(), u.trace), exchangeKey{}, x)
+	u.proxy.ServeHTTP(x, x.r.WithContext(ctx))
 	if x.response != nil && len(x.response.Trailer) > 0 {
 		u.h.cleanTrailer(x.Header())
 	}
@@ -186,7 +190,9 @@ func (u *upstream) receive(res *http.Response) error {
 	x := exchangeOf(res.Request)
 	x.response = res
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		if !x.websocket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
+		// Without an Upgrade header it would pass for the answer to a request that
+		// has none either, and open a tunnel.
+		if !strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
 			return errors.New("the upstream switched protocols without being asked")
 		}
 		dropHopByHop(res.Header)
