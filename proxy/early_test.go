@@ -47,7 +47,7 @@ func TestAnswerBeforeTheBodyIsRead(t *testing.T) {
 // TestTunnelReset: a client that resets its WebSocket while the upstream sends
 // is counted without a race.
 func TestTunnelReset(t *testing.T) {
-	up := rawUp(t, func(c net.Conn, _ *bufio.Reader) {
+	up := answering(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		for {
 			if _, err := c.Write(make([]byte, 100)); err != nil {
@@ -71,7 +71,7 @@ func TestTunnelReset(t *testing.T) {
 // TestInterimForOldClients: HTTP/1.0 knows no 1xx (RFC 9110, section 15.2); such
 // a client would take it for the answer.
 func TestInterimForOldClients(t *testing.T) {
-	up := rawUp(t, func(c net.Conn, _ *bufio.Reader) {
+	up := answering(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	})
 	g := newRig(t, nil)
@@ -81,4 +81,15 @@ func TestInterimForOldClients(t *testing.T) {
 	if b, _ := io.ReadAll(c); strings.Contains(string(b), "103") || !strings.HasPrefix(string(b), "HTTP/1.0 200 OK") {
 		t.Errorf("an HTTP/1.0 client gets %q", b)
 	}
+}
+
+// answering is an upstream of raw TCP that takes one request's header and goes on by itself.
+func answering(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	url, _ := script(t, func(c net.Conn, br *bufio.Reader) {
+		if _, err := http.ReadRequest(br); err == nil {
+			serve(c)
+		}
+	})
+	return url
 }
