@@ -35,6 +35,10 @@ const (
 	grant part = 'g'
 )
 
+// ErrTooBig says that somebody's identity and grant, groups and tokens for the
+// most part, are more than a session can hold.
+var ErrTooBig = errors.New("session: the record is over the limit")
+
 var (
 	errCorrupt = errors.New("session: the record is not ours")
 	errNewer   = errors.New("session: the record is of a newer gateway")
@@ -68,7 +72,7 @@ func sealRecord(t ticket, r record, secret []byte) ([]byte, error) {
 	out = aead.Seal(out, nil, plain, binding(t, head))
 	out = aead.Seal(out, nil, secret, binding(t, grant))
 	if len(out) > maxRecord {
-		return nil, fmt.Errorf("session: a record of %d bytes is over the limit of %d", len(out), maxRecord)
+		return nil, fmt.Errorf("%w: %d bytes of %d", ErrTooBig, len(out), maxRecord)
 	}
 	return out, nil
 }
