@@ -103,6 +103,20 @@ func (p *profile) note(field string, s source) {
 	}
 }
 
+// said names the fields that c has anything about, be it that there is nothing.
+func (m mapping) said(c claims) []string {
+	var fields []string
+	for _, f := range []struct{ name, claim string }{
+		{"username", m.settings.Claims.Username}, {"name", m.settings.Claims.Name},
+		{"email", m.settings.Claims.Email}, {"groups", m.settings.Claims.Groups},
+	} {
+		if _, ok := c.find(f.claim); ok {
+			fields = append(fields, f.name)
+		}
+	}
+	return fields
+}
+
 func (m mapping) username(s source) (string, error) {
 	claim := m.settings.Claims.Username
 	username, err := s.text(claim)

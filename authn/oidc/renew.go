@@ -161,7 +161,7 @@ func (o *relying) withoutNews(p authn.Proof, t tokens, g grant, cause error) (au
 // as before, with whatever has changed about them.
 func (o *relying) again(ctx context.Context, m *metadata, old authn.Identity, t tokens, g *grant) (authn.Identity, claims, error) {
 	if t.id == "" {
-		who, err := o.refreshed(ctx, m, old, t, *g)
+		who, err := o.refreshed(ctx, m, old, t, g)
 		return who, nil, err
 	}
 	id, err := o.verify(ctx, m, t.id, expected{nonce: g.Nonce, renewal: true, access: t.access})
@@ -195,11 +195,11 @@ func (g grant) same(id claims) error {
 	return nil
 }
 
-// refreshed is for a provider that sends no ID token on renewal. What came from
-// userinfo is asked there again, and what is not there any more is gone; the
-// rest stays as it was.
-func (o *relying) refreshed(ctx context.Context, m *metadata, old authn.Identity, t tokens, g grant) (authn.Identity, error) {
-	if len(g.FromUserinfo) == 0 {
+// refreshed is for a provider that sends no ID token on renewal. Userinfo is
+// asked instead: what it says replaces what was, and what it said once and says
+// no more is gone. The rest stays, as there is nobody to ask.
+func (o *relying) refreshed(ctx context.Context, m *metadata, old authn.Identity, t tokens, g *grant) (authn.Identity, error) {
+	if m.UserinfoEndpoint == "" || o.settings.Userinfo == "never" {
 		return old, nil
 	}
 	sub, err := json.Marshal(g.Sub)
@@ -217,6 +217,11 @@ func (o *relying) refreshed(ctx context.Context, m *metadata, old authn.Identity
 	}
 	if err != nil {
 		return authn.Identity{}, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	for _, field := range o.mapping.said(info) {
+		if !slices.Contains(g.FromUserinfo, field) {
+			g.FromUserinfo = append(g.FromUserinfo, field)
+		}
 	}
 	return p.over(old, g.FromUserinfo), nil
 }

@@ -240,15 +240,56 @@ func TestRenew(t *testing.T) {
 }
 
 func TestRenewWithoutIDToken(t *testing.T) {
-	t.Run("nothing came from userinfo", func(t *testing.T) {
+	for name, change := range map[string]func(*rig){
+		"no userinfo endpoint": func(r *rig) {
+			r.issuer.Set(func(f *authntest.Faults) {
+				f.At[authntest.Discovery] = authntest.EditJSON(func(d map[string]any) { delete(d, "userinfo_endpoint") })
+			})
+		},
+		"userinfo is never asked": func(r *rig) { r.o.settings.Userinfo = "never" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, p := signedIn(t)
+			change(r)
+			o := r.add("main", r.o.settings, r.deps)
+			r.issuer.Set(noIDToken)
+			next, err := o.renew(t.Context(), p)
+			if err != nil || next.Identity.Subject != "1001" || len(next.Identity.Groups) != 2 || r.issuer.Calls(authntest.Userinfo) != 0 {
+				t.Errorf("%+v, %v", next.Identity, err)
+			}
+			if readGrant(t, next).IDToken != readGrant(t, p).IDToken || !next.Identity.Expires.After(time.Now()) {
+				t.Errorf("%+v", next)
+			}
+		})
+	}
+	t.Run("IDT-24 what came from the ID token is asked of userinfo", func(t *testing.T) {
+		r, p := signedIn(t, func(s *setup) { s.oidc.AllowedGroups = []string{"admins"} })
+		r.issuer.Set(noIDToken)
+		p, err := r.route.Renew(t.Context(), p)
+		if err != nil || len(p.Identity.Groups) != 2 || p.Identity.Email != "ada@example.com" {
+			t.Fatalf("%+v, %v", p.Identity, err)
+		}
+		changed := ada()
+		changed.EmailVerified = false
+		r.issuer.SetPerson(changed)
+		if p, err = r.route.Renew(t.Context(), p); err != nil || p.Identity.Email != "" {
+			t.Fatalf("an address that nobody vouches for any more: %+v, %v", p.Identity, err)
+		}
+		changed.Groups = nil
+		r.issuer.SetPerson(changed)
+		if _, err := r.route.Renew(t.Context(), p); !errors.Is(err, authn.ErrRejected) {
+			t.Errorf("out of all groups: %v", err)
+		}
+	})
+	t.Run("what userinfo never knew stays", func(t *testing.T) {
 		r, p := signedIn(t)
 		r.issuer.Set(noIDToken)
+		r.issuer.Set(func(f *authntest.Faults) {
+			f.At[authntest.Userinfo] = authntest.EditJSON(func(d map[string]any) { delete(d, "groups") })
+		})
 		next, err := r.route.Renew(t.Context(), p)
-		if err != nil || next.Identity.Subject != "1001" || r.issuer.Calls(authntest.Userinfo) != 0 {
+		if err != nil || !slices.Equal(next.Identity.Groups, p.Identity.Groups) {
 			t.Errorf("%+v, %v", next.Identity, err)
-		}
-		if readGrant(t, next).IDToken != readGrant(t, p).IDToken || !next.Identity.Expires.After(time.Now()) {
-			t.Errorf("%+v", next)
 		}
 	})
 	thin := func(s *setup) { s.issuer.ThinIDTokens, s.issuer.KeepRefreshTokens = true, true }
