@@ -5,7 +5,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
 )
 
 func TestFormer(t *testing.T) {
@@ -65,4 +64,3 @@ func TestFormer(t *testing.T) {
 		}
 	})
 }
-

@@ -27,7 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
+	"slices"
 	"time"
 
 	"gatehouse/authn"
@@ -85,7 +85,7 @@ var (
 // The ways in which a session cookie is refused.
 var (
 	errForged  = fmt.Errorf("session: a cookie that is not ours: %w", authn.ErrRejected)
-	errSeveral = fmt.Errorf("session: several session cookies: %w", authn.ErrRejected)
+	errSeveral = fmt.Errorf("session: several live sessions: %w", authn.ErrRejected)
 	errUnknown = fmt.Errorf("session: unknown or ended: %w", authn.ErrRejected)
 	errOver    = fmt.Errorf("session: expired: %w", authn.ErrRejected)
 )
@@ -113,47 +113,67 @@ func New(o Options) *Sessions {
 }
 
 // Authenticate returns whose session the request's cookie is. It asks the store
-// once; now and then it notes the use there, and when the proof is about to
+// once for each genuine cookie, which is one; now and then it notes the use there, and when the proof is about to
 // expire it has it renewed, in the background as long as the proof is valid.
 func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
-	t, err := s.ticket(r)
+	t, rec, err := s.standing(r)
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	ctx := r.Context()
-	rec, err := s.load(ctx, t)
-	if err != nil {
-		return authn.Identity{}, err
-	}
-	now := time.Now()
+	ctx, now := r.Context(), time.Now()
 	if s.due(rec, now) {
 		if rec, err = s.renewed(ctx, t, rec); err != nil {
 			return authn.Identity{}, err
 		}
-	} else if rec.expired(now) {
-		s.discard(ctx, t, rec.raw)
-		s.log.Info("session ended", "reason", "the proof expired", "route", rec.identity.Route, "subject", rec.identity.Subject)
-		return authn.Identity{}, errOver
 	}
 	s.touch(ctx, t, rec, now)
 	return rec.identity, nil
 }
 
-// ticket reads the request's one session cookie.
-func (s *Sessions) ticket(r *http.Request) (ticket, error) {
-	cookies := r.CookiesNamed(s.cookie.Name)
-	switch len(cookies) {
-	case 0:
-		return ticket{}, authn.ErrNoCredential
-	case 1:
-		t, ok := s.open(cookies[0].Value)
-		if !ok {
-			return ticket{}, errForged
-		}
-		return t, nil
+// standing finds the one live session that the request's cookies stand for. Others
+// beside it may be ended, as where a former cookie of another domain or path is left
+// over: no sign-in could take that back. A forged one proves nothing either way. Of
+// several live ones somebody planted one; which is not ours to guess.
+func (s *Sessions) standing(r *http.Request) (t ticket, rec record, err error) {
+	tickets := s.tickets(r)
+	switch {
+	case len(tickets) > maxTickets:
+		return ticket{}, record{}, errSeveral
+	case len(tickets) == 0 && len(r.CookiesNamed(s.cookie.Name)) == 0:
+		return ticket{}, record{}, authn.ErrNoCredential
 	}
-	// Somebody planted one beside the other; which of them is not ours to guess.
-	return ticket{}, errSeveral
+	found, err := false, errForged
+	for _, each := range tickets {
+		one, no := s.live(r.Context(), each)
+		switch {
+		case no == nil && found:
+			return ticket{}, record{}, errSeveral
+		case no == nil:
+			t, rec, found = each, one, true
+		case !errors.Is(no, authn.ErrRejected): // any of them may be the other
+			return ticket{}, record{}, no
+		default:
+			err = no
+		}
+	}
+	if !found {
+		return ticket{}, record{}, err
+	}
+	return t, rec, nil
+}
+
+// live reads the record of a session that has not ended. One that has is cleared away.
+func (s *Sessions) live(ctx context.Context, t ticket) (record, error) {
+	rec, err := s.load(ctx, t)
+	if err != nil {
+		return record{}, err
+	}
+	if now := time.Now(); rec.expired(now) && !s.due(rec, now) {
+		s.discard(ctx, t, rec.raw)
+		s.log.Info("session ended", "reason", "the proof expired", "route", rec.identity.Route, "subject", rec.identity.Subject)
+		return record{}, errOver
+	}
+	return rec, nil
 }
 
 func (s *Sessions) open(value string) (ticket, bool) {
@@ -167,11 +187,12 @@ func (s *Sessions) open(value string) (ticket, bool) {
 // maxTickets is how many cookies of one request are looked up or noted.
 const maxTickets = 4
 
-// tickets reads every genuine session cookie of the request.
+// tickets reads every genuine session cookie of the request, each once.
 func (s *Sessions) tickets(r *http.Request) []ticket {
 	var out []ticket
 	for _, c := range r.CookiesNamed(s.cookie.Name) {
-		if t, ok := s.open(c.Value); ok {
+		t, ok := s.open(c.Value)
+		if ok && !slices.ContainsFunc(out, func(o ticket) bool { return o.hash == t.hash }) {
 			out = append(out, t)
 		}
 	}
@@ -251,7 +272,8 @@ func (s *Sessions) Former(r *http.Request) []string {
 
 // Start signs in: it stores a new session under a new id and key, ends the sessions
 // that the request came with and the former ones, as [Sessions.Former] named them,
-// and sets the cookie. On an error no cookie is set and nobody is signed in.
+// and sets the cookie. On an error no cookie is set and nobody is signed in; it is
+// [ErrTooBig] where trying again can't help.
 func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, former ...string) error {
 	if p.Identity.Subject == "" || p.Identity.Issuer == "" {
 		return errors.New("session: a proof of nobody")
@@ -328,46 +350,3 @@ func (s *Sessions) proof(ctx context.Context, t ticket) (authn.Proof, bool) {
 // Close waits for the renewals that are under way, a minute at most: to drop one would
 // lose the new token that the provider may just have given. No new ones begin.
 func (s *Sessions) Close() { s.renewals.close() }
-
-// marks remembers times by session, for a while and for a bounded number of
-// sessions; what is forgotten early only costs a command more.
-type marks struct {
-	keep time.Duration // how long at least a mark is kept
-
-	mu        sync.Mutex
-	young     map[string]time.Time
-	old       map[string]time.Time
-	turnsOver time.Time
-}
-
-// maxMarks bounds each of the two generations.
-const maxMarks = 1 << 16
-
-func newMarks(keep time.Duration) *marks {
-	return &marks{keep: keep, young: map[string]time.Time{}}
-}
-
-func (m *marks) get(key string) (until time.Time, found bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if until, found = m.young[key]; !found {
-		until, found = m.old[key]
-	}
-	return until, found
-}
-
-func (m *marks) set(key string, until time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if now := time.Now(); len(m.young) >= maxMarks || now.After(m.turnsOver) {
-		m.old, m.young, m.turnsOver = m.young, map[string]time.Time{}, now.Add(m.keep)
-	}
-	m.young[key] = until
-}
-
-func (m *marks) drop(key string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.young, key)
-	delete(m.old, key)
-}

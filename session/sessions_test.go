@@ -163,20 +163,6 @@ func TestCookiesRefused(t *testing.T) {
 			}
 		}
 	})
-	inMemory(t, "SES-11 two of them", func(t *testing.T, r *rig) {
-		alice, mallory := r.signIn(t, person("alice")), r.signIn(t, person("mallory"))
-		junk := &http.Cookie{Name: cookieName, Value: "junk"}
-		for _, pair := range [][]*http.Cookie{{alice, mallory}, {mallory, alice}, {alice, alice}, {alice, junk}, {junk, alice}} {
-			r.rejected(t, r.one, pair...)
-		}
-		q := request(alice)
-		q.Header.Add("Cookie", mallory.String())
-		if _, err := r.one.Authenticate(q); !errors.Is(err, authn.ErrRejected) {
-			t.Errorf("in two header lines: %v", err)
-		}
-		r.accepted(t, r.one, "alice-1", alice) // neither was ended by it
-		r.accepted(t, r.one, "mallory-1", mallory)
-	})
 	inMemory(t, "SES-15 chunks", func(t *testing.T, r *rig) {
 		q := request(&http.Cookie{Name: cookieName + "_chunks", Value: "99999999"})
 		for i := range 2000 {
@@ -263,6 +249,20 @@ func TestCookieAttributes(t *testing.T) {
 }
 
 func TestStartRefuses(t *testing.T) {
+	inMemory(t, "SES-34 an identity or a grant that does not fit", func(t *testing.T, r *rig) {
+		groups, tokens := person("alice"), person("alice")
+		groups.Identity.Groups = []string{strings.Repeat("x", 300<<10)}
+		tokens.Grant = make([]byte, 300<<10)
+		for _, p := range []authn.Proof{groups, tokens} {
+			if err := r.one.Start(httptest.NewRecorder(), request(), p); !errors.Is(err, session.ErrTooBig) {
+				t.Errorf("%.100v", err)
+			}
+		}
+		r.store.fail("set", errDown)
+		if err := r.one.Start(httptest.NewRecorder(), request(), person("alice")); err == nil || errors.Is(err, session.ErrTooBig) {
+			t.Errorf("an outage is %v", err)
+		}
+	})
 	inMemory(t, "nobody", func(t *testing.T, r *rig) {
 		for _, spoil := range []func(*authn.Proof){
 			func(p *authn.Proof) { p.Identity.Subject = "" },
