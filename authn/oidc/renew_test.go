@@ -118,7 +118,6 @@ func TestRenew(t *testing.T) {
 		"refresh-token-invalid-sub":    onRefresh(func(c map[string]any) { c["sub"] = "1002" }),
 		"refresh-token-invalid-issuer": onRefresh(func(c map[string]any) { c["iss"] = "https://other.test" }),
 		"aud":                          onRefresh(func(c map[string]any) { c["aud"] = "other" }),
-		"iat old":                      onRefresh(func(c map[string]any) { c["iat"] = ago(2 * time.Hour) }),
 		"nonce":                        onRefresh(func(c map[string]any) { c["nonce"] = "other" }),
 		"auth_time":                    onRefresh(func(c map[string]any) { c["auth_time"] = c["auth_time"].(int64) - 100 }),
 		"sub missing":                  onRefresh(func(c map[string]any) { delete(c, "sub") }),
@@ -134,6 +133,33 @@ func TestRenew(t *testing.T) {
 			}
 		})
 	}
+	for name, fault := range map[string]func(*authntest.Faults){
+		"provider is ahead":  func(f *authntest.Faults) { f.ClockShift = 3 * time.Minute },
+		"provider is behind": func(f *authntest.Faults) { f.ClockShift = -3 * time.Hour },
+		"exp":                onRefresh(func(c map[string]any) { c["exp"] = ago(time.Hour) }),
+		"iat":                onRefresh(func(c map[string]any) { c["iat"] = ago(2 * time.Hour) }),
+		"nbf":                onRefresh(func(c map[string]any) { c["nbf"] = ago(-time.Hour) }),
+	} {
+		t.Run("SES-28 a clock that is off: "+name, func(t *testing.T) {
+			r, p := signedIn(t, func(s *setup) { s.issuer.KeepRefreshTokens = true })
+			r.issuer.Set(fault)
+			if _, err := r.route.Renew(t.Context(), p); err == nil || errors.Is(err, authn.ErrRejected) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	t.Run("SES-28 a clock that was off at sign-in", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, p := signedIn(t)
+			r.issuer.Set(onRefresh(func(c map[string]any) { c["auth_time"] = ago(-2 * time.Minute) }))
+			g := readGrant(t, p)
+			g.AuthTime = ago(-2 * time.Minute)
+			p.Grant, _ = json.Marshal(g)
+			if _, err := r.route.Renew(t.Context(), p); err != nil {
+				t.Error(err)
+			}
+		})
+	})
 	t.Run("OIDC-40 subject claim", func(t *testing.T) {
 		r, p := signedIn(t, func(s *setup) {
 			s.oidc.Claims.Subject = "oid"
