@@ -2,6 +2,8 @@ package oidc
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"encoding/json/v2"
 	"errors"
 	"fmt"
@@ -31,7 +33,6 @@ type grant struct {
 	Nonce    string `json:"n"`
 	Sub      string `json:"s"`
 	AuthTime int64  `json:"a,omitempty"` // Unix seconds; zero if the provider did not say
-	SID      string `json:"d,omitempty"`
 	// FromUserinfo names the fields that came from userinfo.
 	FromUserinfo []string `json:"u,omitempty"`
 }
@@ -39,7 +40,6 @@ type grant struct {
 func newGrant(nonce string, id claims, p profile) grant {
 	g := grant{Nonce: nonce, FromUserinfo: p.FromUserinfo}
 	g.Sub, _ = id.text("sub")
-	g.SID, _ = id.text("sid")
 	if t, _ := id.instant("auth_time"); !t.IsZero() {
 		g.AuthTime = t.Unix()
 	}
@@ -71,14 +71,18 @@ func (o *relying) proof(who authn.Identity, id claims, t tokens, g grant) (authn
 }
 
 // schedule says until when a proof counts and when to renew it: early, by a
-// fifth of its life but at least half a minute.
+// fifth of its life but at least half a minute, and by up to a tenth of the rest
+// at random, so that those who came together are not renewed together.
 func schedule(now, expiry time.Time, id claims) (expires, renew time.Time) {
 	if expiry.IsZero() {
 		expiry, _ = id.instant("exp")
 	}
 	life := max(minLife, min(expiry.Sub(now), maxLife))
-	early := max(30*time.Second, life/5)
-	return now.Add(life), now.Add(life - early)
+	wait := life - max(30*time.Second, life/5)
+	var b [2]byte
+	rand.Read(b[:])
+	wait -= wait / 10 * time.Duration(binary.BigEndian.Uint16(b[:])) / (1 << 16)
+	return now.Add(life), now.Add(wait)
 }
 
 // renew asks the provider for a fresh proof. Its refusal, an answer about

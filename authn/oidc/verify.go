@@ -38,13 +38,13 @@ type expected struct {
 // client and this attempt. It is one list, in order; each line has its own text
 // for the log.
 func (o *relying) verify(ctx context.Context, m *metadata, token string, want expected) (claims, error) {
-	head, err := readHeader(token)
+	alg, err := readHeader(token)
 	if err != nil {
 		return nil, fmt.Errorf("ID token: %w", err)
 	}
 	algs := m.algorithms(o.settings)
-	if !slices.Contains(algs, head.alg) {
-		return nil, fmt.Errorf("ID token: algorithm %q is not one of %s", bounded(head.alg), strings.Join(algs, ", "))
+	if !slices.Contains(algs, alg) {
+		return nil, fmt.Errorf("ID token: algorithm %q is not one of %s", bounded(alg), strings.Join(algs, ", "))
 	}
 	payload, err := m.keys.verify(ctx, token, algs)
 	if err != nil {
@@ -58,7 +58,7 @@ func (o *relying) verify(ctx context.Context, m *metadata, token string, want ex
 		func() error { return o.checkParties(c) },
 		func() error { return inTime(checkTimes(c, time.Now(), o.settings.ClockSkew.Std()), want) },
 		func() error { return checkNonce(c, want) },
-		func() error { return checkAccessHash(c, head.alg, want) },
+		func() error { return checkAccessHash(c, alg, want) },
 		func() error { return o.checkStrength(c, time.Now(), want) },
 		func() error { return checkSubject(c) },
 	} {
@@ -69,24 +69,22 @@ func (o *relying) verify(ctx context.Context, m *metadata, token string, want ex
 	return c, nil
 }
 
-type header struct{ alg, kid string }
-
-// readHeader checks the outside of a token: its size, the compact form with
-// three parts in the one spelling that base64url has for them, and a header
-// that asks for nothing special and says that this is no other kind of JWT
-// (RFC 8725, section 3.11).
-func readHeader(token string) (header, error) {
+// readHeader returns a token's algorithm. It checks the token's outside: its
+// size, the compact form with three parts in the one spelling that base64url has
+// for them, and a header that asks for nothing special and says that this is no
+// other kind of JWT (RFC 8725, section 3.11).
+func readHeader(token string) (alg string, err error) {
 	if len(token) > maxToken {
-		return header{}, fmt.Errorf("larger than %d bytes", maxToken)
+		return "", fmt.Errorf("larger than %d bytes", maxToken)
 	}
 	if strings.Count(token, ".") != 2 {
-		return header{}, errors.New("not a signed JWT in compact form")
+		return "", errors.New("not a signed JWT in compact form")
 	}
 	var text []byte
 	for i, part := range strings.Split(token, ".") {
 		plain, err := base64.RawURLEncoding.Strict().DecodeString(part)
 		if err != nil || part == "" || strings.ContainsAny(part, "\r\n") {
-			return header{}, errors.New("not base64url")
+			return "", errors.New("not base64url")
 		}
 		if i == 0 {
 			text = plain
@@ -94,25 +92,22 @@ func readHeader(token string) (header, error) {
 	}
 	c, err := parseClaims(text)
 	if err != nil {
-		return header{}, fmt.Errorf("header: %w", err)
+		return "", fmt.Errorf("header: %w", err)
 	}
 	for _, name := range []string{"crit", "b64"} {
 		if _, ok := c[name]; ok {
-			return header{}, fmt.Errorf("header: %q is not supported", name)
+			return "", fmt.Errorf("header: %q is not supported", name)
 		}
 	}
-	var h header
-	if h.alg, err = c.text("alg"); err == nil {
-		h.kid, err = c.text("kid")
-	}
+	alg, algErr := c.text("alg")
 	typ, typErr := c.text("typ")
-	if err := errors.Join(err, typErr); err != nil {
-		return header{}, fmt.Errorf("header: %w", err)
+	if err := errors.Join(algErr, typErr); err != nil {
+		return "", fmt.Errorf("header: %w", err)
 	}
 	if typ = foldASCII(typ); typ != "" && typ != "jwt" && typ != "application/jwt" {
-		return header{}, fmt.Errorf("header: type %q is not an ID token's", bounded(typ))
+		return "", fmt.Errorf("header: type %q is not an ID token's", bounded(typ))
 	}
-	return h, nil
+	return alg, nil
 }
 
 // checkParties: from whom and for whom (OpenID Connect Core, section 3.1.3.7,
