@@ -9,8 +9,9 @@ import (
 
 const (
 	// lease is how long a lock outlives its holder; leasePause, how often a living
-	// holder prolongs it.
-	lease      = 30 * time.Second
+	// holder prolongs it. Where it can't, the lease still spans all that it does with
+	// the lock: taking it, reading, asking, writing and giving it back.
+	lease      = stepLimit + stepLimit + askLimit + saveLimit + stepLimit
 	leasePause = 10 * time.Second
 )
 
@@ -65,7 +66,7 @@ func (s *Sessions) acquire(ctx context.Context, t ticket) (lock, error) {
 	return l, err
 }
 
-// prolong keeps the lock until ctx ends, and ends it when the lock is lost.
+// prolong keeps the lock until ctx ends, and calls lost when it is lost.
 func (s *Sessions) prolong(ctx context.Context, lost context.CancelFunc, l lock) {
 	ticker := time.NewTicker(leasePause)
 	defer ticker.Stop()

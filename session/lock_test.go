@@ -93,6 +93,46 @@ func TestRenewalLock(t *testing.T) {
 			t.Errorf("asked %d times", n)
 		}
 	})
+	inMemory(t, "SES-27 a holder who lost the store keeps the lock until it gives up", func(t *testing.T, r *rig) {
+		cut := newRig(t, r.store.Store) // a replica with a way to the store of its own
+		defer cut.one.Close()
+		alice := r.signIn(t, dueIn(time.Hour))
+		cut.provider.set(func(_ context.Context, p authn.Proof) (authn.Proof, error) {
+			cut.store.fail("swap", errDown)
+			time.Sleep(19 * time.Second)
+			return r.provider.rotate(p)
+		})
+		cut.accepted(t, cut.one, "alice-1", alice)
+		for range 38 { // 19 until the answer, and nearly 20 of trying to write it
+			time.Sleep(time.Second)
+			r.accepted(t, r.one, "alice-1", alice)
+		}
+		cut.store.fail("", nil)
+		time.Sleep(5 * time.Second)
+		p, _, _ := r.one.End(httptest.NewRecorder(), request(alice))
+		if n := r.provider.asked(); n != 0 || string(p.Grant) != "rt-1" {
+			t.Errorf("the other replica asked %d times; the grant is %q", n, p.Grant)
+		}
+	})
+	inMemory(t, "SES-27 the lock is kept while the answer is written", func(t *testing.T, r *rig) {
+		alice := r.signIn(t, dueIn(time.Hour))
+		at := r.store.record(t)
+		r.provider.set(func(_ context.Context, p authn.Proof) (authn.Proof, error) {
+			r.store.fail("swap "+at, errDown)
+			return r.provider.rotate(p)
+		})
+		r.accepted(t, r.one, "alice-1", alice)
+		synctest.Wait()
+		r.store.since()
+		time.Sleep(15 * time.Second)
+		prolonged := false
+		for _, c := range r.store.since() {
+			prolonged = prolonged || c == "swap "+lockOf(at)
+		}
+		if r.store.fail("", nil); !prolonged {
+			t.Error("the lease was not prolonged")
+		}
+	})
 	inMemory(t, "RDS-16 a lock that is lost withdraws the question, and is not taken from its next owner", func(t *testing.T, r *rig) {
 		r.provider.latency = time.Hour
 		alice := r.signIn(t, dueIn(time.Hour))

@@ -201,15 +201,38 @@ func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, err
 	return next, err
 }
 
-// exchange asks for a fresh proof and writes it down. A proof that has expired
-// and ends when it did before is written down for its grant and is an error
-// all the same.
+// exchange asks for the next record and writes it down. It keeps the lock
+// meanwhile: until the new grant is written, another replica has but the old one. If
+// the lock is lost nonetheless, somebody may be asking with the same grant, so a
+// question is withdrawn; an answer is still written.
 func (s *Sessions) exchange(ctx context.Context, t ticket, l lock, rec record) (record, error) {
+	asking, withdraw := context.WithTimeout(ctx, askLimit)
+	defer withdraw()
+	keeping, done := context.WithCancel(ctx)
+	var prolonging sync.WaitGroup
+	prolonging.Go(func() { s.prolong(keeping, withdraw, l) })
+	defer prolonging.Wait()
+	defer done()
+	next, err := s.ask(asking, t, rec)
+	if err != nil {
+		return record{}, err
+	}
+	answered := time.Now()
+	next, err = s.replace(ctx, t, rec, next)
+	if err == nil && next.expired(answered) { // there is a new grant to keep, and no news of the person
+		return record{}, errNoNews
+	}
+	return next, err
+}
+
+// ask makes the next record of what the route says. A proof that has expired and
+// ends when it did before makes one for its grant's sake.
+func (s *Sessions) ask(ctx context.Context, t ticket, rec record) (record, error) {
 	secret, err := openGrant(t, rec.raw)
 	if err != nil {
 		return record{}, errNoGrant
 	}
-	p, err := s.ask(ctx, l, authn.Proof{Identity: rec.identity, Grant: secret, RenewAt: rec.renewAt})
+	p, err := s.call(ctx, authn.Proof{Identity: rec.identity, Grant: secret, RenewAt: rec.renewAt})
 	if err != nil {
 		return record{}, err
 	}
@@ -224,26 +247,14 @@ func (s *Sessions) exchange(ctx context.Context, t ticket, l lock, rec record) (
 	if floor := now.Add(time.Second); !next.renewAt.IsZero() && next.renewAt.Before(floor) {
 		next.renewAt = floor // a provider can't make us ask without end
 	}
-	if next.raw, err = sealRecord(t, next, p.Grant); err != nil {
-		return record{}, err
-	}
-	next, err = s.replace(ctx, t, rec, next)
-	if err == nil && next.expired(now) { // there is a new grant to keep, and no news of the person
-		return record{}, errNoNews
-	}
+	next.raw, err = sealRecord(t, next, p.Grant)
 	return next, err
 }
 
-// ask asks the route, and keeps the lock meanwhile. If the lock is lost nonetheless,
-// somebody else may be asking with the same grant, so the question is withdrawn.
-func (s *Sessions) ask(ctx context.Context, l lock, p authn.Proof) (fresh authn.Proof, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	var prolonging sync.WaitGroup
-	prolonging.Go(func() { s.prolong(ctx, cancel, l) })
-	defer prolonging.Wait()
-	defer cancel()
+// call asks the route. A panic on this goroutine would end the gateway.
+func (s *Sessions) call(ctx context.Context, p authn.Proof) (fresh authn.Proof, err error) {
 	defer func() {
-		if v := recover(); v != nil { // on this goroutine it would end the gateway
+		if v := recover(); v != nil {
 			err = fmt.Errorf("session: renewal panicked: %v", v)
 		}
 	}()
