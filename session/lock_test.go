@@ -175,9 +175,13 @@ func TestRenewalLock(t *testing.T) {
 		r.accepted(t, r.one, "alice-1", alice)
 		time.Sleep(30 * time.Second)
 		r.accepted(t, r.one, "alice-1", alice)
-		r.store.fail("add", errDown)
 		time.Sleep(45 * time.Second)
+		begun := time.Now()
 		r.outage(t, r.one, alice)
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("waited %v for a renewal that is known to hang", took)
+		}
+		time.Sleep(15 * time.Minute)
 		if !strings.Contains(r.log.String(), "session not renewed") || !strings.Contains(r.log.String(), "lock not given back") {
 			t.Errorf("nobody is told: %s", r.log)
 		}

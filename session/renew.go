@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +15,12 @@ const (
 	askLimit = 20 * time.Second
 	// waitLimit bounds how long a request, or a replica, waits for a renewal.
 	waitLimit = 10 * time.Second
-	// saveLimit bounds how long a renewed record is tried to be written.
-	saveLimit = 20 * time.Second
+	// saveLimit bounds how long a renewed record is tried to be written while
+	// others wait for it; keepLimit, how long at all. At most maxUnsaved records
+	// are kept that long.
+	saveLimit  = 20 * time.Second
+	keepLimit  = 15 * time.Minute
+	maxUnsaved = 1000
 	// stepLimit bounds the single steps around them, which are a few commands.
 	stepLimit = 10 * time.Second
 	// backOffLongest is the longest pause after failures; the mark that counts
@@ -30,6 +33,7 @@ const (
 var (
 	errBackingOff = errors.New("session: renewal failed a moment ago")
 	errSlow       = errors.New("session: renewal takes too long")
+	errUnwritten  = errors.New("session: renewed, but not written down")
 	errClosing    = errors.New("session: closing")
 	errNoNews     = errors.New("session: the grant was renewed, the proof was not")
 	errNoGrant    = fmt.Errorf("session: the grant is not ours: %w", authn.ErrRejected)
@@ -41,8 +45,12 @@ var (
 type renewals struct {
 	mu      sync.Mutex
 	flights map[string]*flight
-	closing bool
 	running sync.WaitGroup
+	// closing is closed by stop; nothing begins then and nothing waits for long.
+	closing chan struct{}
+	stop    func()
+	// unsaved has an element for each record that is kept until it can be written.
+	unsaved chan struct{}
 	// failures says until when not to try again. A session that has an entry has
 	// failed lately.
 	failures *marks
@@ -56,7 +64,12 @@ type flight struct {
 }
 
 func newRenewals() *renewals {
-	return &renewals{flights: map[string]*flight{}, failures: newMarks(failureKept)}
+	closing := make(chan struct{})
+	return &renewals{
+		flights: map[string]*flight{}, failures: newMarks(failureKept),
+		closing: closing, stop: sync.OnceFunc(func() { close(closing) }),
+		unsaved: make(chan struct{}, maxUnsaved),
+	}
 }
 
 // join returns the session's renewal that is under way, or begins one.
@@ -67,7 +80,7 @@ func (r *renewals) join(key string, renew func() (record, error)) *flight {
 		return f
 	}
 	f := &flight{done: make(chan struct{}), err: errClosing}
-	if r.closing {
+	if r.closed() {
 		close(f.done)
 		return f
 	}
@@ -84,9 +97,18 @@ func (r *renewals) join(key string, renew func() (record, error)) *flight {
 
 func (r *renewals) close() {
 	r.mu.Lock()
-	r.closing = true
+	r.stop()
 	r.mu.Unlock()
 	r.running.Wait()
+}
+
+func (r *renewals) closed() bool {
+	select {
+	case <-r.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 // due says whether it is time to ask the provider.
@@ -261,34 +283,65 @@ func (s *Sessions) call(ctx context.Context, p authn.Proof) (fresh authn.Proof, 
 	return s.renew(ctx, p)
 }
 
-// replace writes next in place of rec, and only there: a session that ended or
-// was renewed elsewhere stays as it is. The provider may have made the old grant
-// worthless, so the store is asked again until it answers or saveLimit is over.
-// It returns the record that stands afterwards.
+// replace writes next in place of rec. The provider may have made the old grant
+// worthless, so if the store does not answer within saveLimit, the record is kept and
+// tried on, while requests no longer wait for it. It returns the record that stands
+// afterwards.
 func (s *Sessions) replace(ctx context.Context, t ticket, rec, next record) (record, error) {
-	ctx, cancel := context.WithTimeout(ctx, saveLimit)
+	stands, err := s.write(ctx, t, rec, next, saveLimit)
+	if !errors.Is(err, errUnwritten) || s.renewals.closed() {
+		return stands, err
+	}
+	select {
+	case s.renewals.unsaved <- struct{}{}:
+		defer func() { <-s.renewals.unsaved }()
+	default:
+		return record{}, err
+	}
+	s.renewals.failures.set(t.hash, time.Now().Add(keepLimit))
+	s.log.Warn("session renewed, but not written down yet", "route", rec.identity.Route, "subject", rec.identity.Subject, "err", err)
+	return s.write(ctx, t, rec, next, keepLimit)
+}
+
+// write tries to put next in place of rec, and only there: a session that ended or
+// was renewed elsewhere stays as it is. Once the gateway closes, saveLimit is all
+// that is left.
+func (s *Sessions) write(ctx context.Context, t ticket, rec, next record, limit time.Duration) (record, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	over := time.AfterFunc(limit, cancel)
+	defer over.Stop()
+	closing := s.renewals.closing
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		now := time.Now()
-		if !now.Before(next.ends) {
-			return record{}, errOver
-		}
-		swapped, err := s.store.Swap(ctx, t.record(), rec.raw, next.raw, s.ttl(next, now))
-		if err == nil && swapped {
-			return next, nil
-		}
-		if err == nil { // ended or replaced meanwhile; or by us, and the answer got lost
-			next, err := s.load(ctx, t)
-			if err == nil || errors.Is(err, authn.ErrRejected) {
-				return next, err
-			}
+		stands, err := s.swap(ctx, t, rec, next)
+		if err == nil || errors.Is(err, authn.ErrRejected) {
+			return stands, err
 		}
 		select {
 		case <-ctx.Done():
-			return record{}, fmt.Errorf("session: renewed, but not written down: %w", cmp.Or(err, ctx.Err()))
+			return record{}, fmt.Errorf("%w: %w", errUnwritten, err)
+		case <-closing:
+			closing = nil
+			over.Reset(saveLimit)
 		case <-time.After(pause):
 		}
 	}
+}
+
+// swap writes next in place of rec once.
+func (s *Sessions) swap(ctx context.Context, t ticket, rec, next record) (record, error) {
+	now := time.Now()
+	if !now.Before(next.ends) {
+		return record{}, errOver
+	}
+	swapped, err := s.store.Swap(ctx, t.record(), rec.raw, next.raw, s.ttl(next, now))
+	switch {
+	case err != nil:
+		return record{}, err
+	case swapped:
+		return next, nil
+	}
+	return s.load(ctx, t) // ended or replaced meanwhile; or by us, and the answer got lost
 }
 
 // refused ends a session that the provider no longer vouches for.
