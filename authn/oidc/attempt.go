@@ -21,6 +21,8 @@ const (
 	attemptKept = time.Hour
 	// Attempts of one browser at once, and the bytes of their cookies together.
 	maxAttempts, maxAttemptBytes = 5, 6 << 10
+	// maxFormer is how many sessions of the browser an attempt remembers.
+	maxFormer = 2
 	// maxExpired bounds the cookies that one response takes back.
 	maxExpired = 20
 )
@@ -36,7 +38,10 @@ type attempt struct {
 	// Token is the token endpoint that was known when the attempt began. The
 	// code goes there or nowhere.
 	Token string `json:"t,omitempty"`
-	Made  int64  `json:"m"` // Unix seconds
+	// Former refers to the sessions that the browser had when it began. They end
+	// with this sign-in, and the answer may come without their cookies.
+	Former []string `json:"f,omitempty"`
+	Made   int64    `json:"m"` // Unix seconds
 }
 
 // random returns 256 bits in 43 characters that are safe in a URL.

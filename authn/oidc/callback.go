@@ -76,7 +76,7 @@ func (o *relying) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	proof, err := o.finish(w, r, a, q)
 	if err == nil {
-		err = o.admit(w, r, proof)
+		err = o.admit(w, r, proof, a.Former)
 	}
 	if err != nil {
 		o.failed(w, r, failure{landing, proof.Identity, err})
@@ -241,12 +241,13 @@ func (o *relying) redeem(ctx context.Context, m *metadata, a attempt, q url.Valu
 	return t, want, err
 }
 
-// admit starts a session for somebody whom the route lets in.
-func (o *relying) admit(w http.ResponseWriter, r *http.Request, p authn.Proof) error {
+// admit starts a session for somebody whom the route lets in, in place of the
+// former ones.
+func (o *relying) admit(w http.ResponseWriter, r *http.Request, p authn.Proof, former []string) error {
 	if err := o.policy.allow(p.Identity); err != nil {
 		return err
 	}
-	if err := o.Sessions.Start(w, r, p); err != nil {
+	if err := o.Sessions.Start(w, r, p, former...); err != nil {
 		return fmt.Errorf("%w: start session: %w", errUnavailable, err)
 	}
 	o.log(r).Info("signed in", "subject", p.Identity.Subject)

@@ -1,7 +1,9 @@
 package oidc
 
 import (
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,12 +49,12 @@ func TestSignOutURL(t *testing.T) {
 
 // TestWithSessions: with the sessions of the house in place of the recorder.
 func TestWithSessions(t *testing.T) {
-	build := func(t *testing.T) (*rig, *session.Sessions) {
+	build := func(t *testing.T, changes ...func(*setup)) (*rig, *session.Sessions) {
 		var sessions *session.Sessions
-		r := newRig(t, offline, func(s *setup) {
+		r := newRig(t, append(changes, offline, func(s *setup) {
 			sessions = session.New(session.Options{Store: s.deps.Store, Keys: s.deps.Keys, Cookie: s.deps.Cookie, Log: s.deps.Log})
 			s.deps.Sessions = sessions
-		})
+		})...)
 		t.Cleanup(sessions.Close)
 		return r, sessions
 	}
@@ -104,6 +106,27 @@ func TestWithSessions(t *testing.T) {
 		id, err := who(s, held(b))
 		if err != nil || id.Subject != "1002" || !slices.Equal(id.Groups, []string{"guests"}) || id.Email != "ben@example.com" {
 			t.Errorf("%+v, %v\n%s", id, err, r.log)
+		}
+	})
+	t.Run("OIDC-38 over another person's session, without its cookie", func(t *testing.T) {
+		r, s := build(t, implicit)
+		b := r.browser()
+		b.signIn("")
+		alices := held(b)
+		r.issuer.AutoLogin("1002")
+		d := b.authorize(b.start(""))
+		post := httptest.NewRequestWithContext(t.Context(), http.MethodPost, callback, strings.NewReader(d.form.Encode()))
+		post.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, c := range b.attempts() { // a cross-site POST brings no others
+			post.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		r.mux.ServeHTTP(w, post)
+		if w.Code != http.StatusSeeOther {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if id, err := who(s, alices); !errors.Is(err, authn.ErrRejected) {
+			t.Errorf("the first session goes on as %s, %v", id.Subject, err)
 		}
 	})
 }

@@ -44,9 +44,10 @@ func (o *relying) start(w http.ResponseWriter, r *http.Request) {
 		o.Pages.Outage(w, r, page.Outage{Sentence: sentenceOutage, RetryURL: wish.url(o), After: 10 * time.Second})
 		return
 	}
+	former := o.Sessions.Former(r)
 	a := attempt{
 		State: random(), Nonce: random(), Route: o.name, Landing: wish.landing,
-		Token: m.TokenEndpoint, Made: time.Now().Unix(),
+		Token: m.TokenEndpoint, Former: former[:min(len(former), maxFormer)], Made: time.Now().Unix(),
 	}
 	if !o.implicit() {
 		a.Verifier = oauth2.GenerateVerifier()
