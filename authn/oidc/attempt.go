@@ -16,8 +16,8 @@ import (
 const (
 	// attemptTime is how long an attempt to sign in may take.
 	attemptTime = 10 * time.Minute
-	// attemptKept is how long its cookie and its mark of use stay, so that
-	// somebody late is told so and brought back to where they were going.
+	// attemptKept is how long its cookie stays, so that somebody late is told so
+	// and brought back to where they were going.
 	attemptKept = time.Hour
 	// Attempts of one browser at once, and the bytes of their cookies together.
 	maxAttempts, maxAttemptBytes = 5, 6 << 10
@@ -67,21 +67,30 @@ func (a attempt) late() bool {
 	return age > attemptTime || age < -time.Minute
 }
 
-// keepAttempt gives the browser its attempt and takes back the oldest ones and
-// those that can't be read, so that what it sends stays small.
+// keepAttempt gives the browser its attempt, without its landing if that is too
+// long for a cookie. It takes back the oldest ones and those that can't be read,
+// so that what the browser sends stays small.
 func (o *relying) keepAttempt(w http.ResponseWriter, r *http.Request, a attempt) error {
-	plain, err := json.Marshal(a)
-	if err != nil {
-		return err
-	}
 	name := o.attemptCookie(a.State)
-	sealed, err := o.sealer.Seal(name, plain)
+	sealed, err := o.sealAttempt(name, a)
+	if err != nil { // the landing is the one part that can be too long
+		a.Landing = "/"
+		sealed, err = o.sealAttempt(name, a)
+	}
 	if err != nil {
 		return err
 	}
 	o.dropAttempts(w, r, len(name)+len(sealed))
 	o.setAttempt(w, name, sealed)
 	return nil
+}
+
+func (o *relying) sealAttempt(name string, a attempt) (string, error) {
+	plain, err := json.Marshal(a)
+	if err != nil {
+		return "", err
+	}
+	return o.sealer.Seal(name, plain)
 }
 
 // dropAttempts takes back attempts until one more of size bytes fits.

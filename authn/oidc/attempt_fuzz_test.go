@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,6 +45,9 @@ func FuzzAttempt(f *testing.F) {
 			}
 		}
 		out, ok := r.o.findAttempt(back, state)
+		if out.Landing == "/" && (len(landing) > 500 || !utf8.ValidString(landing)) {
+			in.Landing = "/" // it would not fit
+		}
 		if want := len(state) == 43 && nonce != ""; ok != want || ok && !cmp.Equal(out, in) {
 			t.Errorf("found %v: %+v, want %+v", ok, out, in)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gatehouse/authn"
 	"gatehouse/authn/authntest"
 	"gatehouse/session"
 )
@@ -123,6 +124,19 @@ func TestAttempts(t *testing.T) {
 		store.err = nil
 		r.landed(b.deliver(d), "/x") // the attempt was not spent
 	})
+	t.Run("a landing that is too long for a cookie", func(t *testing.T) {
+		r := newRig(t, func(s *setup) { s.deps.Sessions = formerly{&starter{}} })
+		for landing, want := range map[string]string{
+			"/w?q=" + strings.Repeat("a", 1000): "/w?q=" + strings.Repeat("a", 1000),
+			"/w?q=" + strings.Repeat("a", 1985): "/",
+			"/w?q=" + strings.Repeat(`"`, 1000): "/",
+		} {
+			a := r.browser().signIn("?rd=" + url.QueryEscape(landing))
+			if a.status != http.StatusSeeOther || a.location() != want {
+				t.Errorf("%d bytes: %d to %.20q", len(landing), a.status, a.location())
+			}
+		}
+	})
 	t.Run("sessions down", func(t *testing.T) {
 		r := newRig(t)
 		r.starts.err = errors.New("redis is gone")
@@ -138,6 +152,20 @@ func TestAttempts(t *testing.T) {
 		}
 		r.landed(b.signIn(""), "/")
 	})
+}
+
+// formerly is sessions of a browser that came with several.
+type formerly struct{ r *starter }
+
+func (f formerly) Former(*http.Request) []string {
+	return []string{random(), random(), random(), random()}
+}
+
+func (f formerly) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, former ...string) error {
+	if len(former) != maxFormer {
+		return fmt.Errorf("%d former sessions", len(former))
+	}
+	return f.r.Start(w, r, p)
 }
 
 // countingStore counts marks, or fails.
