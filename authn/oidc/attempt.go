@@ -19,6 +19,9 @@ const (
 	// attemptKept is how long its cookie stays, so that somebody late is told so
 	// and brought back to where they were going.
 	attemptKept = time.Hour
+	// attemptMarked is how long a used attempt is remembered: until it is late, by
+	// the clock of any replica.
+	attemptMarked = attemptTime + 2*time.Minute
 	// Attempts of one browser at once, and the bytes of their cookies together.
 	maxAttempts, maxAttemptBytes = 5, 6 << 10
 	// maxFormer is how many sessions of the browser an attempt remembers.

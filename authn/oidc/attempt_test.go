@@ -124,6 +124,20 @@ func TestAttempts(t *testing.T) {
 		store.err = nil
 		r.landed(b.deliver(d), "/x") // the attempt was not spent
 	})
+	t.Run("OIDC-35 errors leave no mark", func(t *testing.T) {
+		store := &countingStore{Store: session.NewMemory()}
+		r := newRig(t, func(s *setup) { s.deps.Store = store })
+		b := r.browser()
+		u, _ := url.Parse(b.start(""))
+		r.refused(b.get(callback+"?error=access_denied&iss="+url.QueryEscape(issuerURL)+"&state="+u.Query().Get("state")), 400)
+		if store.adds != 0 || len(b.attempts()) != 0 {
+			t.Errorf("%d marks, and the browser keeps %v", store.adds, b.attempts())
+		}
+		r.landed(b.signIn(""), "/")
+		if store.adds != 1 {
+			t.Errorf("%d marks of a sign-in", store.adds)
+		}
+	})
 	t.Run("a landing that is too long for a cookie", func(t *testing.T) {
 		r := newRig(t, func(s *setup) { s.deps.Sessions = formerly{&starter{}} })
 		for landing, want := range map[string]string{
@@ -180,7 +194,7 @@ func (c *countingStore) Add(ctx context.Context, key string, value []byte, ttl t
 	if c.err != nil {
 		return false, c.err
 	}
-	if ttl != attemptKept || !strings.HasPrefix(key, "attempt:") || len(key) > 200 {
+	if ttl != 12*time.Minute || !strings.HasPrefix(key, "attempt:") || len(key) > 200 {
 		return false, fmt.Errorf("Add(%q, %s)", key, ttl)
 	}
 	return c.Store.Add(ctx, key, value, ttl)

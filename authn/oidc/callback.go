@@ -169,11 +169,12 @@ func (o *relying) finish(w http.ResponseWriter, r *http.Request, a attempt, q ur
 	if err := o.checkSender(m, q); err != nil {
 		return authn.Proof{}, err
 	}
+	if q.Has("error") { // wins over whatever else is there, and there is nothing to redeem
+		o.setAttempt(w, o.attemptCookie(a.State), "")
+		return authn.Proof{}, providerError{q.Get("error"), q.Get("error_description")}
+	}
 	if err := o.spend(w, r, a); err != nil {
 		return authn.Proof{}, err
-	}
-	if q.Has("error") { // wins over whatever else is there
-		return authn.Proof{}, providerError{q.Get("error"), q.Get("error_description")}
 	}
 	if m.TokenEndpoint != a.Token {
 		return authn.Proof{}, errors.New("the token endpoint moved while the sign-in was under way")
@@ -210,7 +211,7 @@ func (o *relying) checkSender(m *metadata, q url.Values) error {
 func (o *relying) spend(w http.ResponseWriter, r *http.Request, a attempt) error {
 	ctx, cancel := context.WithTimeout(r.Context(), markTime)
 	defer cancel()
-	added, err := o.Store.Add(ctx, "attempt:"+attemptID(a.State), []byte{1}, attemptKept)
+	added, err := o.Store.Add(ctx, "attempt:"+attemptID(a.State), []byte{1}, attemptMarked)
 	if err != nil {
 		return fmt.Errorf("%w: mark the attempt as used: %w", errUnavailable, err)
 	}
