@@ -21,6 +21,9 @@ const (
 	saveLimit  = 20 * time.Second
 	keepLimit  = 15 * time.Minute
 	maxUnsaved = 1000
+	// maxAsking is how many renewals of one replica are under way at once; the
+	// others queue.
+	maxAsking = 64
 	// stepLimit bounds the single steps around them, which are a few commands.
 	stepLimit = 10 * time.Second
 	// backOffLongest is the longest pause after failures; the mark that counts
@@ -46,11 +49,13 @@ type renewals struct {
 	mu      sync.Mutex
 	flights map[string]*flight
 	running sync.WaitGroup
-	// closing is closed by stop; nothing begins then and nothing waits for long.
-	closing chan struct{}
-	stop    func()
+	// open is done once nothing may begin any more and nothing wait for long.
+	open  context.Context
+	close context.CancelFunc
 	// unsaved has an element for each record that is kept until it can be written.
 	unsaved chan struct{}
+	// asking has an element for each renewal that is under way up to its answer.
+	asking chan struct{}
 	// failures says until when not to try again. A session that has an entry has
 	// failed lately.
 	failures *marks
@@ -64,11 +69,10 @@ type flight struct {
 }
 
 func newRenewals() *renewals {
-	closing := make(chan struct{})
+	open, closing := context.WithCancel(context.Background())
 	return &renewals{
-		flights: map[string]*flight{}, failures: newMarks(failureKept),
-		closing: closing, stop: sync.OnceFunc(func() { close(closing) }),
-		unsaved: make(chan struct{}, maxUnsaved),
+		flights: map[string]*flight{}, failures: newMarks(failureKept), open: open, close: closing,
+		unsaved: make(chan struct{}, maxUnsaved), asking: make(chan struct{}, maxAsking),
 	}
 }
 
@@ -95,21 +99,32 @@ func (r *renewals) join(key string, renew func() (record, error)) *flight {
 	return f
 }
 
-func (r *renewals) close() {
+func (r *renewals) wait() {
 	r.mu.Lock()
-	r.stop()
+	r.close()
 	r.mu.Unlock()
 	r.running.Wait()
 }
 
-func (r *renewals) closed() bool {
+func (r *renewals) closed() bool { return r.open.Err() != nil }
+
+// enter takes a place among those that ask. Where there is none, it waits for one, and
+// says false if the gateway closes meanwhile.
+func (r *renewals) enter() bool {
 	select {
-	case <-r.closing:
+	case r.asking <- struct{}{}:
 		return true
 	default:
+	}
+	select {
+	case r.asking <- struct{}{}:
+		return true
+	case <-r.open.Done():
 		return false
 	}
 }
+
+func (r *renewals) leave() { <-r.asking }
 
 // due says whether it is time to ask the provider.
 func (s *Sessions) due(rec record, now time.Time) bool {
@@ -173,12 +188,17 @@ func (s *Sessions) tolerates(rec record) bool {
 func (s *Sessions) fly(ctx context.Context, t ticket) (record, error) {
 	started := time.Now()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		if !s.renewals.enter() {
+			return record{}, errClosing
+		}
 		l, err := s.acquire(ctx, t)
+		if err == nil && l.held {
+			return s.renewHeld(ctx, t, l)
+		}
+		s.renewals.leave()
 		switch {
 		case err != nil:
 			return record{}, err
-		case l.held:
-			return s.renewHeld(ctx, t, l)
 		case l.retryAt.After(time.Now()):
 			s.renewals.failures.set(t.hash, l.retryAt)
 			return record{}, errBackingOff
@@ -190,6 +210,9 @@ func (s *Sessions) fly(ctx context.Context, t ticket) (record, error) {
 		if err != nil || !s.due(rec, time.Now()) {
 			return rec, err
 		}
+		if s.renewals.closed() {
+			return record{}, errClosing
+		}
 	}
 }
 
@@ -199,10 +222,12 @@ func (s *Sessions) reload(ctx context.Context, t ticket) (record, error) {
 	return s.load(ctx, t)
 }
 
-// renewHeld renews under the lock l and gives it back.
+// renewHeld renews under the lock l and gives it back, and leaves its place as soon
+// as there is an answer.
 func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, error) {
 	rec, err := s.reload(ctx, t)
 	if err != nil || !s.due(rec, time.Now()) { // somebody was faster, or it has ended
+		s.renewals.leave()
 		s.release(ctx, l)
 		return rec, err
 	}
@@ -236,6 +261,7 @@ func (s *Sessions) exchange(ctx context.Context, t ticket, l lock, rec record) (
 	defer prolonging.Wait()
 	defer done()
 	next, err := s.ask(asking, t, rec)
+	s.renewals.leave()
 	if err != nil {
 		return record{}, err
 	}
@@ -311,7 +337,7 @@ func (s *Sessions) write(ctx context.Context, t ticket, rec, next record, limit 
 	defer cancel()
 	over := time.AfterFunc(limit, cancel)
 	defer over.Stop()
-	closing := s.renewals.closing
+	defer context.AfterFunc(s.renewals.open, func() { over.Reset(saveLimit) })()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		stands, err := s.swap(ctx, t, rec, next)
 		if err == nil || errors.Is(err, authn.ErrRejected) {
@@ -320,9 +346,6 @@ func (s *Sessions) write(ctx context.Context, t ticket, rec, next record, limit 
 		select {
 		case <-ctx.Done():
 			return record{}, fmt.Errorf("%w: %w", errUnwritten, err)
-		case <-closing:
-			closing = nil
-			over.Reset(saveLimit)
 		case <-time.After(pause):
 		}
 	}

@@ -347,6 +347,7 @@ func (s *Sessions) proof(ctx context.Context, t ticket) (authn.Proof, bool) {
 	return authn.Proof{Identity: rec.identity, Grant: secret, RenewAt: rec.renewAt}, true
 }
 
-// Close waits for the renewals that are under way, a minute at most: to drop one would
-// lose the new token that the provider may just have given. No new ones begin.
-func (s *Sessions) Close() { s.renewals.close() }
+// Close waits for the renewals that are under way: to drop one would lose the new token
+// that the provider may just have given. None begins any more. It takes 70 seconds at
+// most, where the store and the provider are as slow as they may be.
+func (s *Sessions) Close() { s.renewals.wait() }
