@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
+	"gatehouse/session"
 )
 
 const (
@@ -248,11 +249,20 @@ func (o *relying) admit(w http.ResponseWriter, r *http.Request, p authn.Proof, f
 	if err := o.policy.allow(p.Identity); err != nil {
 		return err
 	}
-	if err := o.Sessions.Start(w, r, p, former...); err != nil {
+	err := o.Sessions.Start(w, r, p, former...)
+	if errors.Is(err, session.ErrTooBig) { // and will be the next time
+		return fmt.Errorf("%w: %w", errTooMuch, err)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: start session: %w", errUnavailable, err)
 	}
 	o.log(r).Info("signed in", "subject", p.Identity.Subject)
 	return nil
+}
+
+// errTooMuch is for people about whom the provider says more than is kept.
+var errTooMuch = &authn.NotAllowed{
+	Missing: "The sign-in service says too much about you to keep, most often too many groups. Ask for fewer of them.",
 }
 
 // failure is a sign-in that did not work.
@@ -273,7 +283,7 @@ func (o *relying) failed(w http.ResponseWriter, r *http.Request, f failure) {
 	var answer refusal
 	switch {
 	case errors.As(f.err, &no):
-		log.Info("not allowed in", "subject", f.who.Subject)
+		log.Info("not allowed in", "subject", f.who.Subject, "groups", len(f.who.Groups))
 		o.Pages.Refused(w, r, page.Refused{
 			Identity: f.who, Missing: no.Missing, SwitchURL: o.signInURL(f.landing, "switch", "1"),
 		})

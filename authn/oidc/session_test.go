@@ -129,4 +129,16 @@ func TestWithSessions(t *testing.T) {
 			t.Errorf("the first session goes on as %s, %v", id.Subject, err)
 		}
 	})
+	t.Run("more groups than a session holds", func(t *testing.T) {
+		r, _ := build(t, func(s *setup) {
+			s.issuer.ThinIDTokens = true
+			s.issuer.People[0].Groups = strings.Split(strings.Repeat(strings.Repeat("g", 60)+",", 4999)+"x", ",")
+		})
+		a := r.browser().signIn("")
+		r.refused(a, http.StatusForbidden)
+		if !strings.Contains(a.body, "too many groups") || a.header.Get("Refresh") != "" || a.header.Get("Retry-After") != "" {
+			t.Errorf("%v %s", a.header, a.body)
+		}
+		r.logged(`"groups":5000`)
+	})
 }
