@@ -281,7 +281,10 @@ func TestEmptyPages(t *testing.T) {
 		"nobody to ask": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) { p.Refused(w, r, page.Refused{}) },
 			"ask the people who run <bdi>Gatehouse</bdi>"},
 		"no reason": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) { p.TryAgain(w, r, page.TryAgain{}) },
-			"This sign-in can&#39;t be finished."},
+			"This sign-in can&#39;t be finished. Start again.<"},
+		"nobody knows where to": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
+			p.TryAgain(w, r, page.TryAgain{Reason: "It was not begun here.", URL: "/"})
+		}, "It was not begun here. Start again.<"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := get(p, c.write).Body.String()
