@@ -34,24 +34,20 @@ func NewCookie(name, domain string, secure bool) Cookie {
 func (c Cookie) Attempt(id string) string { return c.Name + "_attempt_" + id }
 
 func (c Cookie) set(w http.ResponseWriter, value string, lifetime time.Duration) {
-	k := c.blank()
-	k.Value, k.MaxAge = value, int(lifetime/time.Second)
-	http.SetCookie(w, k)
+	c.write(w, value, int(lifetime/time.Second), time.Time{})
 }
 
 // expire takes the cookie back. Browsers find it by name, domain and path, and
 // refuse a prefixed one without its attributes, so all are those of set.
 func (c Cookie) expire(w http.ResponseWriter) {
-	k := c.blank()
-	k.MaxAge, k.Expires = -1, time.Unix(1, 0)
-	http.SetCookie(w, k)
+	c.write(w, "", -1, time.Unix(1, 0))
 }
 
-func (c Cookie) blank() *http.Cookie {
-	return &http.Cookie{
-		Name: c.Name, Domain: c.Domain, Path: "/",
+func (c Cookie) write(w http.ResponseWriter, value string, maxAge int, expires time.Time) {
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure in development only
+		Name: c.Name, Value: value, Domain: c.Domain, Path: "/", MaxAge: maxAge, Expires: expires,
 		Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}
+	})
 }
 
 // ticket is what the browser holds: where its record is and the key to it.

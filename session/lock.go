@@ -34,7 +34,7 @@ const (
 
 func encodeLock(failures int, retryAt time.Time, held bool) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, heldSize), uint64(retryAt.UnixMilli()))
-	b = append(b, byte(min(failures, 255)))
+	b = append(b, byte(min(failures, 255))) //nolint:gosec // it fits
 	if held {
 		b = b[:heldSize]
 		rand.Read(b[markSize:]) // never fails: it ends the program instead
@@ -57,7 +57,7 @@ func (s *Sessions) acquire(ctx context.Context, t ticket) (lock, error) {
 		return l, err
 	}
 	l.failures = int(mark[markSize-1])
-	l.retryAt = time.UnixMilli(int64(binary.BigEndian.Uint64(mark)))
+	l.retryAt = time.UnixMilli(int64(binary.BigEndian.Uint64(mark))) //nolint:gosec // as it was written
 	if l.retryAt.After(time.Now()) {
 		return l, nil
 	}

@@ -182,6 +182,7 @@ func TestRenewalLock(t *testing.T) {
 			t.Errorf("waited %v for a renewal that is known to hang", took)
 		}
 		time.Sleep(15 * time.Minute)
+		synctest.Wait()
 		if !strings.Contains(r.log.String(), "session not renewed") || !strings.Contains(r.log.String(), "lock not given back") {
 			t.Errorf("nobody is told: %s", r.log)
 		}

@@ -112,9 +112,10 @@ func New(o Options) *Sessions {
 	}
 }
 
-// Authenticate returns whose session the request's cookie is. It asks the store
-// once for each genuine cookie, which is one; now and then it notes the use there, and when the proof is about to
-// expire it has it renewed, in the background as long as the proof is valid.
+// Authenticate returns whose session the request's cookie is. It asks the store once,
+// or once for each of several genuine cookies; now and then it notes the use there, and
+// when the proof is about to expire it has it renewed, in the background as long as the
+// proof is valid.
 func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
 	t, rec, err := s.standing(r)
 	if err != nil {

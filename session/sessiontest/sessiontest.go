@@ -115,10 +115,10 @@ func expiry(t *testing.T, s session.Store, advance func(time.Duration)) {
 	if swapped, err := s.Swap(ctx, "swapped", []byte("v"), []byte("v"), time.Hour); !swapped || err != nil {
 		t.Errorf("prolonging Swap = %v, %v", swapped, err)
 	}
-	mustAdd(t, s, "added", minute, true)
+	mustAdd(t, s, "added", true)
 	advance(minute - 5*second)
 	want(t, s, "short", []byte("v"))
-	mustAdd(t, s, "added", minute, false)
+	mustAdd(t, s, "added", false)
 	advance(6 * second)
 	want(t, s, "short", nil)
 	want(t, s, "long", []byte("v"))
@@ -127,7 +127,7 @@ func expiry(t *testing.T, s session.Store, advance func(time.Duration)) {
 	if swapped, err := s.Swap(ctx, "short", []byte("v"), []byte("w"), minute); swapped || err != nil {
 		t.Errorf("Swap of what expired = %v, %v", swapped, err)
 	}
-	mustAdd(t, s, "added", minute, true) // a refused add does not prolong
+	mustAdd(t, s, "added", true) // a refused add does not prolong
 }
 
 func touch(t *testing.T, s session.Store, advance func(time.Duration)) {
@@ -162,8 +162,8 @@ func add(t *testing.T, s session.Store, _ func(time.Duration)) {
 		t.Errorf("%d of 40 adds were told true", won.Load())
 	}
 	ok(t, s.Delete(t.Context(), "k"))
-	mustAdd(t, s, "k", minute, true)
-	mustAdd(t, s, "k", minute, false)
+	mustAdd(t, s, "k", true)
+	mustAdd(t, s, "k", false)
 }
 
 func race(t *testing.T, s session.Store, _ func(time.Duration)) {
@@ -299,9 +299,9 @@ func want(t *testing.T, s session.Store, key string, v []byte) {
 	}
 }
 
-func mustAdd(t *testing.T, s session.Store, key string, ttl time.Duration, want bool) {
+func mustAdd(t *testing.T, s session.Store, key string, want bool) {
 	t.Helper()
-	if added, err := s.Add(t.Context(), key, []byte("v"), ttl); added != want || err != nil {
+	if added, err := s.Add(t.Context(), key, []byte("v"), minute); added != want || err != nil {
 		t.Errorf("Add(%q) = %v, %v, want %v", key, added, err, want)
 	}
 }
