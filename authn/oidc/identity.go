@@ -119,6 +119,9 @@ func (m mapping) said(c claims) []string {
 
 func (m mapping) username(s source) (string, error) {
 	claim := m.settings.Claims.Username
+	if claim == m.settings.Claims.Email {
+		return m.email(s) // a name that anybody could give themselves is none
+	}
 	username, err := s.text(claim)
 	if err == nil && username != "" && (len(username) > maxID || !cleanID(username)) {
 		err = fmt.Errorf("claim %q can't name anybody", claim)
@@ -187,9 +190,15 @@ var errOverage = &authn.NotAllowed{
 	Missing: "You are in more groups than the sign-in service can tell us, so we can’t know what you may do.",
 }
 
+// errNoAddress is for people who would be known by an address that nobody
+// vouches for.
+var errNoAddress = &authn.NotAllowed{
+	Missing: "You need a verified e-mail address at the sign-in service.",
+}
+
 // identity joins who somebody is, by the ID token alone, with their profile.
 func (m mapping) identity(id claims, p profile) (authn.Identity, error) {
-	who, err := id.text(m.settings.Claims.Subject)
+	who, err := m.subject(id)
 	if err != nil {
 		return authn.Identity{}, err
 	}
@@ -212,6 +221,19 @@ func (m mapping) identity(id claims, p profile) (authn.Identity, error) {
 	return p.put(authn.Identity{
 		Issuer: m.settings.Issuer, Subject: who, Kind: authn.Person, Route: m.route, AuthTime: proved.UTC().Truncate(time.Second),
 	}), nil
+}
+
+// subject reads what names a person for ever. An address does so only if it is
+// known to be theirs.
+func (m mapping) subject(id claims) (string, error) {
+	if m.settings.Claims.Subject != m.settings.Claims.Email {
+		return id.text(m.settings.Claims.Subject)
+	}
+	email, err := m.email(source{claims: id})
+	if err == nil && email == "" {
+		err = errNoAddress
+	}
+	return email, err
 }
 
 // put returns id with this profile.

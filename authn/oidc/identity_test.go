@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/authn"
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -170,6 +171,43 @@ func TestEmail(t *testing.T) {
 			}
 		})
 	}
+	t.Run("IDT-10 as the subject", func(t *testing.T) {
+		byEmail := config.OIDC{Claims: config.Claims{Subject: "email"}}
+		var no *authn.NotAllowed
+		for _, text := range []string{
+			`{"sub":"s","email":"a@x.test"}`, `{"sub":"s","email":"a@x.test","email_verified":false}`, `{"sub":"s","email_verified":true}`,
+		} {
+			if got, err := mapped(t, byEmail, text); !errors.As(err, &no) {
+				t.Errorf("%s is %q, %v", text, got.Subject, err)
+			}
+		}
+		got, err := mapped(t, byEmail, `{"sub":"s","email":"a@x.test","email_verified":true}`)
+		if err != nil || got.Subject != "a@x.test" {
+			t.Errorf("%q, %v", got.Subject, err)
+		}
+	})
+	t.Run("IDT-10 as the subject at sign-in", func(t *testing.T) {
+		r := newRig(t, func(s *setup) {
+			s.oidc.Claims.Subject = "email"
+			evil := ada()
+			evil.Email, evil.EmailVerified = "root@example.com", false
+			s.issuer.People = []authntest.Person{evil}
+		})
+		r.refused(r.browser().signIn(""), 403)
+	})
+	t.Run("IDT-10 as the username", func(t *testing.T) {
+		byEmail := config.OIDC{Claims: config.Claims{Username: "email"}}
+		for text, want := range map[string]string{
+			`{"sub":"s","email":"a@x.test"}`:                        "",
+			`{"sub":"s","email":"a@x.test","email_verified":false}`: "",
+			`{"sub":"s","email":"a@x.test","email_verified":true}`:  "a@x.test",
+		} {
+			got, err := mapped(t, byEmail, text)
+			if err != nil || got.Username != want || got.Subject != "s" {
+				t.Errorf("%s is %q, %v", text, got.Username, err)
+			}
+		}
+	})
 	t.Run("too long", func(t *testing.T) {
 		if _, err := mapped(t, config.OIDC{}, `{"sub":"s","email":"`+strings.Repeat("a", 256)+`@x.test"}`); err == nil {
 			t.Error("accepted")
