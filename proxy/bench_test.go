@@ -73,7 +73,7 @@ func bare(b *testing.B, upstream string) http.Handler {
 	}
 	t := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}
 	b.Cleanup(t.CloseIdleConnections)
-	return &httputil.ReverseProxy{Transport: t, BufferPool: &buffers{}, Rewrite: func(p *httputil.ProxyRequest) {
+	return &httputil.ReverseProxy{Transport: t, Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(target)
 		p.SetXForwarded()
 		p.Out.Host = p.In.Host

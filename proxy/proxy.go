@@ -70,6 +70,7 @@ type Handler struct {
 	origins   map[string]bool // that may open WebSockets
 	challenge []string        // WWW-Authenticate
 	own       *http.ServeMux
+	buffers   *buffers
 	forms     *http.CrossOriginProtection // for what a POST changes
 }
 
@@ -87,6 +88,7 @@ func New(o Options) (*Handler, error) {
 		answers:  newNames(k.names(), []string{"x-gatehouse-"}, nil),
 		contract: k,
 		routes:   map[string]authn.Route{},
+		buffers:  &buffers{},
 		origin:   o.PublicURL.Scheme + "://" + o.PublicURL.Host,
 	}
 	for _, r := range o.Routes {

@@ -285,16 +285,42 @@ func (n *names) announced(t http.Header) http.Header {
 	return out
 }
 
-// buffers lends the buffers that bodies are copied through.
-type buffers struct{ pool sync.Pool }
+// Bodies are copied through buffers of these sizes, in bytes. A large one costs
+// fewer system calls; a small one is all that a stream of events holds for days.
+const (
+	smallBuffer = 32 << 10
+	largeBuffer = 256 << 10
+)
 
-const bufferSize = 32 << 10
+// buffers keeps the buffers that are not in use.
+type buffers struct{ small, large sync.Pool }
 
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[bufferSize]byte); ok {
-		return p[:]
-	}
-	return make([]byte, bufferSize)
+// copying lends one answer its buffer; it is the answer's httputil.BufferPool.
+type copying struct {
+	*buffers
+	x *exchange
 }
 
-func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferSize]byte)(p)) }
+// Get returns a large buffer for an answer that says it is large.
+func (c copying) Get() []byte {
+	if c.x.response != nil && c.x.response.ContentLength > largeBuffer {
+		return borrow[[largeBuffer]byte](&c.large)[:]
+	}
+	return borrow[[smallBuffer]byte](&c.small)[:]
+}
+
+// Put takes a buffer back.
+func (c copying) Put(p []byte) {
+	if len(p) == largeBuffer {
+		c.large.Put((*[largeBuffer]byte)(p))
+		return
+	}
+	c.small.Put((*[smallBuffer]byte)(p))
+}
+
+func borrow[T any](pool *sync.Pool) *T {
+	if p, ok := pool.Get().(*T); ok {
+		return p
+	}
+	return new(T)
+}

@@ -59,7 +59,6 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 		Rewrite:        u.rewrite,
 		Transport:      u.transport,
 		FlushInterval:  flushAfter,
-		BufferPool:     &buffers{},
 		ModifyResponse: u.receive,
 		ErrorHandler:   u.fail,
 		ErrorLog:       slog.NewLogLogger(h.o.Log.With("upstream", c.Name).Handler(), slog.LevelDebug),
@@ -90,8 +89,6 @@ func newTransport(c config.Upstream, target *url.URL, socket string) (*http.Tran
 		ResponseHeaderTimeout:  c.ResponseTimeout.Std(),
 		TLSHandshakeTimeout:    c.ConnectTimeout.Std(),
 		MaxResponseHeaderBytes: maxAnswerHeader,
-		ReadBufferSize:         bufferSize,
-		WriteBufferSize:        bufferSize,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second},
 	}
 	dialer := &net.Dialer{Timeout: c.ConnectTimeout.Std(), KeepAlive: 30 * time.Second}
@@ -139,7 +136,9 @@ func (u *upstream) forward(x *exchange) {
 		_ = http.NewResponseController(x.ResponseWriter).EnableFullDuplex()
 	}
 	ctx := context.WithValue(httptrace.WithClientTrace(x.r.Context(), u.trace), exchangeKey{}, x)
-	u.proxy.ServeHTTP(x, x.r.WithContext(ctx))
+	send := u.proxy
+	send.BufferPool = copying{u.h.buffers, x}
+	send.ServeHTTP(x, x.r.WithContext(ctx))
 	if x.response != nil && len(x.response.Trailer) > 0 {
 		u.h.cleanTrailer(x.Header())
 	}
