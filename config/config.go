@@ -175,8 +175,9 @@ type OIDC struct {
 	// Put before every subject of this route. With several routes each must have
 	// its own, so that two providers can't name the same person; one may go without.
 	SubjectPrefix string `json:"subjectPrefix,omitempty" jsonschema:"pattern=^[A-Za-z0-9._-]*[:|]?$"`
-	// Counts an e-mail address even if the provider does not say that it is
-	// verified. Only for a provider whose people can't choose their address.
+	// Counts an e-mail address if the provider does not say whether it is
+	// verified. One that it says is not verified never counts. Only for a provider
+	// whose people can't choose their address.
 	TrustUnverifiedEmail bool `json:"trustUnverifiedEmail,omitempty"`
 	// Lets in only people whose verified address is in one of these domains.
 	// "*.example.com" stands for every domain below example.com.

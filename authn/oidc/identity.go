@@ -148,7 +148,8 @@ func (m mapping) email(s source) (string, error) {
 	if len(email) > maxID || !cleanID(email) {
 		return "", fmt.Errorf("claim %q can't be an address", m.settings.Claims.Email)
 	}
-	vouched := m.settings.TrustUnverifiedEmail || s.isTrue(m.settings.Claims.EmailVerified)
+	_, said := s.find(m.settings.Claims.EmailVerified)
+	vouched := s.isTrue(m.settings.Claims.EmailVerified) || m.settings.TrustUnverifiedEmail && !said
 	if _, ok := emailDomain(email); !ok || !vouched {
 		return "", nil
 	}
