@@ -26,6 +26,10 @@ const (
 	keysAge = time.Hour
 	// keysMaxAge is how long known keys serve while the provider does not answer.
 	keysMaxAge = 24 * time.Hour
+	// keysWait is how long somebody waits for newer keys when the known ones still
+	// serve. A taken-back key is noticed at once by a provider that answers; one
+	// that hangs holds nobody up.
+	keysWait = time.Second
 	// maxKeys bounds the keys of one set, and maxTries the keys that one token
 	// without a key id is tried with.
 	maxKeys, maxTries = 100, 8
@@ -65,7 +69,7 @@ func (k *keySet) verify(ctx context.Context, token string, algs []string) ([]byt
 	}
 	keys, age := k.known()
 	if age >= keysAge {
-		fresh, err := k.fetch(ctx)
+		fresh, err := k.renew(ctx, age)
 		if err != nil && age >= keysMaxAge {
 			return nil, err
 		}
@@ -88,6 +92,17 @@ func (k *keySet) verify(ctx context.Context, token string, algs []string) ([]byt
 		return nil, errSignature
 	}
 	return payload, nil
+}
+
+// renew asks for newer keys, but waits no longer than the known ones deserve.
+// An answer that comes later is for the next one to use.
+func (k *keySet) renew(ctx context.Context, age time.Duration) ([]jose.JSONWebKey, error) {
+	if age < keysMaxAge {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, keysWait)
+		defer cancel()
+	}
+	return k.fetch(ctx)
 }
 
 // try verifies jws with each key that it can mean and says whether there was one.

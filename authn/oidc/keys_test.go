@@ -62,6 +62,28 @@ func TestKeysOutage(t *testing.T) {
 	})
 }
 
+// TestSlowKeys: JWT-20, a provider that hangs when asked for its keys holds up
+// nobody whose token the known keys fit.
+func TestSlowKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.landed(r.browser().signIn(""), "/")
+		time.Sleep(keysAge + time.Minute)
+		r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.JWKS] = authntest.Delay(5 * time.Second) })
+		began := time.Now()
+		r.landed(r.browser().signIn(""), "/")
+		if took := time.Since(began); took > keysWait {
+			t.Errorf("a sign-in took %s", took)
+		}
+		time.Sleep(5 * time.Second) // the answer is used when it comes
+		began = time.Now()
+		r.landed(r.browser().signIn(""), "/")
+		if took, n := time.Since(began), r.issuer.Calls(authntest.JWKS); took != 0 || n != 2 {
+			t.Errorf("the next one took %s, and keys were fetched %d times", took, n)
+		}
+	})
+}
+
 // TestKeyChoice: JWT-14 to JWT-17, keys that may not verify anything.
 func TestKeyChoice(t *testing.T) {
 	good := es256().Private.Public().(*ecdsa.PublicKey)
