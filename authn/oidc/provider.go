@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -228,8 +227,9 @@ func (m *metadata) check(c config.OIDC) error {
 	return nil
 }
 
-// checkEndpoint accepts https anywhere but at addresses that mean this machine
-// or its link, and plain http only where the issuer itself is on this machine.
+// checkEndpoint accepts https anywhere but at hosts that may mean this machine
+// or its link, unless the issuer's does, and plain http only where the issuer
+// itself is on this machine.
 func checkEndpoint(raw string, issuer *url.URL) error {
 	u, err := url.Parse(raw)
 	switch {
@@ -241,10 +241,8 @@ func checkEndpoint(raw string, issuer *url.URL) error {
 		return nil
 	case u.Scheme != "https":
 		return fmt.Errorf("%q must be https", bounded(raw))
-	}
-	ip := net.ParseIP(u.Hostname())
-	if ip != nil && !ip.IsGlobalUnicast() && !loopback(issuer) {
-		return fmt.Errorf("%q is an address of this machine or its link", bounded(raw))
+	case inner(u.Hostname()) && !inner(issuer.Hostname()):
+		return fmt.Errorf("%q may be an address of this machine or its link", bounded(raw))
 	}
 	return nil
 }
