@@ -190,8 +190,9 @@ func (u *upstream) receive(res *http.Response) error {
 	x.response = res
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		// Without an Upgrade header it would pass for the answer to a request that
-		// has none either, and open a tunnel.
-		if !strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
+		// has none either, and open a tunnel. Refused here, its connection is
+		// closed; httputil.ReverseProxy would leave that to the garbage collector.
+		if !x.websocket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
 			return errors.New("the upstream switched protocols without being asked")
 		}
 		dropHopByHop(res.Header)
