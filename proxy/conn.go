@@ -6,26 +6,30 @@ import (
 	"net"
 	"net/http/httptrace"
 	"sync"
+	"time"
 )
 
 // conn is a connection to an upstream that can tell whether the transport waits
-// for bytes on it. Between two answers that means that none are left over.
+// for bytes on it. Between two answers that means that none are left over. It
+// gives up on an upstream that takes no bytes: the transport's own limit begins
+// when the request has been sent whole, and so never for a long upload.
 type conn struct {
 	net.Conn
+	limit   time.Duration // of one Write; zero for none
 	mu      sync.Mutex
 	changed sync.Cond
 	waiting bool // in Read
 	closed  bool
 }
 
-// tracked makes every connection of dial a *conn.
-func tracked(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+// tracked makes every connection of dial a *conn with a limit.
+func tracked(limit time.Duration, dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		raw, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{Conn: raw}
+		c := &conn{Conn: raw, limit: limit}
 		c.changed.L = &c.mu
 		return c, nil
 	}
@@ -35,6 +39,13 @@ func (c *conn) Read(p []byte) (int, error) {
 	c.note(true)
 	defer c.note(false)
 	return c.Conn.Read(p)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if c.limit > 0 {
+		_ = c.SetWriteDeadline(time.Now().Add(c.limit))
+	}
+	return c.Conn.Write(p)
 }
 
 func (c *conn) note(waiting bool) {

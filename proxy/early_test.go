@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"gatehouse/config"
 )
 
 // TestAnswerBeforeTheBodyIsRead: an upstream that answers before it has read the body leaves
@@ -81,6 +84,26 @@ func TestInterimForOldClients(t *testing.T) {
 	if b, _ := io.ReadAll(c); strings.Contains(string(b), "103") || !strings.HasPrefix(string(b), "HTTP/1.0 200 OK") {
 		t.Errorf("an HTTP/1.0 client gets %q", b)
 	}
+}
+
+// TestUpstreamStopsReading: an upstream that takes no more of an upload is given
+// up after its time, though the client has gone without a word.
+func TestUpstreamStopsReading(t *testing.T) {
+	release := make(chan struct{})
+	up := answering(t, func(net.Conn) { <-release })
+	g := newRig(t, nil)
+	g.start(up, func(o *Options) { o.Upstreams[0].ResponseTimeout = config.Duration(300 * time.Millisecond) })
+	c := g.dial()
+	fmt.Fprintf(c, "POST /public/x HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", gwHost, 1<<30)
+	sent := make(chan struct{})
+	go func() { _, _ = io.Copy(c, &zeros{n: 1 << 30}); close(sent) }()
+	b, _ := io.ReadAll(c)
+	if !strings.HasPrefix(string(b), "HTTP/1.1 504 ") && !strings.HasPrefix(string(b), "HTTP/1.1 502 ") {
+		t.Errorf("the client gets %q, want 504", b)
+	}
+	_ = c.Close()
+	<-sent
+	close(release)
 }
 
 // answering is an upstream of raw TCP that takes one request's header and goes on by itself.

@@ -92,9 +92,9 @@ func newTransport(c config.Upstream, target *url.URL, socket string) (*http.Tran
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second},
 	}
 	dialer := &net.Dialer{Timeout: c.ConnectTimeout.Std(), KeepAlive: 30 * time.Second}
-	t.DialContext = tracked(dialer.DialContext)
+	t.DialContext = tracked(c.ResponseTimeout.Std(), dialer.DialContext)
 	if socket != "" {
-		t.DialContext = tracked(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		t.DialContext = tracked(c.ResponseTimeout.Std(), func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", socket)
 		})
 	}
