@@ -106,9 +106,11 @@ func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// badAnswer is an answer that arrived and makes no sense.
+// badAnswer is an answer that arrived and makes no sense. Its text may quote the
+// answer, so it is bounded.
 type badAnswer struct{ error }
 
+func (b badAnswer) Error() string { return bounded(b.error.Error()) }
 func (b badAnswer) Unwrap() error { return b.error }
 
 func isJWT(resp *http.Response) bool {

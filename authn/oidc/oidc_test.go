@@ -3,12 +3,12 @@ package oidc
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
-	upstream "github.com/coreos/go-oidc/v3/oidc"
-
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -83,14 +83,42 @@ func TestErrorTexts(t *testing.T) {
 	if !errors.Is(statusError(503), errUnavailable) || errors.Is(statusError(404), errUnavailable) || statusError(404).Error() != "answered 404 Not Found" {
 		t.Error("statusError")
 	}
-	mismatch := &upstream.IssuerMismatchError{Provided: "a", Discovered: "b"}
-	if !errors.Is(plainError(mismatch), mismatch) {
-		t.Error("plainError")
-	}
 	if got := callError(&url.Error{Op: "Get", URL: "x", Err: badAnswer{errTooBig}}); errors.Is(got, errUnavailable) || !errors.Is(got, errTooBig) {
 		t.Errorf("%v", got)
 	}
 	if got := fmt.Sprint(refusal{status: 400, code: "x\n", text: "y"}); got != `provider answered 400 "x·" "y"` {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestLogFlood: no log line is as long as a provider likes.
+func TestLogFlood(t *testing.T) {
+	long := strings.Repeat("A", 400<<10)
+	twice := authntest.Reply(200, "application/json", `{"`+long+`":1,"`+long+`":2}`)
+	faultAt := func(e authntest.Endpoint, f authntest.Fault) func(*authntest.Faults) {
+		return func(faults *authntest.Faults) { faults.At[e] = f }
+	}
+	for name, fault := range map[string]func(*authntest.Faults){
+		"discovery":     faultAt(authntest.Discovery, twice),
+		"token":         faultAt(authntest.Token, twice),
+		"keys":          faultAt(authntest.JWKS, twice),
+		"userinfo":      faultAt(authntest.Userinfo, twice),
+		"refusal":       faultAt(authntest.Token, authntest.Reply(400, "application/json", `{"error":"`+long+`","error_description":"`+long+`"}`)),
+		"issuer":        at("issuer", "https://"+long),
+		"endpoint":      at("jwks_uri", "https://"+long),
+		"endpoint path": at("jwks_uri", issuerURL+"/"+long),
+		"algorithms":    at("id_token_signing_alg_values_supported", []string{long}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(s *setup) { s.issuer.ThinIDTokens = true })
+			r.issuer.Set(fault)
+			b := r.browser()
+			if a := b.get(gatewayURL + signInPath); a.status == http.StatusSeeOther {
+				b.deliver(b.authorize(a.location()))
+			}
+			if n := len(r.log.String()); n == 0 || n > 4000 || r.starts.count() != 0 {
+				t.Errorf("%d bytes of log: %.500s", n, r.log)
+			}
+		})
 	}
 }

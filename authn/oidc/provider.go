@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ const (
 	probeAge = 30 * time.Second
 	// maxBackoff is the longest wait after a failed discovery.
 	maxBackoff = 30 * time.Second
+	// maxEndpoint bounds an endpoint's URL in bytes; errors and logs name it.
+	maxEndpoint = 2000
 )
 
 // asymmetric are the signature algorithms that can ever be accepted.
@@ -171,7 +174,7 @@ func fetchMetadata(ctx context.Context, issuer string, client *http.Client) (*me
 		return nil, short{err}
 	}
 	if m.Issuer != issuer { // go-oidc would take "Issuer" for "issuer"
-		return nil, &upstream.IssuerMismatchError{Provided: issuer, Discovered: m.Issuer}
+		return nil, short{&upstream.IssuerMismatchError{Provided: issuer, Discovered: m.Issuer}}
 	}
 	return m, nil
 }
@@ -182,7 +185,7 @@ func fetchMetadata(ctx context.Context, issuer string, client *http.Client) (*me
 func fetchDocument(ctx context.Context, issuer string, client *http.Client) (rawDocument, error) {
 	doc, err := upstream.NewProvider(upstream.ClientContext(ctx, client), issuer)
 	if err != nil {
-		return nil, plainError(err)
+		return nil, short{err} // it may hold the page that the provider answered with
 	}
 	var text rawDocument
 	return text, doc.Claims(&text)
@@ -222,7 +225,7 @@ func (m *metadata) check(c config.OIDC) error {
 		}
 	}
 	if len(m.algorithms(c)) == 0 {
-		return fmt.Errorf("no acceptable signature algorithm in %q", m.SigningAlgorithms)
+		return fmt.Errorf("no acceptable signature algorithm in %q", bounded(strings.Join(m.SigningAlgorithms, " ")))
 	}
 	return nil
 }
@@ -233,6 +236,8 @@ func (m *metadata) check(c config.OIDC) error {
 func checkEndpoint(raw string, issuer *url.URL) error {
 	u, err := url.Parse(raw)
 	switch {
+	case len(raw) > maxEndpoint:
+		return fmt.Errorf("longer than %d bytes", maxEndpoint)
 	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		return fmt.Errorf("%q is not a URL", bounded(raw))
 	case u.User != nil || u.Fragment != "":
@@ -260,14 +265,4 @@ func (m *metadata) algorithms(c config.OIDC) []string {
 	return slices.DeleteFunc(slices.Clone(m.SigningAlgorithms), func(alg string) bool {
 		return !slices.Contains(asymmetric(), alg)
 	})
-}
-
-// plainError is an error of go-oidc without the page that the provider may have
-// answered with.
-func plainError(err error) error {
-	var mismatch *upstream.IssuerMismatchError
-	if errors.As(err, &mismatch) {
-		return err
-	}
-	return short{err}
 }
