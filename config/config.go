@@ -70,7 +70,7 @@ type Listen struct {
 	// How long a connection may wait for its next request.
 	IdleTimeout Duration `json:"idleTimeout" jsonschema:"default=2m"`
 	// How long a transfer may stand still because of the client before it is
-	// given up. A transfer that moves is never cut.
+	// given up. One that moves by some 10 KiB a second is never cut.
 	StallTimeout Duration `json:"stallTimeout" jsonschema:"default=5m"`
 	// The most that a request's header may hold.
 	MaxHeaderSize Size `json:"maxHeaderSize" jsonschema:"default=64KiB"`
@@ -105,7 +105,8 @@ type Upstream struct {
 	TLS ClientTLS `json:"tls,omitempty"`
 	// How long it may take to accept a connection.
 	ConnectTimeout Duration `json:"connectTimeout" jsonschema:"default=10s"`
-	// How long it may take to begin its answer once it has the whole request. 0s means for ever.
+	// How long it may take to begin its answer once it has the whole request, or
+	// to take the next bytes of it. 0s means for ever.
 	ResponseTimeout Duration `json:"responseTimeout" jsonschema:"default=10m"`
 	// The most that a request's body may hold. 0 means no limit.
 	MaxBodySize Size `json:"maxBodySize" jsonschema:"default=0"`
