@@ -131,7 +131,13 @@ func ownParams() map[string]string {
 	}
 }
 
-// asking checks what goes into the authorization request.
+// ownSignOutParams are those of a sign-out request (OpenID Connect RP-Initiated
+// Logout, section 2).
+func ownSignOutParams() map[string]string {
+	return map[string]string{"client_id": "clientID", "id_token_hint": "", "post_logout_redirect_uri": "", "state": ""}
+}
+
+// asking checks what goes into the requests that a browser takes to the provider.
 func (k *checks) asking(at string, o OIDC) {
 	if !slices.Contains(o.Scopes, "openid") {
 		k.fault(at+".scopes", "must hold openid, or the provider sends no ID token", "add openid")
@@ -151,14 +157,19 @@ func (k *checks) asking(at string, o OIDC) {
 	if o.MaxAge.Std()%time.Second != 0 {
 		k.fault(at+".maxAge", "must be whole seconds", "")
 	}
-	own := ownParams()
-	for _, key := range slices.Sorted(maps.Keys(o.AuthParams)) {
+	k.params(at+".authParams", o.AuthParams, ownParams())
+	k.params(at+".signOutParams", o.SignOutParams, ownSignOutParams())
+}
+
+// params refuses further parameters that are the gateway's own.
+func (k *checks) params(at string, params, own map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(params)) {
 		setting, ours := own[strings.ToLower(key)]
 		switch {
 		case ours && setting != "":
-			k.fault(at+".authParams."+key, "is the gateway's own parameter", "there is a setting for it: "+setting)
+			k.fault(at+"."+key, "is the gateway's own parameter", "there is a setting for it: "+setting)
 		case ours || key == "":
-			k.fault(at+".authParams."+key, "is the gateway's own parameter", "remove it")
+			k.fault(at+"."+key, "is the gateway's own parameter", "remove it")
 		}
 	}
 }

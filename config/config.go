@@ -168,6 +168,8 @@ type OIDC struct {
 	ACRValues []string `json:"acrValues,omitempty" jsonschema:"uniqueItems=true"`
 	// Further parameters of the authorization request, for instance hd or resource.
 	AuthParams map[string]string `json:"authParams,omitempty"`
+	// Further parameters of the sign-out request, for instance logout_uri for Cognito.
+	SignOutParams map[string]string `json:"signOutParams,omitempty"`
 	// Which claims say what.
 	Claims Claims `json:"claims,omitempty"`
 	// When to ask the userinfo endpoint: "auto", if a claim that is needed is not

@@ -108,6 +108,7 @@ authn:
       prompt: login consent
       maxAge: 8h
       authParams: {hd: example.com, resource: "https://wandb,x"}
+      signOutParams: {logout_uri: "https://gate.example.com/logout"}
       allowedEmailDomains: [example.com, "*.example.org"]
       signingAlgorithms: [RS256, ES256]
   - name: lab

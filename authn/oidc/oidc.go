@@ -221,15 +221,6 @@ func withDefaults(c config.OIDC) config.OIDC {
 	return c
 }
 
-// reserved are the parameters of an authorization request that are never
-// anybody's to choose.
-func reserved() []string {
-	return []string{
-		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
-		"code_challenge", "code_challenge_method", "request", "request_uri",
-	}
-}
-
 // validate refuses settings that no sign-in could be safe with.
 func validate(c config.OIDC) error {
 	if _, err := parseIssuer(c.Issuer); err != nil {
@@ -243,11 +234,6 @@ func validate(c config.OIDC) error {
 	}
 	if a := c.ClientAuth; (a == "basic" || a == "post") && c.ClientSecret == "" {
 		return fmt.Errorf("clientAuth: %q needs a clientSecret", a)
-	}
-	for name := range c.AuthParams {
-		if slices.Contains(reserved(), name) {
-			return fmt.Errorf("authParams: %q can't be set", name)
-		}
 	}
 	for _, alg := range c.SigningAlgorithms {
 		if !slices.Contains(asymmetric(), alg) {

@@ -30,8 +30,6 @@ func TestNew(t *testing.T) {
 		"no client":            func(c *config.OIDC) { c.ClientID = "" },
 		"no openid":            func(c *config.OIDC) { c.Scopes = []string{"email"} },
 		"no secret":            func(c *config.OIDC) { c.ClientAuth = "post" },
-		"own state":            func(c *config.OIDC) { c.AuthParams = map[string]string{"state": "x"} },
-		"own redirect":         func(c *config.OIDC) { c.AuthParams = map[string]string{"redirect_uri": "x"} },
 		"HS256":                func(c *config.OIDC) { c.SigningAlgorithms = []string{"HS256"} },
 		"none":                 func(c *config.OIDC) { c.SigningAlgorithms = []string{"none"} },
 		"no key":               func(c *config.OIDC) { c.ClientAuth, c.ClientKeyFile = "privateKeyJWT", "/nowhere" },

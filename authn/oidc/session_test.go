@@ -37,6 +37,11 @@ func TestSignOutURL(t *testing.T) {
 	if got := r.route.SignOutURL(authn.Proof{}); !strings.HasPrefix(got, issuerURL+"/bye?client_id=gw&post_logout") || !strings.Contains(got, "realm=x") {
 		t.Errorf("sign-out %s", got)
 	}
+	r.o.settings.SignOutParams = map[string]string{"logout_uri": gatewayURL + "/logout", "client_id": "other"}
+	u, _ = url.Parse(r.o.signOutURL(p))
+	if q := u.Query(); q.Get("logout_uri") != gatewayURL+"/logout" || !slices.Equal(q["client_id"], []string{"gw"}) {
+		t.Errorf("sign-out %s", u)
+	}
 	set(nil)
 	if got := r.route.SignOutURL(p); got != "" {
 		t.Errorf("sign-out %s", got)

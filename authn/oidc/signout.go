@@ -27,6 +27,9 @@ func (o *relying) signOutURL(p authn.Proof) string {
 	var g grant
 	_ = json.Unmarshal(p.Grant, &g) // without a grant the provider asks the person
 	q := u.Query()
+	for name, value := range o.settings.SignOutParams {
+		q.Set(name, value)
+	}
 	q.Set("client_id", o.settings.ClientID)
 	q.Set("post_logout_redirect_uri", strings.TrimSuffix(o.PublicURL.String(), "/")+o.SignOutPath)
 	q.Set("state", random())
