@@ -121,9 +121,9 @@ func TestBrokenBodies(t *testing.T) {
 			}
 		})
 	}
-	g.sub("a client that goes away in its body", func(t *testing.T, g *rig) {
+	g.sub("a client that goes away in its body", func(t *testing.T, _ *rig) {
 		started, ended := make(chan struct{}), make(chan error, 1)
-		g = newRig(t, nil)
+		g := newRig(t, nil)
 		g.up.then = func(_ http.ResponseWriter, r *http.Request) {
 			close(started)
 			_, err := io.ReadAll(r.Body)

@@ -54,14 +54,8 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		Lifetime:    c.Session.Lifetime.Std(),
 		IdleTimeout: c.Session.IdleTimeout.Std(),
 		OutageGrace: c.Session.OutageGrace.Std(),
+		Renew:       renewBy(routes),
 		Log:         log,
-		Renew: func(ctx context.Context, p authn.Proof) (authn.Proof, error) {
-			route := routes[p.Identity.Route]
-			if !route.Vouches(p.Identity) || route.Renew == nil {
-				return authn.Proof{}, fmt.Errorf("route %q of %s is no longer in the settings: %w", p.Identity.Route, p.Identity.Issuer, authn.ErrRejected)
-			}
-			return route.Renew(ctx, p)
-		},
 	})
 
 	g := &gateway{store: store, sessions: sessions}
@@ -112,6 +106,17 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
+}
+
+// renewBy renews a proof by the route that made it, if that is still there.
+func renewBy(routes map[string]authn.Route) func(context.Context, authn.Proof) (authn.Proof, error) {
+	return func(ctx context.Context, p authn.Proof) (authn.Proof, error) {
+		route := routes[p.Identity.Route]
+		if !route.Vouches(p.Identity) || route.Renew == nil {
+			return authn.Proof{}, fmt.Errorf("route %q of %s is no longer in the settings: %w", p.Identity.Route, p.Identity.Issuer, authn.ErrRejected)
+		}
+		return route.Renew(ctx, p)
+	}
 }
 
 // openRoute is the one switch over the kinds of routes.
