@@ -54,7 +54,11 @@ func (h *Handler) serveOwn(x *exchange) {
 	}
 	m := &mute{header: x.Header(), status: http.StatusOK}
 	handler.ServeHTTP(m, x.r)
-	h.o.Pages.Error(x, x.r, m.status, "")
+	sentence := "The gateway has no page at this address."
+	if m.status == http.StatusMethodNotAllowed {
+		sentence = sentenceMethod
+	}
+	h.o.Pages.Error(x, x.r, m.status, sentence)
 }
 
 // mute keeps the status and the headers of an answer and drops its body.

@@ -17,12 +17,14 @@ type fault struct {
 	sentence string
 }
 
+const sentenceMethod = "That method is not allowed here."
+
 const someMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 // checkMethod refuses what is no request to a resource, and what is no method.
 func checkMethod(method string) fault {
 	if method == http.MethodConnect || method == http.MethodTrace {
-		return fault{http.StatusMethodNotAllowed, "That method is not allowed here."}
+		return fault{http.StatusMethodNotAllowed, sentenceMethod}
 	}
 	for i := range len(method) {
 		if method[i] < 'A' || method[i] > 'Z' {
@@ -38,7 +40,7 @@ func checkMethod(method string) fault {
 // reads differently after one more round of decoding or tidying up; no rule
 // that makes things easier may match it.
 func checkTarget(requestURI string, u *url.URL) (clean bool, f fault) {
-	bad := fault{http.StatusBadRequest, "That address can't be understood."}
+	bad := fault{http.StatusBadRequest, "That address can’t be understood."}
 	for i := range len(requestURI) {
 		// A raw space survives HTTP/2 and would end the address in the upstream's
 		// request line; a fragment never belongs in a request (RFC 9112, section 3.2).

@@ -225,7 +225,7 @@ func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	}
 	var uploading *uploadError
 	var timeout net.Error
-	f := fault{http.StatusBadGateway, "The application behind this gateway can't be reached right now."}
+	f := fault{http.StatusBadGateway, "The application behind this gateway can’t be reached right now."}
 	switch {
 	case errors.Is(err, errTooLarge):
 		f = fault{http.StatusRequestEntityTooLarge, sentenceTooLarge}
@@ -235,7 +235,7 @@ func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 		u.h.o.Log.Debug("client went away", "request_id", x.id[0], "upstream", u.name, "err", err)
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &uploading):
-		f = fault{http.StatusBadRequest, "The request's body can't be understood."}
+		f = fault{http.StatusBadRequest, "The request's body can’t be understood."}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f = fault{http.StatusGatewayTimeout, "The application behind this gateway takes too long to answer."}
 	}
