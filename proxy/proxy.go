@@ -72,6 +72,8 @@ type Handler struct {
 	own       *http.ServeMux
 	buffers   *buffers
 	forms     *http.CrossOriginProtection // for what a POST changes
+
+	drainTimeout time.Duration // how long a body that nobody wants is waited for
 }
 
 // New makes the gateway. It reads the files that upstreams' TLS settings name
@@ -90,6 +92,8 @@ func New(o Options) (*Handler, error) {
 		routes:   map[string]authn.Route{},
 		buffers:  &buffers{},
 		origin:   o.PublicURL.Scheme + "://" + o.PublicURL.Host,
+
+		drainTimeout: drainTimeout,
 	}
 	for _, r := range o.Routes {
 		h.routes[r.Name] = r

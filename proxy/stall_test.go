@@ -201,6 +201,19 @@ func TestRefusedBody(t *testing.T) {
 		}
 		g.untouched()
 	})
+	for _, request := range []string{
+		"POST /x HTTP/1.1\r\nHost: gw.test\r\n", "POST /x HTTP/1.1\r\nHost: evil.test\r\n", "POST /.gatehouse/nothing HTTP/1.1\r\nHost: gw.test\r\n",
+		"POST /x HTTP/1.1\r\nHost: gw.test\r\nCookie: " + cookieName + "=outage\r\n",
+	} {
+		t.Run("DOS-02 a small body that never comes "+request, func(t *testing.T) {
+			g := newRig(t, nil)
+			g.gw.drainTimeout = 100 * time.Millisecond
+			a := g.raw(request + "Content-Length: 1000\r\n\r\nhalf")
+			if a.StatusCode < 400 || !a.Close {
+				t.Errorf("got %s, closed %v", a.Status, a.Close)
+			}
+		})
+	}
 	t.Run("FWD-24 a body that never comes", func(t *testing.T) {
 		c := g.dial()
 		fmt.Fprint(c, "POST /x HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 10485760\r\n\r\n")

@@ -266,7 +266,7 @@ func (x *exchange) expire() {
 // wants, which it does before it answers.
 func (h *Handler) drain(x *exchange) {
 	if x.r.ContentLength != 0 {
-		x.deadline(drainTimeout)
+		x.deadline(h.drainTimeout)
 	}
 }
 
