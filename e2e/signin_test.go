@@ -45,7 +45,7 @@ func testSignIn(t *testing.T, h *house) {
 		{"forged headers", func(b *tab) { testForgedHeaders(b, h, who) }},
 		{"gateway restarted", func(b *tab) { testRestart(b, h, who) }},
 		{"two tabs", func(b *tab) { testTwoTabs(newProfile(b.t), h, who) }},
-		{"answer without an attempt", func(b *tab) { testLostAttempt(newProfile(b.t), h, who) }},
+		{"SES-18 answer without an attempt", func(b *tab) { testLostAttempt(newProfile(b.t), h, who) }},
 		{"late answer", func(b *tab) { testLateAnswer(newProfile(b.t), h, who) }},
 		{"log", func(b *tab) { checkLog(b, h) }},
 		{"sign-out", func(b *tab) { testSignOut(b, h, who) }},
@@ -265,7 +265,7 @@ func testSignOut(b *tab, h *house, who person) {
 // checkSignedOut follows somebody who has signed out: nobody knows them any more.
 func checkSignedOut(b *tab, h *house, who person) {
 	b.t.Helper()
-	b.await(h.url + "/.gatehouse/signed-out")
+	b.await(h.url + "/logout")
 	b.awaitText("signed out at your provider too")
 	for name := range b.cookies() {
 		if name == h.cookie() || attemptName(name) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
@@ -18,12 +19,12 @@ func (h *Handler) askSignOut(x *exchange) {
 		return
 	}
 	id, err := h.identify(x.r)
-	if errors.Is(err, authn.ErrNoCredential) { // also somebody whom the provider has signed out and sent back
-		to := h.afterSignOut(x.r)
-		if to == h.signedOutPath() && x.r.URL.Query().Has("state") {
-			to += "?state"
+	if errors.Is(err, authn.ErrNoCredential) {
+		if to := h.afterSignOut(x.r); !h.returned(x) || to != h.signedOutPath() {
+			redirect(x, to, http.StatusSeeOther)
+			return
 		}
-		redirect(x, to, http.StatusSeeOther)
+		h.showSignedOut(x, true)
 		return
 	}
 	// Whatever else is wrong with the cookie, the person may want to be rid of it.
@@ -70,6 +71,7 @@ func (h *Handler) signOut(x *exchange) {
 		if route := h.routes[p.Identity.Route]; route.Vouches(p.Identity) && route.SignOutURL != nil {
 			if there := route.SignOutURL(p); there != "" {
 				to = there
+				h.keepState(x, there)
 			}
 		}
 	}
@@ -100,13 +102,49 @@ func (h *Handler) leavesTo(id authn.Identity) []string {
 	return out
 }
 
-// signedOut is where signing out ends. A provider that has signed the person
-// out too brings back the state that it was given (OpenID Connect RP-Initiated
-// Logout, section 3).
+// signOutTime is how long signing out at a provider may take.
+const signOutTime = 10 * time.Minute
+
+// stateCookie holds the state of a sign-out at the provider. It is no secret; it
+// tells the provider's answer from a link that anybody can make.
+func (h *Handler) stateCookie(value string, keep time.Duration) *http.Cookie {
+	return &http.Cookie{
+		Name: h.o.Cookie + "_sign_out", Value: value, Path: "/", MaxAge: int(keep / time.Second),
+		HttpOnly: true, Secure: h.o.PublicURL.Scheme == "https", SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// keepState remembers the state with which the browser leaves for the provider's
+// sign-out (OpenID Connect RP-Initiated Logout, section 2).
+func (h *Handler) keepState(x *exchange, there string) {
+	if u, err := url.Parse(there); err == nil && u.Query().Get("state") != "" {
+		http.SetCookie(x, h.stateCookie(u.Query().Get("state"), signOutTime))
+	}
+}
+
+// returned reports whether the provider has signed the person out and sent them
+// back: with the state that it was given (section 3).
+func (h *Handler) returned(x *exchange) bool {
+	c, err := x.r.Cookie(h.o.Cookie + "_sign_out")
+	if err != nil {
+		return false
+	}
+	http.SetCookie(x, h.stateCookie("", -time.Second))
+	state := x.r.URL.Query()["state"]
+	return len(state) == 1 && state[0] == c.Value
+}
+
+// signedOut is where signing out ends. It says so to nobody who is signed in.
 func (h *Handler) signedOut(x *exchange) {
-	h.o.Pages.SignedOut(x, x.r, page.SignedOut{
-		SignInURL: h.base(x.r) + h.o.Paths.Prefix + "/sign-in", ProviderToo: x.r.URL.Query().Has("state"),
-	})
+	if _, err := h.identify(x.r); err == nil {
+		redirect(x, h.base(x.r)+h.o.Paths.SignOut, http.StatusSeeOther)
+		return
+	}
+	h.showSignedOut(x, false)
+}
+
+func (h *Handler) showSignedOut(x *exchange, providerToo bool) {
+	h.o.Pages.SignedOut(x, x.r, page.SignedOut{SignInURL: h.base(x.r) + h.o.Paths.Prefix + "/sign-in", ProviderToo: providerToo})
 }
 
 // called is what to call somebody.
