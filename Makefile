@@ -23,7 +23,7 @@ demo: build ## see it work: gateway, provider and app in one process on this mac
 
 test: setup ## install what the tests need, then run all of them, real peers included
 	go vet $(PACKAGES)
-	go test -race -shuffle=on -timeout 20m -coverpkg=./... -coverprofile=$(COVERAGE) $(PACKAGES)
+	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -coverpkg=./... -coverprofile=$(COVERAGE) $(PACKAGES)
 	@.ci/coverage $(COVERAGE) $(COVERAGE_FLOOR)
 
 setup: ## install the tests' peers (as root), or say what is missing

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Makes the tests' real peers ready: redis-server, Chromium, two foreign OpenID
-# providers and a few npm packages. With everything in place it changes nothing
+# providers and a few npm packages; and a C compiler, for the race detector. With everything in place it changes nothing
 # and says nothing. As root it installs what is missing from Debian and npm,
 # otherwise it says what to run. No daemon is started: the tests start their own.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 missing=()
+command -v "${CC:-gcc}" >/dev/null || missing+=(gcc libc6-dev)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
