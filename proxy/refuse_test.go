@@ -20,7 +20,7 @@ func TestRefusals(t *testing.T) {
 
 	for name, more := range map[string]string{
 		"program":        "",
-		"fetch":          "Accept: application/json\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n",
+		"OIDC-44 fetch":  "Accept: application/json\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n",
 		"frame":          strings.Replace(navigation, "document", "iframe", 1),
 		"prefetch":       navigation + "Sec-Purpose: prefetch;prerender\r\n",
 		"bearer":         navigation + "Authorization: Bearer x\r\n",
