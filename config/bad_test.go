@@ -146,8 +146,8 @@ func judge(t *testing.T, c aCase) string {
 
 func checkFault(t *testing.T, f Fault) {
 	t.Helper()
-	if f.Source == "" || f.Problem == "" {
-		t.Errorf("no source or no problem: %+v", f)
+	if f.Source == "" || f.Problem == "" || f.Fix == "" {
+		t.Errorf("no source, no problem or no fix: %+v", f)
 	}
 	if f.Source == "gatehouse.yaml" && (f.Line < 1 || f.Column < 1) {
 		t.Errorf("no place: %+v", f)

@@ -147,7 +147,7 @@ func (k *checks) proxies() {
 func (k *checks) durations() {
 	positive := func(path string, d Duration) {
 		if d == 0 {
-			k.fault(path, "must be more than 0s", "")
+			k.fault(path, "must be more than 0s", "use for instance 10s, or leave it out")
 		}
 	}
 	positive("listen.headerTimeout", k.c.Listen.HeaderTimeout)
@@ -176,7 +176,7 @@ func (k *checks) session() {
 	s := k.c.Session
 	switch {
 	case s.IdleTimeout == 0:
-		k.fault("session.idleTimeout", "must be more than 0s", "")
+		k.fault("session.idleTimeout", "must be more than 0s", "use for instance 24h, or leave it out")
 	case s.Lifetime > year:
 		k.fault("session.lifetime", "is longer than a year", "use at most "+year.String())
 	case s.Lifetime < s.IdleTimeout:
@@ -233,6 +233,6 @@ func (k *checks) store() {
 	}
 	k.clientTLS("store.redis.tls", r.TLS, u.Scheme == "rediss")
 	if len(r.KeyPrefix) > 64 || strings.ContainsFunc(r.KeyPrefix, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		k.fault("store.redis.keyPrefix", "must be at most 64 printable ASCII characters without space", "")
+		k.fault("store.redis.keyPrefix", "must be at most 64 printable ASCII characters without space", "write it like gatehouse:")
 	}
 }

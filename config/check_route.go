@@ -103,7 +103,7 @@ func (k *checks) clientAuth(at string, o OIDC) {
 		}
 	case "privateKeyJWT":
 		if secret || !key {
-			k.fault(here, "privateKeyJWT needs clientKeyFile and no secret", "")
+			k.fault(here, "privateKeyJWT needs clientKeyFile and no secret", "set clientKeyFile, and remove clientSecret and clientSecretFile")
 		}
 	default:
 		if !secret || key {
@@ -115,7 +115,7 @@ func (k *checks) clientAuth(at string, o OIDC) {
 			k.fault(at+".clientKeyFile", "the key can't be used: "+reason(err), "name a file with one private key in PEM: RSA of 2048 bits or more, P-256 or Ed25519")
 		}
 	} else if o.ClientKeyID != "" {
-		k.fault(at+".clientKeyID", "has no effect without clientKeyFile", "")
+		k.fault(at+".clientKeyID", "has no effect without clientKeyFile", "set clientKeyFile too, or remove it")
 	}
 }
 
@@ -152,10 +152,10 @@ func (k *checks) asking(at string, o OIDC) {
 		}
 	}
 	if len(prompts) > 1 && slices.Contains(prompts, "none") {
-		k.fault(at+".prompt", "none can't go with others", "")
+		k.fault(at+".prompt", "none can't go with others", "write none alone, or remove it")
 	}
 	if o.MaxAge.Std()%time.Second != 0 {
-		k.fault(at+".maxAge", "must be whole seconds", "")
+		k.fault(at+".maxAge", "must be whole seconds", "write it like 90s or 1h")
 	}
 	k.params(at+".authParams", o.AuthParams, ownParams())
 	k.params(at+".signOutParams", o.SignOutParams, ownSignOutParams())

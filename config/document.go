@@ -85,7 +85,7 @@ func (d *document) readable(text []byte) bool {
 	if len(text) > maxFile {
 		d.faults = append(d.faults, Fault{
 			Source: d.name, Line: 1, Column: 1,
-			Problem: fmt.Sprintf("the file is larger than %s", Size(maxFile)),
+			Problem: fmt.Sprintf("the file is larger than %s", Size(maxFile)), Fix: "keep nothing but settings in it",
 		})
 		return false
 	}

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"encoding/json/v2"
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -229,60 +228,61 @@ func (d *document) put(v variable, from map[string]variable) {
 		return
 	}
 	if !utf8.ValidString(v.value) {
-		d.variableFault(v.name, path, "is not UTF-8 text", "")
+		d.variableFault(v.name, path, "is not UTF-8 text", "write it in UTF-8")
 		return
 	}
-	value, err := v.read()
-	if err != nil {
-		d.variableFault(v.name, path, err.Error(), "")
+	value, problem, fix := v.read()
+	if problem != "" {
+		d.variableFault(v.name, path, problem, fix)
 		return
 	}
 	at := place{source: v.name}
 	if problem := d.write(v.path, value, at); problem != "" {
-		d.variableFault(v.name, path, problem, "")
+		d.variableFault(v.name, path, problem, "count the items from 0 and leave none out")
 		return
 	}
 	d.forget(path)
 	d.keys[path], d.values[path] = at, at
 }
 
-// read turns a variable's text into the kind of value that its setting has.
-func (v variable) read() (any, error) {
+// read turns a variable's text into the kind of value that its setting has, or
+// says what is wrong with it.
+func (v variable) read() (value any, problem, fix string) {
 	switch {
 	case v.setting.Type == "boolean":
 		if v.value != "true" && v.value != "false" {
-			return nil, fmt.Errorf("%s is neither true nor false", quoted(v.value))
+			return nil, quoted(v.value) + " is neither true nor false", "set it to one of the two"
 		}
-		return v.value == "true", nil
+		return v.value == "true", "", ""
 	case v.setting.Items != nil:
 		items := []any{}
 		for item := range strings.SplitSeq(v.value, ",") {
 			items = append(items, strings.TrimSpace(item))
 		}
-		return items, nil
+		return items, "", ""
 	case v.setting.pairs():
 		return readPairs(v.value)
 	}
-	return v.value, nil
+	return v.value, "", ""
 }
 
 // readPairs reads key=value,key=value or a JSON object.
-func readPairs(text string) (any, error) {
+func readPairs(text string) (value any, problem, fix string) {
 	pairs := map[string]any{}
 	if strings.HasPrefix(text, "{") {
 		if err := json.Unmarshal([]byte(text), &pairs); err != nil {
-			return nil, errors.New("begins with { but is not a JSON object")
+			return nil, "begins with { but is not a JSON object", `write it like {"hd": "example.com"}, with each key once`
 		}
-		return pairs, nil
+		return pairs, "", ""
 	}
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
 		if _, twice := pairs[key]; !ok || key == "" || twice {
-			return nil, errors.New("is not key=value,key=value with each key once, nor a JSON object")
+			return nil, "is not key=value,key=value with each key once, nor a JSON object", `write it like hd=example.com,a=b; values with a comma need {"a": "b,c"}`
 		}
 		pairs[key] = value
 	}
-	return pairs, nil
+	return pairs, "", ""
 }
 
 // write puts a value at its path and makes the groups on the way. It returns

@@ -293,7 +293,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("%+v %v", c.Log, err)
 	}
 	check(t, os.WriteFile("large.yaml", []byte(strings.Repeat("#\n", maxFile)), 0o600))
-	if _, err := Load("large.yaml", nil); err == nil || err.Error() != "large.yaml:1:1: the file is larger than 256KiB" {
+	if _, err := Load("large.yaml", nil); err == nil || err.Error() != "large.yaml:1:1: the file is larger than 256KiB\n    keep nothing but settings in it" {
 		t.Errorf("large file: %v", err)
 	}
 	for text, want := range map[string]string{

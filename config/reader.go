@@ -34,7 +34,7 @@ func (h hider) Visit(n ast.Node) ast.Visitor {
 // value reads a node. s is what the schema says of it, nil if nothing.
 func (r *reader) value(n ast.Node, path string, s *setting) any {
 	if r.depth++; r.depth > maxDepth {
-		return r.refuse(n, path, "nested too deep", "")
+		return r.refuse(n, path, "nested too deep", "remove it; no setting lies so deep")
 	}
 	defer func() { r.depth-- }()
 	switch n := n.(type) {

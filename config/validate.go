@@ -117,9 +117,9 @@ func (s *setting) complaint(e jsonschema.ErrorKind) (problem, fix string) {
 	case *kind.MinItems:
 		return "is an empty list", "name at least one, or leave the setting out"
 	case *kind.Minimum:
-		return "must not be negative", ""
+		return "must not be negative", "use 0 or more"
 	}
-	return "is not what the schema allows", ""
+	return "is not what the schema allows", "compare it with what gatehouse schema prints"
 }
 
 // wrongType explains a value of the wrong kind.
@@ -137,6 +137,8 @@ func (s *setting) wrongType(k *kind.Type) (problem, fix string) {
 		fix = s.example()
 	case slices.Contains(k.Want, "string") && k.Got != "array" && k.Got != "object":
 		fix = "put it in quotes"
+	case slices.Contains(k.Want, "string"):
+		fix = "write one value, neither a list nor a group"
 	case slices.Contains(k.Want, "array"):
 		fix = "write it as a list: [a, b], or one a line after \"- \""
 	case slices.Contains(k.Want, "boolean"):
