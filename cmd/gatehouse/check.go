@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -97,8 +99,7 @@ func checkStore(ctx context.Context, c config.Config) []authn.Finding {
 		return []authn.Finding{{OK: true, What: "memory", Detail: "sessions end with this process and can't be shared by replicas; set store.redis for both"}}
 	}
 	fault := func(err error) []authn.Finding {
-		return []authn.Finding{{What: "redis", Detail: err.Error(),
-			Fix: "check store.redis.url, the password and that the server can be reached from here"}}
+		return []authn.Finding{{What: "redis", Detail: err.Error(), Fix: redisFix(err.Error())}}
 	}
 	store, err := openStore(c.Store)
 	if err != nil {
@@ -111,17 +112,39 @@ func checkStore(ctx context.Context, c config.Config) []authn.Finding {
 	return []authn.Finding{{OK: true, What: "redis", Detail: "a value could be written, replaced, read and deleted"}}
 }
 
+// redisFix says what to do about what the server, or the way to it, said.
+func redisFix(said string) string {
+	for _, known := range []struct{ part, fix string }{
+		{"NOAUTH", "the server wants a password: set store.redis.passwordFile"},
+		{"WRONGPASS", "the password, or the user name with it, is wrong: see store.redis.username and passwordFile"},
+		{"NOPERM", "the user lacks rights: it needs the commands and keys that docs/settings.md names at store.redis"},
+		{"x509", "the server's certificate is not trusted: set store.redis.tls.caFile, or serverName if it has another name"},
+		{"first record does not look like a TLS handshake", "the server does not speak TLS there: write redis:// or use its TLS port"},
+		{"READONLY", "this is a replica: point store.redis.url at the primary"},
+	} {
+		if strings.Contains(said, known.part) {
+			return known.fix
+		}
+	}
+	return "check store.redis.url and that the server is up and can be reached from here"
+}
+
 func roundTrip(ctx context.Context, store session.Store) error {
-	const key = "check"
+	key := "check:" + rand.Text()
 	value, next := []byte("1"), []byte("2")
 	if err := store.Set(ctx, key, value, time.Minute); err != nil {
 		return err
 	}
-	if swapped, err := store.Swap(ctx, key, value, next, time.Minute); err != nil || !swapped {
-		return fmt.Errorf("replace a value: done %v, %w", swapped, err)
+	swapped, err := store.Swap(ctx, key, value, next, time.Minute)
+	if err != nil {
+		return err
 	}
-	if got, found, err := store.Get(ctx, key); err != nil || !found || string(got) != string(next) {
-		return fmt.Errorf("read the value back: found %v, %w", found, err)
+	got, _, err := store.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if !swapped || string(got) != string(next) {
+		return errors.New("a value that was written is not there any more: something else deletes it, or the server has no memory left for it")
 	}
 	return store.Delete(ctx, key)
 }

@@ -15,18 +15,23 @@ import (
 )
 
 // startRedis runs a real server until the test ends.
-func startRedis(t *testing.T) (addr string) {
+func startRedis(t *testing.T, more ...string) (addr string) {
 	t.Helper()
 	addr = freeAddress(t)
 	_, port, _ := strings.Cut(addr, ":")
-	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	cmd := exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir()}, more...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v (make setup installs redis-server)", err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
 	defer client.Close()
-	waitFor(t, func() error { return client.Ping(t.Context()).Err() })
+	waitFor(t, func() error {
+		if err := client.Ping(t.Context()).Err(); err != nil && !strings.Contains(err.Error(), "NOAUTH") {
+			return err
+		}
+		return nil
+	})
 	return addr
 }
 
@@ -155,5 +160,33 @@ func TestRepointedRoute(t *testing.T) {
 	}
 	if n := now.issuer.Calls(authntest.Token); n != 0 {
 		t.Errorf("the new provider was given %d tokens of the former one", n)
+	}
+}
+
+func TestCheckOfRedis(t *testing.T) {
+	w := newWorld(t, "")
+	open, guarded := startRedis(t), startRedis(t, "--requirepass", "right")
+	for name, tt := range map[string]struct {
+		env  []string
+		code int
+		says string
+	}{
+		"a server that is there":  {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + open}, 0, "could be written, replaced, read and deleted"},
+		"the right password":      {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + guarded, "GATEHOUSE_STORE_REDIS_PASSWORD=right"}, 0, "All is well."},
+		"no password":             {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + guarded}, 1, "set store.redis.passwordFile"},
+		"a wrong password":        {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + guarded, "GATEHOUSE_STORE_REDIS_PASSWORD=wrong"}, 1, "is wrong: see store.redis.username"},
+		"TLS where there is none": {[]string{"GATEHOUSE_STORE_REDIS_URL=rediss://" + open}, 1, "to do:"},
+		"nobody there":            {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://127.0.0.1:1"}, 1, "check store.redis.url"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := append(operatorEnv(w.gw.handlerUpstream(t), w.provider.URL), "GATEHOUSE_SESSION_KEYS=rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw=")
+			code, out, errs := command(t, append(env, tt.env...), "check")
+			if code != tt.code || !strings.Contains(out, tt.says) {
+				t.Errorf("exit %d, want %d with %q\n%s%s", code, tt.code, tt.says, out, errs)
+			}
+		})
+	}
+	if left := dump(t, open); len(left) != 0 {
+		t.Errorf("the check leaves %v", left)
 	}
 }
