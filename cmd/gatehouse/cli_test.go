@@ -6,6 +6,8 @@ import (
 	"encoding/json/v2"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"gatehouse/authn/authntest"
 	"gatehouse/proxy"
@@ -36,23 +40,24 @@ func TestCommandLine(t *testing.T) {
 		code      int
 		out, errs string // parts of what is printed
 	}{
-		"no command teaches":                {args: nil, out: "gatehouse demo"},
-		"--help teaches":                    {args: []string{"--help"}, out: "OIDC_ISSUER"},
-		"serve --help":                      {args: []string{"serve", "--help"}, out: "/readyz"},
-		"version":                           {args: []string{"version"}, out: "gatehouse "},
-		"completion":                        {args: []string{"completion", "bash"}, out: "complete"},
-		"schema":                            {args: []string{"schema"}, out: `"$schema"`},
-		"an unknown command":                {args: []string{"sevre"}, code: 2, errs: `no command "sevre"`},
-		"an unknown flag":                   {args: []string{"serve", "--conf", "x"}, code: 2, errs: "unknown flag: --conf"},
-		"a stray argument":                  {args: []string{"check", "x.yaml"}, code: 2, errs: "takes no arguments"},
-		"check --offline, good":             {args: []string{"check", "--offline", "-c", good}, out: "All is well."},
-		"check --offline, every fault":      {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "publicURL"},
-		"check, a typo is understood":       {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "upstreams"},
-		"check, no such file":               {args: []string{"check", "-c", "/nowhere/x.yaml"}, code: 2, errs: "/nowhere/x.yaml"},
-		"check by the environment alone":    {args: []string{"check", "--offline"}, env: operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), out: "from the environment"},
-		"serve with wrong settings":         {args: []string{"serve", "-c", bad}, code: 2, errs: "publicURL"},
-		"serve with no settings at all":     {args: []string{"serve"}, code: 2, errs: "publicURL"},
-		"serve, a method that there is not": {args: []string{"serve"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), "OIDC_AUTH_METHOD=password"), code: 2, errs: "OIDC_AUTH_METHOD"},
+		"no command teaches":                       {args: nil, out: "gatehouse demo"},
+		"--help teaches":                           {args: []string{"--help"}, out: "OIDC_ISSUER"},
+		"serve --help":                             {args: []string{"serve", "--help"}, out: "/readyz"},
+		"version":                                  {args: []string{"version"}, out: "gatehouse "},
+		"completion":                               {args: []string{"completion", "bash"}, out: "complete"},
+		"schema":                                   {args: []string{"schema"}, out: `"$schema"`},
+		"an unknown command":                       {args: []string{"sevre"}, code: 2, errs: `no command "sevre"`},
+		"an unknown flag":                          {args: []string{"serve", "--conf", "x"}, code: 2, errs: "unknown flag: --conf"},
+		"a stray argument":                         {args: []string{"check", "x.yaml"}, code: 2, errs: "takes no arguments"},
+		"check --offline, good":                    {args: []string{"check", "--offline", "-c", good}, out: "All is well."},
+		"check --offline, every fault":             {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "publicURL"},
+		"check, a typo is understood":              {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "upstreams"},
+		"check, no such file":                      {args: []string{"check", "-c", "/nowhere/x.yaml"}, code: 2, errs: "/nowhere/x.yaml"},
+		"check by the environment alone, implicit": {args: []string{"check", "--offline"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com")[:4], "OIDC_AUTH_METHOD=implicit"), out: "All is well."},
+		"check by the environment alone":           {args: []string{"check", "--offline"}, env: operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), out: "from the environment"},
+		"serve with wrong settings":                {args: []string{"serve", "-c", bad}, code: 2, errs: "publicURL"},
+		"serve with no settings at all":            {args: []string{"serve"}, code: 2, errs: "publicURL"},
+		"serve, a method that there is not":        {args: []string{"serve"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), "OIDC_AUTH_METHOD=password"), code: 2, errs: "OIDC_AUTH_METHOD"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -288,6 +293,15 @@ func TestDemo(t *testing.T) {
 	if page, err = fetch(t, &http.Client{Jar: cleo}, d.publicURL()+"/.gatehouse/sign-in?login_hint=cleo"); err != nil || page.status != http.StatusForbidden {
 		t.Errorf("Cleo, who is not let in, gets %d (%v)", page.status, err)
 	}
+	forged := http.Header{"X-Forwarded-User": {"root"}, "X_Forwarded_Groups": {"admins"}}
+	who := ask(t, browser, d.publicURL()+"/whoami", forged)
+	if !strings.Contains(who, `"subject": "1001"`) || strings.Contains(who, "root") || strings.Contains(who, "X_Forwarded") {
+		t.Errorf("the printed line with forged headers shows %s", who)
+	}
+	if event := ask(t, browser, d.publicURL()+"/events", nil); !strings.Contains(event, "data:") {
+		t.Errorf("the stream of events begins with %q", event)
+	}
+	assertEcho(t, browser, d.publicURL())
 	for _, part := range []string{d.publicURL(), "ada@example.com", "cleo", "curl -i"} {
 		if !strings.Contains(d.welcome(), part) {
 			t.Errorf("the welcome lacks %q", part)
@@ -297,6 +311,48 @@ func TestDemo(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// ask sends one request and returns what comes first of the answer.
+func ask(t *testing.T, c *http.Client, url string, h http.Header) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(req.Header, h)
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b := make([]byte, 4096)
+	n, err := io.ReadAtLeast(res.Body, b, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Header.Get("Content-Type") == "application/json" {
+		rest, _ := io.ReadAll(res.Body)
+		return string(b[:n]) + string(rest)
+	}
+	return string(b[:n])
+}
+
+// assertEcho opens a WebSocket through the gateway with the browser's session.
+func assertEcho(t *testing.T, c *http.Client, base string) {
+	t.Helper()
+	dialer := websocket.Dialer{Jar: c.Jar}
+	conn, res, err := dialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(base, "http")+"/echo", http.Header{"Origin": {base}})
+	if err != nil {
+		t.Fatalf("%v %v", err, res)
+	}
+	defer conn.Close()
+	if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, said, err := conn.ReadMessage(); err != nil || string(said) != "hello" {
+		t.Errorf("the echo is %q (%v)", said, err)
 	}
 }
 

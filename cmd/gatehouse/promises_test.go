@@ -309,6 +309,9 @@ func TestPromiseLogsHoldNoSecrets(t *testing.T) {
 		}
 		res, err := spy.RoundTrip(r)
 		if err == nil {
+			if to, _, _ := strings.Cut(res.Header.Get("Location"), "id_token_hint="); strings.Contains(to, "eyJ") {
+				t.Errorf("WEB-21: a token is in the address %s", to)
+			}
 			for _, c := range res.Cookies() {
 				keep(c.Value)
 			}
