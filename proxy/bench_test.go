@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"sync"
 	"testing"
 
 	"gatehouse/authn"
@@ -65,6 +66,18 @@ func benchGateway(b *testing.B, upstream string, access bool) *Handler {
 	return h
 }
 
+// lent are the bare proxy's buffers, of httputil's usual size.
+type lent struct{ sync.Pool }
+
+func (l *lent) Get() []byte {
+	if b, ok := l.Pool.Get().(*[32 << 10]byte); ok {
+		return b[:]
+	}
+	return make([]byte, 32<<10)
+}
+
+func (l *lent) Put(b []byte) { l.Pool.Put((*[32 << 10]byte)(b)) }
+
 // bare is a tuned reverse proxy that asks nobody anything.
 func bare(b *testing.B, upstream string) http.Handler {
 	target, err := url.Parse(upstream)
@@ -73,7 +86,7 @@ func bare(b *testing.B, upstream string) http.Handler {
 	}
 	t := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}
 	b.Cleanup(t.CloseIdleConnections)
-	return &httputil.ReverseProxy{Transport: t, Rewrite: func(p *httputil.ProxyRequest) {
+	return &httputil.ReverseProxy{Transport: t, BufferPool: &lent{}, Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(target)
 		p.SetXForwarded()
 		p.Out.Host = p.In.Host
@@ -143,7 +156,7 @@ func BenchmarkUnauthenticated(b *testing.B) {
 	upstream := canned(b)
 	b.Run("bare", func(b *testing.B) { load(b, bare(b, upstream), "", "200") })
 	b.Run("401", func(b *testing.B) { load(b, benchGateway(b, upstream, true), "", "401") })
-	b.Run("302", func(b *testing.B) { load(b, benchGateway(b, upstream, true), "Accept: text/html\r\n", "401") })
+	b.Run("401 page", func(b *testing.B) { load(b, benchGateway(b, upstream, true), "Accept: text/html\r\n", "401") })
 }
 
 // BenchmarkScrub is what a look through a browser's headers costs.
