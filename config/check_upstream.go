@@ -68,23 +68,15 @@ func (k *checks) upstreamPaths(at string, u Upstream) {
 	}
 	for i, p := range u.Public {
 		path := indexed(at+".public", i)
-		opened := slices.IndexFunc(u.Paths, func(base string) bool { return opens(p, base) })
 		switch problem := wrongPath(p); {
 		case problem != "":
 			k.fault(path, problem, "write it as browsers send it, decoded, for instance /healthz or /static/")
 		case p == "/":
 			k.fault(path, "would open the whole application to everybody", "name the paths that need no sign-in")
-		case opened >= 0:
-			k.fault(path, "would open all of "+u.Paths[opened]+" to everybody", "name the paths below it that need no sign-in")
 		case !slices.ContainsFunc(u.Paths, func(base string) bool { return below(p, base) }):
 			k.fault(path, "is below none of the upstream's paths", "move it to the upstream that answers for it")
 		}
 	}
-}
-
-// opens says whether a public path takes in all that lies below base.
-func opens(public, base string) bool {
-	return strings.HasSuffix(public, "/") && strings.HasPrefix(strings.TrimSuffix(base, "/")+"/", public)
 }
 
 // serves refuses two upstreams for one path of one host.

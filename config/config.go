@@ -95,7 +95,9 @@ type Upstream struct {
 	// The paths it answers for, each with everything below it.
 	Paths []string `json:"paths" jsonschema:"default=/,uniqueItems=true"`
 	// Paths that need no sign-in and carry no identity. One that ends in "/"
-	// stands for everything below it, any other for itself alone.
+	// stands for everything below it, any other for itself alone. An upstream that
+	// has a path of its own may be public as a whole there, for instance storage
+	// whose URLs are signed; "/" may not.
 	Public []string `json:"public,omitempty" jsonschema:"uniqueItems=true"`
 	// The Host header it sees: "keep", what the client sent, or "upstream", its own.
 	HostHeader string `json:"hostHeader" jsonschema:"enum=keep,enum=upstream,default=keep"`
@@ -257,7 +259,8 @@ type Store struct {
 type Redis struct {
 	// Its URL: redis://host:6379/0, or rediss:// for TLS.
 	URL string `json:"url" jsonschema:"required"`
-	// The ACL user name.
+	// The ACL user name. The user needs the keys below keyPrefix and the commands
+	// getrange get set del pexpire eval evalsha ping hello select.
 	Username string `json:"username,omitempty"`
 	// The password.
 	Password Secret `json:"password,omitempty"`
