@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log" //nolint:depguard // to silence it
 	"os"
 	"os/signal"
 	"syscall"
@@ -28,6 +29,7 @@ const (
 )
 
 func main() {
+	log.SetOutput(io.Discard) // net/http writes there what an upstream has sent too much; our log is slog
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, shell{args: os.Args[1:], env: os.Environ(), out: os.Stdout, err: os.Stderr})
 	stop()
