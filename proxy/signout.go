@@ -108,7 +108,7 @@ const signOutTime = 10 * time.Minute
 // stateCookie holds the state of a sign-out at the provider. It is no secret; it
 // tells the provider's answer from a link that anybody can make.
 func (h *Handler) stateCookie(value string, keep time.Duration) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure but on a loopback gateway of plain http
 		Name: h.o.Cookie + "_sign_out", Value: value, Path: "/", MaxAge: int(keep / time.Second),
 		HttpOnly: true, Secure: h.o.PublicURL.Scheme == "https", SameSite: http.SameSiteLaxMode,
 	}
