@@ -53,11 +53,11 @@ func TestCommandLine(t *testing.T) {
 		"check --offline, every fault": {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "publicURL"},
 		"check, a typo is understood":  {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "upstreams"},
 		"check, no such file":          {args: []string{"check", "-c", "/nowhere/x.yaml"}, code: 2, errs: "/nowhere/x.yaml"},
-		"check by the environment alone, implicit": {args: []string{"check", "--offline"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com")[:4], "OIDC_AUTH_METHOD=implicit"), out: "All is well."},
-		"check by the environment alone":           {args: []string{"check", "--offline"}, env: operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), out: "from the environment"},
-		"serve with wrong settings":                {args: []string{"serve", "-c", bad}, code: 2, errs: "publicURL"},
-		"serve with no settings at all":            {args: []string{"serve"}, code: 2, errs: "publicURL"},
-		"serve, a method that there is not":        {args: []string{"serve"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), "OIDC_AUTH_METHOD=password"), code: 2, errs: "OIDC_AUTH_METHOD"},
+		"check by env, implicit":       {args: []string{"check", "--offline"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com")[:4], "OIDC_AUTH_METHOD=implicit"), out: "All is well."},
+		"check by env":                 {args: []string{"check", "--offline"}, env: operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), out: "from the environment"},
+		"serve with wrong settings":    {args: []string{"serve", "-c", bad}, code: 2, errs: "publicURL"},
+		"serve, no settings":           {args: []string{"serve"}, code: 2, errs: "publicURL"},
+		"serve, no such method":        {args: []string{"serve"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), "OIDC_AUTH_METHOD=password"), code: 2, errs: "OIDC_AUTH_METHOD"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
