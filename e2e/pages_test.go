@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // look is one way in which people see a page.
@@ -71,6 +72,51 @@ func TestPages(t *testing.T) {
 	inspect("bad-gateway", 502, "/x")
 	h.redis.stop()
 	inspect("outage", 503, "/x")
+}
+
+// TestKeyboard signs in and out with nothing but the keyboard.
+func TestKeyboard(t *testing.T) {
+	t.Parallel()
+	at := securePlace(t)
+	p := startNodeProvider(t, nodeOptions{paths: at.paths(), as: "public"})
+	guests := route{
+		Name: "guests", Issuer: p.issuer(), ClientID: "confidential", Secret: nodeSecret,
+		Extra: []string{"subjectPrefix: \"guest:\"", "allowedEmailDomains: [guests.example.com]"},
+	}
+	h := newHouse(t, at, p, routeTo(p, "allowedEmailDomains: [example.com]"), guests)
+	b := newProfile(t)
+
+	t.Run("choose a provider", func(t *testing.T) {
+		b := b.in(t)
+		b.open(h.url + "/x")
+		b.tabTo("main a.choice")
+		b.do(chromedp.KeyEvent(kb.Enter))
+		p.signIn(b, "alice")
+		b.await(h.url + "/x")
+	})
+	t.Run("sign out", func(t *testing.T) {
+		b := b.in(t)
+		b.open(h.url + "/logout")
+		b.tabTo("main button")
+		b.do(chromedp.KeyEvent(kb.Enter))
+		p.signOut(b)
+		b.awaitText("You are signed out")
+	})
+}
+
+// tabTo goes to what a CSS selector names, as the first thing on the page, with
+// the tabulator key, and looks whether it can be seen where that leads.
+func (b *tab) tabTo(selector string) {
+	b.t.Helper()
+	b.do(chromedp.KeyEvent(kb.Tab))
+	const look = `(() => {
+		const e = document.activeElement, s = getComputedStyle(e);
+		return e !== document.querySelector(%q) ? "the focus is at " + e.outerHTML
+			: s.outlineStyle === "none" || parseFloat(s.outlineWidth) < 2 ? "the outline is " + s.outline : "";
+	})()`
+	if wrong := ask(b, chromedp.Evaluate[string](fmt.Sprintf(look, selector))); wrong != "" {
+		b.fail(wrong)
+	}
 }
 
 // inspectPage looks at the page that the tab shows.
