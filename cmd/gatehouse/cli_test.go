@@ -43,6 +43,7 @@ func TestCommandLine(t *testing.T) {
 		"no command teaches":           {args: nil, out: "gatehouse demo"},
 		"--help teaches":               {args: []string{"--help"}, out: "OIDC_ISSUER"},
 		"serve --help":                 {args: []string{"serve", "--help"}, out: "/readyz"},
+		"--version":                    {args: []string{"--version"}, out: "gatehouse"},
 		"version":                      {args: []string{"version"}, out: "gatehouse "},
 		"completion":                   {args: []string{"completion", "bash"}, out: "complete"},
 		"schema":                       {args: []string{"schema"}, out: `"$schema"`},
@@ -176,11 +177,12 @@ func TestServe(t *testing.T) {
 
 func TestReadiness(t *testing.T) {
 	var store, provider error
-	r := &readiness{seen: map[string]bool{}, dependencies: []dependency{
-		{"store", func(context.Context) error { return store }, true},
-		{"route corp", func(context.Context) error { return provider }, false},
-	}}
 	down := errors.New("it does not answer")
+	r := &readiness{seen: map[string]bool{}, dependencies: []dependency{
+		{name: "store", check: func(context.Context) error { return store }, needed: true},
+		{name: "route corp", check: func(context.Context) error { return provider }},
+		{name: "upstream app", check: func(context.Context) error { return down }, optional: true},
+	}}
 	for _, step := range []struct {
 		name            string
 		store, provider error
@@ -192,6 +194,7 @@ func TestReadiness(t *testing.T) {
 		{"a provider's outage takes nobody out of service", nil, down, true, "degraded  route corp: it does not answer"},
 		{"without the store nothing goes", down, nil, false, "missing   store: it does not answer"},
 		{"and it comes back", nil, nil, true, "ok        store"},
+		{"an application's outage is its own", nil, nil, true, "degraded  upstream app: it does not answer"},
 	} {
 		store, provider = step.store, step.provider
 		text, ready := r.report(t.Context())

@@ -31,6 +31,7 @@ const (
 func main() {
 	log.SetOutput(io.Discard) // net/http writes there what an upstream has sent too much; our log is slog
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
 	code := run(ctx, shell{args: os.Args[1:], env: os.Environ(), out: os.Stdout, err: os.Stderr})
 	stop()
 	os.Exit(code)
@@ -94,6 +95,7 @@ Put it in front of an application, with no settings file at all:
   OIDC_ISSUER=https://example.okta.com \
   OIDC_CLIENT_ID=0oa1example \
   gatehouse serve`,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {

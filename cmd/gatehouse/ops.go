@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"gatehouse/config"
+	"gatehouse/proxy"
 )
 
 // readyTimeout bounds the looks at all dependencies together; probes give up early.
@@ -21,6 +25,8 @@ type dependency struct {
 	// do so only until they were there once: a provider's outage must not take
 	// every replica, and with it every signed-in person, out of service.
 	needed bool
+	// optional ones never do: an application's outage is its own.
+	optional bool
 }
 
 // readiness looks at the dependencies and remembers which were ever there.
@@ -32,13 +38,28 @@ type readiness struct {
 
 func newReadiness(g *gateway) *readiness {
 	r := &readiness{seen: map[string]bool{}}
-	r.dependencies = append(r.dependencies, dependency{"store", g.store.Ping, true})
+	r.dependencies = append(r.dependencies, dependency{name: "store", check: g.store.Ping, needed: true})
 	for _, route := range g.routes {
 		if route.Ready != nil {
-			r.dependencies = append(r.dependencies, dependency{"route " + route.Name, route.Ready, false})
+			r.dependencies = append(r.dependencies, dependency{name: "route " + route.Name, check: route.Ready})
 		}
 	}
+	for _, u := range g.upstreams {
+		r.dependencies = append(r.dependencies, dependency{name: "upstream " + u.Name, check: reach(u), optional: true})
+	}
 	return r
+}
+
+// reach looks whether an application takes connections.
+func reach(u config.Upstream) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, f := range proxy.Check(ctx, u) {
+			if !f.OK {
+				return errors.New(f.Detail)
+			}
+		}
+		return nil
+	}
 }
 
 // report is a line for each dependency, and whether the gateway is ready.
@@ -61,7 +82,7 @@ func (r *readiness) report(ctx context.Context) (text string, ready bool) {
 		case errs[i] == nil:
 			r.seen[d.name] = true
 			fmt.Fprintf(&b, "ok        %s\n", d.name)
-		case d.needed || !r.seen[d.name]:
+		case d.needed || !r.seen[d.name] && !d.optional:
 			ready = false
 			fmt.Fprintf(&b, "missing   %s: %v\n", d.name, errs[i])
 		default:

@@ -21,10 +21,11 @@ import (
 
 // gateway is everything that one settings file makes.
 type gateway struct {
-	handler  *proxy.Handler
-	routes   []authn.Route
-	store    session.Store
-	sessions *session.Sessions
+	handler   *proxy.Handler
+	routes    []authn.Route
+	upstreams []config.Upstream
+	store     session.Store
+	sessions  *session.Sessions
 }
 
 // build makes a gateway from sound settings. It opens no connection, so it
@@ -58,7 +59,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		Log:         log,
 	})
 
-	g := &gateway{store: store, sessions: sessions}
+	g := &gateway{upstreams: c.Upstreams, store: store, sessions: sessions}
 	chain := authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := openRoute(c, i, oidc.Deps{
