@@ -40,14 +40,15 @@ type exchange struct {
 	status   int   // zero until the header is written
 	rest     int64 // of a Content-Length, what has not been written yet
 	bytes    int64 // of body, written
-	interim  int   // 1xx answers passed on
+	interim  int   // 1xx answers of the upstream
 	armed    time.Time
 	hijacked bool
 
 	// What goroutines that outlive the handler touch.
-	tunnelled atomic.Int64 // bytes to the client of a WebSocket
-	life      sync.Mutex
-	over      bool // the handler is done
+	interimBytes int          // of 1xx headers; only the transport's
+	tunnelled    atomic.Int64 // bytes to the client of a WebSocket
+	life         sync.Mutex
+	over         bool // the handler is done
 }
 
 // exchangeKey is the context key of a request's *exchange.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"os"
 	"strconv"
 	"sync"
@@ -15,12 +16,19 @@ import (
 // drainTimeout bounds how long the body of a refused request is waited for.
 const drainTimeout = 10 * time.Second
 
-// maxInterim is how many 1xx answers of one request are passed on.
-const maxInterim = 64
+const (
+	// maxInterim is how many 1xx answers of one request are passed on.
+	maxInterim = 64
+	// mostInterim is how many an upstream may send before it is given up.
+	mostInterim = 1000
+	// mostInterimBytes bounds their headers, all together.
+	mostInterimBytes = 4 << 20
+)
 
 var (
 	errStalled  = errors.New("the client stands still")
 	errTooLarge = errors.New("the request's body is too large")
+	errInterim  = errors.New("the upstream sends 1xx answers without end")
 )
 
 // uploadError is a fault of the client while it sent its body.
@@ -68,7 +76,7 @@ func (x *exchange) closeAfter() {
 
 // writeInterim passes a 1xx answer on, without what an upstream may not set.
 // 100 is left to the server, which sends it when the body begins to be read.
-// Past a bound the others are dropped: nothing else bounds how many there are.
+// Past a bound the others are dropped.
 func (x *exchange) writeInterim(status int) {
 	if x.interim++; status == http.StatusContinue || x.interim > maxInterim || !x.r.ProtoAtLeast(1, 1) { // RFC 9110, section 15.2
 		return
@@ -77,6 +85,20 @@ func (x *exchange) writeInterim(status int) {
 	x.arm()
 	x.ResponseWriter.WriteHeader(status)
 	x.disarm()
+}
+
+// bearInterim is called for each 1xx answer, after writeInterim, and ends the
+// request once there have been too many: the transport bounds each alone.
+func (x *exchange) bearInterim(_ int, header textproto.MIMEHeader) error {
+	for name, values := range header {
+		for _, v := range values {
+			x.interimBytes += len(name) + len(v)
+		}
+	}
+	if x.interim > mostInterim || x.interimBytes > mostInterimBytes {
+		return errInterim
+	}
+	return nil
 }
 
 // Write sends p. It is not left in a buffer if more is to come, or if the end

@@ -38,7 +38,6 @@ type upstream struct {
 	passAuth  bool
 	maxBody   int64 // bytes; zero for no limit
 	transport *http.Transport
-	trace     *httptrace.ClientTrace
 	proxy     httputil.ReverseProxy
 }
 
@@ -50,7 +49,6 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 	u := &upstream{
 		h: h, name: c.Name, target: target, public: c.Public,
 		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
-		trace: &httptrace.ClientTrace{GotConn: settle},
 	}
 	if u.transport, err = newTransport(c, target, socket); err != nil {
 		return nil, err
@@ -135,7 +133,8 @@ func (u *upstream) forward(x *exchange) {
 		// upstream begins to answer.
 		_ = http.NewResponseController(x.ResponseWriter).EnableFullDuplex()
 	}
-	ctx := context.WithValue(httptrace.WithClientTrace(x.r.Context(), u.trace), exchangeKey{}, x)
+	trace := &httptrace.ClientTrace{GotConn: settle, Got1xxResponse: x.bearInterim}
+	ctx := context.WithValue(httptrace.WithClientTrace(x.r.Context(), trace), exchangeKey{}, x)
 	send := u.proxy
 	send.BufferPool = copying{u.h.buffers, x}
 	send.ServeHTTP(x, x.r.WithContext(ctx))

@@ -254,6 +254,34 @@ func TestInterimFlood(t *testing.T) {
 	})
 }
 
+func TestEndlessInterim(t *testing.T) {
+	for name, link := range map[string]string{"small": "</x>", "large": strings.Repeat("x", 900<<10), "too large": strings.Repeat("x", 2<<20)} {
+		t.Run("HTTP-33 endless 1xx answers, "+name, func(t *testing.T) {
+			cut := make(chan struct{})
+			url, _ := script(t, func(c net.Conn, br *bufio.Reader) {
+				if _, err := skip(br); err != nil {
+					return
+				}
+				defer close(cut)
+				for err := error(nil); err == nil; {
+					_, err = fmt.Fprint(c, "HTTP/1.1 103 Early Hints\r\nLink: "+link+"\r\n\r\n")
+				}
+			})
+			g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+			g.start(url, nil)
+			c := g.dial()
+			fmt.Fprint(c, "GET /public/x HTTP/1.1\r\nHost: gw.test\r\n\r\n")
+			br := bufio.NewReader(c)
+			a := g.read(br, "GET")
+			for a.StatusCode == 103 {
+				a = g.read(br, "GET")
+			}
+			want(t, "status", a.StatusCode, 502)
+			<-cut
+		})
+	}
+}
+
 func TestReplay(t *testing.T) {
 	var posts atomic.Int32
 	url, _ := script(t, func(c net.Conn, br *bufio.Reader) {
