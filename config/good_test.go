@@ -348,11 +348,11 @@ func TestSecretFiles(t *testing.T) {
 		file := filepath.Join(folder, "secret")
 		check(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
 		c := decode(t, "", minimal("GATEHOUSE_AUTHN_0_OIDC_CLIENT_SECRET_FILE="+file)...)
-		if w := c.Warnings(); w != nil {
+		if w := c.openFiles(); w != nil {
 			t.Errorf("warned of %q", w)
 		}
 		check(t, os.Chmod(file, 0o644))
-		if w := c.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "authn[0].oidc.clientSecretFile: every user of this machine can read") {
+		if w := c.openFiles(); len(w) != 1 || !strings.HasPrefix(w[0], "authn[0].oidc.clientSecretFile: every user of this machine can read") {
 			t.Errorf("warned of %q", w)
 		}
 	})
@@ -449,5 +449,18 @@ func TestClientTLS(t *testing.T) {
 		if c, err := bad.Load(); err == nil || c != nil {
 			t.Errorf("%+v was loaded", bad)
 		}
+	}
+}
+
+func TestOpenDoors(t *testing.T) {
+	c := Config{InsecurePublicHTTP: true, Authn: []Route{
+		{OIDC: &OIDC{AllowedGroups: []string{"staff"}}}, {OIDC: &OIDC{}}, {OIDC: &OIDC{AllowedEmailDomains: []string{"example.com"}}},
+	}}
+	want := []string{
+		"insecurePublicHTTP: anyone on the network can take over sessions",
+		"authn[1].oidc: lets in everybody whom the provider knows; see allowedGroups and allowedEmailDomains",
+	}
+	if got := c.Warnings(); !slices.Equal(got, want) {
+		t.Errorf("warned of %q, want %q", got, want)
 	}
 }

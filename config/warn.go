@@ -3,8 +3,26 @@ package config
 import "os"
 
 // Warnings names what is not wrong but deserves a look, each with its path:
-// files of secrets and keys that every user of the machine can read.
+// doors that stand open, and files of secrets that every user of the machine
+// can read.
 func (c Config) Warnings() []string {
+	return append(c.openDoors(), c.openFiles()...)
+}
+
+func (c Config) openDoors() []string {
+	var out []string
+	if c.InsecurePublicHTTP {
+		out = append(out, "insecurePublicHTTP: anyone on the network can take over sessions")
+	}
+	for i, r := range c.Authn {
+		if r.OIDC != nil && len(r.OIDC.AllowedGroups) == 0 && len(r.OIDC.AllowedEmailDomains) == 0 {
+			out = append(out, indexed("authn", i)+".oidc: lets in everybody whom the provider knows; see allowedGroups and allowedEmailDomains")
+		}
+	}
+	return out
+}
+
+func (c Config) openFiles() []string {
 	files := [][2]string{
 		{"session.keysFile", c.Session.KeysFile},
 		{"listen.keyFile", c.Listen.KeyFile},
