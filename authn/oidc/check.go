@@ -140,6 +140,9 @@ func adviceOnIssuer(want, got string) string {
 	case strings.EqualFold(want, got):
 		return "upper and lower case count: set issuer to " + bounded(got)
 	}
+	if got == "" {
+		return "what answers there is no OpenID provider's discovery document; check issuer"
+	}
 	return fmt.Sprintf("if %s is the provider you mean, set issuer to it", bounded(got))
 }
 

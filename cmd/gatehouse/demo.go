@@ -31,6 +31,9 @@ machine. Ctrl-C ends it.`,
 	port := cmd.Flags().Int("port", 8080, "the gateway's port on localhost; 0 or a taken one means any free port")
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "log what the gateway does")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *port < 0 || *port > 65535 {
+			return usageError{fmt.Errorf("--port %d is not a port: use 0 to 65535", *port)}
+		}
 		logTo := io.Discard
 		if *verbose {
 			logTo = sh.err
