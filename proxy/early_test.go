@@ -81,7 +81,7 @@ func TestInterimForOldClients(t *testing.T) {
 	g.start(up, nil)
 	c := g.dial()
 	fmt.Fprintf(c, "GET /public/x HTTP/1.0\r\nHost: %s\r\n\r\n", gwHost)
-	if b, _ := io.ReadAll(c); strings.Contains(string(b), "103") || !strings.HasPrefix(string(b), "HTTP/1.0 200 OK") {
+	if b, _ := io.ReadAll(c); strings.Contains(string(b), "103 Early") || !strings.HasPrefix(string(b), "HTTP/1.0 200 OK") {
 		t.Errorf("an HTTP/1.0 client gets %q", b)
 	}
 }
