@@ -83,7 +83,7 @@ func (o *relying) callback(w http.ResponseWriter, r *http.Request) {
 		o.failed(w, r, failure{landing, proof.Identity, err})
 		return
 	}
-	seeOther(w, landing)
+	page.SeeOther(w, landing)
 }
 
 // answer reads the authorization response from the one place where it may be,
@@ -158,7 +158,7 @@ var errUsed = errors.New("the attempt was used before")
 type providerError struct{ code, text string }
 
 func (p providerError) Error() string {
-	return fmt.Sprintf("provider answered %q %q", bounded(p.code), bounded(p.text))
+	return fmt.Sprintf("provider answered %q %q", authn.Bounded(p.code), authn.Bounded(p.text))
 }
 
 // finish turns an answer into a proof. From the mark on, the attempt is spent.
@@ -202,7 +202,7 @@ func (o *relying) checkSender(m *metadata, q url.Values) error {
 		return errors.New("the answer does not say who it is from")
 	}
 	if q.Has("iss") && q.Get("iss") != o.settings.Issuer {
-		return fmt.Errorf("the answer is from %q", bounded(q.Get("iss")))
+		return fmt.Errorf("the answer is from %q", authn.Bounded(q.Get("iss")))
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (o *relying) redeem(ctx context.Context, m *metadata, a attempt, q url.Valu
 // admit starts a session for somebody whom the route lets in, in place of the
 // former ones.
 func (o *relying) admit(w http.ResponseWriter, r *http.Request, p authn.Proof, former []string) error {
-	if err := o.policy.allow(p.Identity); err != nil {
+	if err := o.admission.Allow(p.Identity); err != nil {
 		return err
 	}
 	err := o.Sessions.Start(w, r, p, former...)

@@ -92,7 +92,7 @@ func (k *checker) checkDiscovery(ctx context.Context) (*metadata, advertised, bo
 	var says advertised
 	text, err := fetchDocument(ctx, k.settings.Issuer, k.client)
 	if err != nil {
-		k.bad(what, bounded(err.Error()), adviceOnDiscovery(k.settings.Issuer, err))
+		k.bad(what, authn.Bounded(err.Error()), adviceOnDiscovery(k.settings.Issuer, err))
 		return nil, says, false
 	}
 	m := &metadata{}
@@ -103,7 +103,7 @@ func (k *checker) checkDiscovery(ctx context.Context) (*metadata, advertised, bo
 		err = json.Unmarshal(text, &says)
 	}
 	if err != nil {
-		k.bad(what, bounded(err.Error()), "have the provider's metadata corrected; sign-in refuses it as it is")
+		k.bad(what, authn.Bounded(err.Error()), "have the provider's metadata corrected; sign-in refuses it as it is")
 		return nil, says, false
 	}
 	k.good(what, "the issuer is spelled as in the settings")
@@ -132,18 +132,18 @@ func adviceOnIssuer(want, got string) string {
 	entra := strings.Contains(got, "login.microsoftonline.com") || strings.Contains(got, "sts.windows.net")
 	switch {
 	case strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/"):
-		return "the trailing slash counts: set issuer to " + bounded(got)
+		return "the trailing slash counts: set issuer to " + authn.Bounded(got)
 	case entra && strings.Contains(got, "{tenantid}"):
 		return "use your tenant's id in place of common or organizations: https://login.microsoftonline.com/TENANT_ID/v2.0"
 	case entra:
 		return "Entra ID has two kinds of issuer; use https://login.microsoftonline.com/TENANT_ID/v2.0 with the tenant's id"
 	case strings.EqualFold(want, got):
-		return "upper and lower case count: set issuer to " + bounded(got)
+		return "upper and lower case count: set issuer to " + authn.Bounded(got)
 	}
 	if got == "" {
 		return "what answers there is no OpenID provider's discovery document; check issuer"
 	}
-	return fmt.Sprintf("if %s is the provider you mean, set issuer to it", bounded(got))
+	return fmt.Sprintf("if %s is the provider you mean, set issuer to it", authn.Bounded(got))
 }
 
 // checkClock compares clocks by the answer's Date, which is a second coarse.
@@ -178,7 +178,7 @@ func (k *checker) checkClock(ctx context.Context) {
 func (k *checker) checkKeys(ctx context.Context, m *metadata) {
 	keys, err := fetchKeys(ctx, m.JWKSURI, k.client)
 	if err != nil {
-		k.bad("signing keys", bounded(err.Error()), "check that "+bounded(m.JWKSURI)+" can be opened from here")
+		k.bad("signing keys", authn.Bounded(err.Error()), "check that "+authn.Bounded(m.JWKSURI)+" can be opened from here")
 		return
 	}
 	k.good("signing keys", fmt.Sprintf("%d usable", len(keys)))
@@ -187,7 +187,7 @@ func (k *checker) checkKeys(ctx context.Context, m *metadata) {
 	for _, alg := range k.settings.SigningAlgorithms {
 		if len(m.SigningAlgorithms) > 0 && !slices.Contains(m.SigningAlgorithms, alg) {
 			k.bad("signature algorithms", "the provider does not use "+alg,
-				"set signingAlgorithms to some of "+bounded(strings.Join(m.SigningAlgorithms, ", "))+", or leave it out")
+				"set signingAlgorithms to some of "+authn.Bounded(strings.Join(m.SigningAlgorithms, ", "))+", or leave it out")
 		}
 	}
 }
@@ -221,7 +221,7 @@ func (k *checker) checkFlow(says advertised) {
 	case len(says.Challenges) == 0:
 		k.good("PKCE", "the provider does not say; S256 is sent all the same")
 	default:
-		k.bad("PKCE", "the provider says that it supports "+bounded(strings.Join(says.Challenges, ", "))+" only",
+		k.bad("PKCE", "the provider says that it supports "+authn.Bounded(strings.Join(says.Challenges, ", "))+" only",
 			"have S256 turned on at the provider; nothing weaker is ever sent")
 	}
 }
@@ -286,11 +286,11 @@ func (k *checker) checkClient(ctx context.Context, m *metadata, says advertised)
 	var no refusal
 	switch {
 	case !errors.As(err, &no):
-		k.bad(what, bounded(fmt.Sprint(err)), "check that "+bounded(m.TokenEndpoint)+" can be reached from here")
+		k.bad(what, authn.Bounded(fmt.Sprint(err)), "check that "+authn.Bounded(m.TokenEndpoint)+" can be reached from here")
 	case no.code == "unauthorized_client" || no.code == "invalid_client" || no.status == http.StatusUnauthorized:
 		fix := "compare clientID and the secret or key with what the provider has"
 		if !slices.Contains(methods, method) {
-			fix = "set clientAuth to a way that the provider supports: " + bounded(strings.Join(methods, ", "))
+			fix = "set clientAuth to a way that the provider supports: " + authn.Bounded(strings.Join(methods, ", "))
 		}
 		k.bad(what, fmt.Sprintf("%s: %s", method, no), fix)
 	case no.code == "invalid_grant":

@@ -8,6 +8,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"gatehouse/authn"
 )
 
 // claims is a sound JSON object of the provider: no duplicate names, valid UTF-8.
@@ -16,7 +18,7 @@ type claims map[string]jsontext.Value
 
 func parseClaims(text []byte) (claims, error) {
 	if err := checkDocument(text); err != nil {
-		return nil, short{err}
+		return nil, authn.Foreign{Err: err}
 	}
 	var c claims
 	if err := json.Unmarshal(text, &c); err != nil || c == nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"time"
 
+	"gatehouse/authn"
 	"gatehouse/config"
 )
 
@@ -110,7 +111,7 @@ func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
 // answer, so it is bounded.
 type badAnswer struct{ error }
 
-func (b badAnswer) Error() string { return bounded(b.error.Error()) }
+func (b badAnswer) Error() string { return authn.Bounded(b.error.Error()) }
 func (b badAnswer) Unwrap() error { return b.error }
 
 func isJWT(resp *http.Response) bool {

@@ -3,13 +3,15 @@ package oidc
 import (
 	"net/netip"
 	"strings"
+
+	"gatehouse/authn"
 )
 
 // inner says whether a URL's host means this machine or its link, or may mean
 // it to one resolver and something else to another. Private networks are not
 // inner: providers live there.
 func inner(host string) bool {
-	host = strings.TrimRight(foldASCII(host), ".")
+	host = strings.TrimRight(authn.FoldASCII(host), ".")
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.Zone() != "" || !ip.IsGlobalUnicast() || !embedded(ip).IsGlobalUnicast()
 	}
@@ -43,4 +45,6 @@ func number(label string) bool {
 
 // notName tells what no host name in ASCII has. Other scripts must come in
 // Punycode: some of their digits and dots turn into ours on the way.
-func notName(r rune) bool { return notHost(r) && r != '.' && r != '_' }
+func notName(r rune) bool {
+	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("-._", r))
+}

@@ -12,9 +12,6 @@ import (
 	"gatehouse/config"
 )
 
-// maxID bounds a subject, a username or an e-mail address in bytes.
-const maxID = 255
-
 // mapping makes an identity of claims.
 type mapping struct {
 	route    string
@@ -83,7 +80,7 @@ func (m mapping) fill(p *profile, s source) error {
 		name      string
 		to        *string
 		candidate string
-	}{{"username", &p.Username, username}, {"name", &p.Name, displayName(name)}, {"email", &p.Email, email}} {
+	}{{"username", &p.Username, username}, {"name", &p.Name, authn.DisplayName(name)}, {"email", &p.Email, email}} {
 		if *f.to == "" && f.candidate != "" {
 			*f.to = f.candidate
 			p.note(f.name, s)
@@ -123,7 +120,7 @@ func (m mapping) username(s source) (string, error) {
 		return m.email(s) // a name that anybody could give themselves is none
 	}
 	username, err := s.text(claim)
-	if err == nil && username != "" && (len(username) > maxID || !cleanID(username)) {
+	if err == nil && username != "" && (len(username) > authn.MaxID || !authn.CleanID(username)) {
 		err = fmt.Errorf("claim %q can't name anybody", claim)
 	}
 	return username, err
@@ -145,45 +142,15 @@ func (m mapping) email(s source) (string, error) {
 	if err != nil || email == "" {
 		return "", err
 	}
-	if len(email) > maxID || !cleanID(email) {
+	if len(email) > authn.MaxID || !authn.CleanID(email) {
 		return "", fmt.Errorf("claim %q can't be an address", m.settings.Claims.Email)
 	}
 	_, said := s.find(m.settings.Claims.EmailVerified)
 	vouched := s.isTrue(m.settings.Claims.EmailVerified) || m.settings.TrustUnverifiedEmail && !said
-	if _, ok := emailDomain(email); !ok || !vouched {
+	if _, ok := authn.EmailDomain(email); !ok || !vouched {
 		return "", nil
 	}
 	return email, nil
-}
-
-// displayName drops a name that could draw over something else, and the space
-// around one that could not.
-func displayName(s string) string {
-	s = strings.TrimSpace(s)
-	if !cleanID(s) || len(s) > maxID {
-		return ""
-	}
-	return s
-}
-
-// emailDomain returns the domain of a plain address, with A to Z lowered: one
-// "@", nothing quoted, no comment, and an ASCII host name after it.
-func emailDomain(email string) (string, bool) {
-	local, domain, ok := strings.Cut(email, "@")
-	if !ok || local == "" || strings.ContainsAny(local, "\"(),:;<>@[\\] ") || len(domain) > 253 {
-		return "", false
-	}
-	domain = foldASCII(domain)
-	for label := range strings.SplitSeq(domain, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, notHost) {
-			return "", false
-		}
-	}
-	return domain, true
-}
-
-func notHost(r rune) bool {
-	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-')
 }
 
 // errOverage is for people who are in more groups than the provider lists.
@@ -203,7 +170,7 @@ func (m mapping) identity(id claims, p profile) (authn.Identity, error) {
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	if len(who) > maxID || !cleanID(who) {
+	if len(who) > authn.MaxID || !authn.CleanID(who) {
 		return authn.Identity{}, fmt.Errorf("claim %q can't name anybody", m.settings.Claims.Subject)
 	}
 	who = m.settings.SubjectPrefix + who

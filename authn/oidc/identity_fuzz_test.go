@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/authn"
 	"gatehouse/config"
 )
 
@@ -41,11 +42,11 @@ func FuzzClaims(f *testing.F) {
 			return
 		}
 		sub, ok := strings.CutPrefix(who.Subject, "p:")
-		if !ok || !cleanID(sub) || len(sub) > maxID || strings.HasPrefix(who.Subject, "p:other:") {
+		if !ok || !authn.CleanID(sub) || len(sub) > authn.MaxID || strings.HasPrefix(who.Subject, "p:other:") {
 			t.Errorf("subject %q", who.Subject)
 		}
 		for _, s := range []string{who.Username, who.Name, who.Email} {
-			if s != "" && !cleanID(s) {
+			if s != "" && !authn.CleanID(s) {
 				t.Errorf("unclean %q", s)
 			}
 		}

@@ -18,6 +18,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
+
+	"gatehouse/authn"
 )
 
 const (
@@ -65,7 +67,7 @@ func (k *keySet) verify(ctx context.Context, token string, algs []string) ([]byt
 	}
 	jws, err := jose.ParseSignedCompact(token, allowed)
 	if err != nil {
-		return nil, short{err}
+		return nil, authn.Foreign{Err: err}
 	}
 	keys, age := k.known()
 	if age >= keysAge {
@@ -181,7 +183,7 @@ func fetchKeys(ctx context.Context, url string, client *http.Client) ([]jose.JSO
 		Keys []jsontext.Value `json:"keys"`
 	}
 	if err := json.Unmarshal(text, &set); err != nil {
-		return nil, short{err}
+		return nil, authn.Foreign{Err: err}
 	}
 	if len(set.Keys) > maxKeys {
 		return nil, fmt.Errorf("%d keys are too many", len(set.Keys))

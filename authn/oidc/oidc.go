@@ -78,7 +78,7 @@ type relying struct {
 	client      *http.Client
 	provider    *provider
 	mapping     mapping
-	policy      policy
+	admission   authn.Admission
 	assertion   *assertion // nil unless the client authenticates by privateKeyJWT
 }
 
@@ -115,7 +115,7 @@ func newRelying(name string, c config.OIDC, d Deps, client *http.Client) (*relyi
 		client:      client,
 		provider:    newProvider(c, client, d.Log),
 		mapping:     newMapping(name, c, d.ForeignPrefixes),
-		policy:      newPolicy(c),
+		admission:   authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
 		assertion:   key,
 	}, nil
 }
@@ -130,12 +130,12 @@ func (o *relying) route(label string) authn.Route {
 		Label:      label,
 		SignInPath: o.signInPath(),
 		Mount: func(mux *http.ServeMux) {
-			mux.HandleFunc(o.signInPath(), quiet(o.start))
-			mux.HandleFunc(o.CallbackPath, quiet(o.callback))
+			mux.HandleFunc(o.signInPath(), page.Quiet(o.start))
+			mux.HandleFunc(o.CallbackPath, page.Quiet(o.callback))
 		},
 		Renew:      o.renew,
 		SignOutURL: o.signOutURL,
-		Allow:      o.policy.allow,
+		Allow:      o.admission.Allow,
 		Ready:      o.provider.ready,
 	}
 }
@@ -176,16 +176,6 @@ func (o *relying) oauth(m *metadata) *oauth2.Config {
 		c.ClientSecret = o.settings.ClientSecret.Reveal()
 	}
 	return c
-}
-
-// quiet marks every answer as nobody's to keep or to tell: a callback's URL
-// holds a code (RFC 9700, section 4.2).
-func quiet(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		h(w, r)
-	}
 }
 
 // withDefaults fills what a setting says by being left out.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/authn"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
@@ -74,8 +75,8 @@ func TestCheckDocument(t *testing.T) {
 }
 
 func TestErrorTexts(t *testing.T) {
-	long := short{errors.New("a\x1b[31m\u2028" + strings.Repeat("x", 1000))}
-	if s := long.Error(); len(s) > maxForeign+10 || strings.ContainsAny(s, "\x1b\u2028") {
+	long := authn.Foreign{Err: errors.New("a\x1b[31m\u2028" + strings.Repeat("x", 1000))}
+	if s := long.Error(); len(s) > 310 || strings.ContainsAny(s, "\x1b\u2028") {
 		t.Errorf("%q", s)
 	}
 	if !errors.Is(statusError(503), errUnavailable) || errors.Is(statusError(404), errUnavailable) || statusError(404).Error() != "answered 404 Not Found" {

@@ -16,6 +16,7 @@ import (
 	upstream "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/sync/singleflight"
 
+	"gatehouse/authn"
 	"gatehouse/config"
 )
 
@@ -171,10 +172,10 @@ func fetchMetadata(ctx context.Context, issuer string, client *http.Client) (*me
 	}
 	m := &metadata{}
 	if err := json.Unmarshal(text, m); err != nil {
-		return nil, short{err}
+		return nil, authn.Foreign{Err: err}
 	}
 	if m.Issuer != issuer { // go-oidc would take "Issuer" for "issuer"
-		return nil, short{&upstream.IssuerMismatchError{Provided: issuer, Discovered: m.Issuer}}
+		return nil, authn.Foreign{Err: &upstream.IssuerMismatchError{Provided: issuer, Discovered: m.Issuer}}
 	}
 	return m, nil
 }
@@ -185,7 +186,7 @@ func fetchMetadata(ctx context.Context, issuer string, client *http.Client) (*me
 func fetchDocument(ctx context.Context, issuer string, client *http.Client) (rawDocument, error) {
 	doc, err := upstream.NewProvider(upstream.ClientContext(ctx, client), issuer)
 	if err != nil {
-		return nil, short{err} // it may hold the page that the provider answered with
+		return nil, authn.Foreign{Err: err} // it may hold the page that the provider answered with
 	}
 	var text rawDocument
 	return text, doc.Claims(&text)
@@ -225,7 +226,7 @@ func (m *metadata) check(c config.OIDC) error {
 		}
 	}
 	if len(m.algorithms(c)) == 0 {
-		return fmt.Errorf("no acceptable signature algorithm in %q", bounded(strings.Join(m.SigningAlgorithms, " ")))
+		return fmt.Errorf("no acceptable signature algorithm in %q", authn.Bounded(strings.Join(m.SigningAlgorithms, " ")))
 	}
 	return nil
 }
@@ -239,15 +240,15 @@ func checkEndpoint(raw string, issuer *url.URL) error {
 	case len(raw) > maxEndpoint:
 		return fmt.Errorf("longer than %d bytes", maxEndpoint)
 	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return fmt.Errorf("%q is not a URL", bounded(raw))
+		return fmt.Errorf("%q is not a URL", authn.Bounded(raw))
 	case u.User != nil || u.Fragment != "":
 		return errors.New("must have no user and no fragment")
 	case u.Scheme == "http" && issuer.Scheme == "http" && loopback(issuer) && loopback(u):
 		return nil
 	case u.Scheme != "https":
-		return fmt.Errorf("%q must be https", bounded(raw))
+		return fmt.Errorf("%q must be https", authn.Bounded(raw))
 	case inner(u.Hostname()) && !inner(issuer.Hostname()):
-		return fmt.Errorf("%q may be an address of this machine or its link", bounded(raw))
+		return fmt.Errorf("%q may be an address of this machine or its link", authn.Bounded(raw))
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func (o *relying) renewed(ctx context.Context, p authn.Proof) (authn.Proof, erro
 	if err != nil {
 		return authn.Proof{}, err
 	}
-	if err := o.policy.allow(who); err != nil {
+	if err := o.admission.Allow(who); err != nil {
 		return authn.Proof{}, err
 	}
 	return o.proof(who, id, t, g)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"gatehouse/authn"
 	"gatehouse/authn/page"
 )
 
@@ -57,7 +58,7 @@ func (o *relying) start(w http.ResponseWriter, r *http.Request) {
 		o.Pages.Error(w, r, http.StatusInternalServerError, "Sign-in can't begin.")
 		return
 	}
-	seeOther(w, o.authorizationURL(m, a, wish))
+	page.SeeOther(w, o.authorizationURL(m, a, wish))
 }
 
 // wish is what a link to sign-in may say.
@@ -72,7 +73,7 @@ func (o *relying) wish(q url.Values) wish {
 	if rd := q["rd"]; len(rd) == 1 {
 		v.landing = o.Landings.Clean(rd[0])
 	}
-	if h := q["login_hint"]; len(h) == 1 && len(h[0]) <= maxHint && utf8.ValidString(h[0]) && bounded(h[0]) == h[0] && h[0] != "" {
+	if h := q["login_hint"]; len(h) == 1 && len(h[0]) <= maxHint && utf8.ValidString(h[0]) && authn.Bounded(h[0]) == h[0] && h[0] != "" {
 		v.hint = h[0]
 	}
 	v.change = slices.Equal(q["switch"], []string{"1"})
@@ -143,10 +144,4 @@ func prefetch(r *http.Request) bool {
 		}
 	}
 	return false
-}
-
-// seeOther redirects to target exactly as it is; http.Redirect would tidy it.
-func seeOther(w http.ResponseWriter, target string) {
-	w.Header().Set("Location", target)
-	w.WriteHeader(http.StatusSeeOther)
 }

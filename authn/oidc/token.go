@@ -12,6 +12,8 @@ import (
 
 	upstream "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"gatehouse/authn"
 )
 
 // tokens is what the token endpoint gave, or the browser in the implicit flow.
@@ -56,7 +58,7 @@ func (o *relying) refresh(ctx context.Context, m *metadata, token string) (token
 
 func readTokens(t *oauth2.Token) (tokens, error) {
 	if !strings.EqualFold(t.TokenType, "Bearer") {
-		return tokens{}, fmt.Errorf("token type is %q", bounded(t.TokenType))
+		return tokens{}, fmt.Errorf("token type is %q", authn.Bounded(t.TokenType))
 	}
 	id, ok := t.Extra("id_token").(string)
 	if !ok && t.Extra("id_token") != nil {
@@ -73,7 +75,7 @@ type refusal struct {
 }
 
 func (r refusal) Error() string {
-	return fmt.Sprintf("provider answered %d %q %q", r.status, bounded(r.code), bounded(r.text))
+	return fmt.Sprintf("provider answered %d %q %q", r.status, authn.Bounded(r.code), authn.Bounded(r.text))
 }
 
 // final says that the grant is worth nothing any more.
@@ -108,5 +110,5 @@ func tokenError(err error) error {
 	if errors.As(err, &call) {
 		return callError(err)
 	}
-	return short{err}
+	return authn.Foreign{Err: err}
 }

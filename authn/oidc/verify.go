@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/authn"
 )
 
 const (
@@ -44,7 +46,7 @@ func (o *relying) verify(ctx context.Context, m *metadata, token string, want ex
 	}
 	algs := m.algorithms(o.settings)
 	if !slices.Contains(algs, alg) {
-		return nil, fmt.Errorf("ID token: algorithm %q is not one of %s", bounded(alg), strings.Join(algs, ", "))
+		return nil, fmt.Errorf("ID token: algorithm %q is not one of %s", authn.Bounded(alg), strings.Join(algs, ", "))
 	}
 	payload, err := m.keys.verify(ctx, token, algs)
 	if err != nil {
@@ -104,8 +106,8 @@ func readHeader(token string) (alg string, err error) {
 	if err := errors.Join(algErr, typErr); err != nil {
 		return "", fmt.Errorf("header: %w", err)
 	}
-	if typ = foldASCII(typ); typ != "" && typ != "jwt" && typ != "application/jwt" {
-		return "", fmt.Errorf("header: type %q is not an ID token's", bounded(typ))
+	if typ = authn.FoldASCII(typ); typ != "" && typ != "jwt" && typ != "application/jwt" {
+		return "", fmt.Errorf("header: type %q is not an ID token's", authn.Bounded(typ))
 	}
 	return alg, nil
 }
@@ -121,18 +123,18 @@ func (o *relying) checkParties(c claims) error {
 		return err
 	}
 	if iss != o.settings.Issuer {
-		return fmt.Errorf("issuer is %q", bounded(iss))
+		return fmt.Errorf("issuer is %q", authn.Bounded(iss))
 	}
 	aud, err := c.audience()
 	if err != nil {
 		return err
 	}
 	if !slices.Contains(aud, o.settings.ClientID) {
-		return fmt.Errorf("audience is %q", bounded(strings.Join(aud, " ")))
+		return fmt.Errorf("audience is %q", authn.Bounded(strings.Join(aud, " ")))
 	}
 	for _, a := range aud {
 		if a != o.settings.ClientID && !slices.Contains(o.settings.ExtraAudiences, a) {
-			return fmt.Errorf("audience %q is neither the client nor one of extraAudiences", bounded(a))
+			return fmt.Errorf("audience %q is neither the client nor one of extraAudiences", authn.Bounded(a))
 		}
 	}
 	azp, err := c.text("azp")
@@ -141,7 +143,7 @@ func (o *relying) checkParties(c claims) error {
 	}
 	_, present := c["azp"]
 	if (present || len(aud) > 1) && azp != o.settings.ClientID {
-		return fmt.Errorf("authorized party is %q", bounded(azp))
+		return fmt.Errorf("authorized party is %q", authn.Bounded(azp))
 	}
 	return nil
 }
@@ -257,7 +259,7 @@ func (o *relying) checkStrength(c claims, now time.Time, want expected) error {
 	}
 	_, present := c["acr"]
 	if len(o.settings.ACRValues) > 0 && (present || !want.renewal) && !slices.Contains(o.settings.ACRValues, acr) {
-		return fmt.Errorf("the person proved themselves by %q", bounded(acr))
+		return fmt.Errorf("the person proved themselves by %q", authn.Bounded(acr))
 	}
 	return nil
 }
@@ -270,7 +272,7 @@ func checkSubject(c claims) error {
 		return err
 	case sub == "":
 		return errors.New(`claim "sub" is missing`)
-	case len(sub) > maxID || !cleanID(sub):
+	case len(sub) > authn.MaxID || !authn.CleanID(sub):
 		return errors.New(`claim "sub" can't name anybody`)
 	}
 	return nil

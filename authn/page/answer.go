@@ -162,3 +162,19 @@ func formAction(urls []string) string {
 	}
 	return strings.Join(list, " ")
 }
+
+// Quiet marks every answer as nobody's to keep or to tell: a callback's URL
+// holds a code (RFC 9700, section 4.2).
+func Quiet(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		h(w, r)
+	}
+}
+
+// SeeOther redirects to target exactly as it is; http.Redirect would tidy it.
+func SeeOther(w http.ResponseWriter, target string) {
+	w.Header().Set("Location", target)
+	w.WriteHeader(http.StatusSeeOther)
+}
