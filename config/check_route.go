@@ -17,8 +17,15 @@ func (k *checks) routes() {
 		} else {
 			names[r.Name] = at
 		}
-		if r.OIDC == nil {
-			k.fault(at, "says nothing about how people sign in", "add oidc with issuer and clientID")
+		switch {
+		case r.OIDC != nil && r.LDAP != nil:
+			k.fault(at, "is two kinds of route at once, oidc and ldap", "make two routes of it, each with a name")
+			continue
+		case r.LDAP != nil:
+			k.ldap(at+".ldap", *r.LDAP)
+			continue
+		case r.OIDC == nil:
+			k.fault(at, "says nothing about how people sign in", "add oidc with issuer and clientID, or ldap with address and baseDN")
 			continue
 		}
 		at += ".oidc"
@@ -37,7 +44,7 @@ func (k *checks) oidc(at string, o OIDC) {
 	k.issuer(at, o)
 	k.clientAuth(at, o)
 	k.asking(at, o)
-	k.allowed(at, o)
+	k.admission(at, o.AllowedEmailDomains, o.AllowedGroups)
 	if o.ClockSkew > Duration(5*time.Minute) {
 		k.fault(at+".clockSkew", o.ClockSkew.String()+" would accept tokens long expired", "use at most 5m, and set the clocks right")
 	}
@@ -183,9 +190,9 @@ func (k *checks) words(path string, items []string) {
 	}
 }
 
-// allowed checks who is let in (OPS-05): nothing here may mean everybody.
-func (k *checks) allowed(at string, o OIDC) {
-	for i, domain := range o.AllowedEmailDomains {
+// admission checks who is let in (OPS-05): nothing here may mean everybody.
+func (k *checks) admission(at string, domains, groups []string) {
+	for i, domain := range domains {
 		path := indexed(at+".allowedEmailDomains", i)
 		base, wild := strings.CutPrefix(domain, "*.")
 		switch {
@@ -199,31 +206,46 @@ func (k *checks) allowed(at string, o OIDC) {
 			k.fault(path, quoted(domain)+" stands for domains that anybody may own", "name the domains")
 		}
 	}
-	for i, g := range o.AllowedGroups {
+	for i, g := range groups {
 		if strings.TrimSpace(g) == "" {
 			k.fault(indexed(at+".allowedGroups", i), "is blank", "name a group or remove it")
 		}
 	}
 }
 
-// together checks that no two routes can name the same person.
-func (k *checks) together() {
-	var at []string
-	var all []OIDC
-	for i, r := range k.c.Authn {
-		if r.OIDC != nil {
-			at, all = append(at, indexed("authn", i)+".oidc"), append(all, *r.OIDC)
+// vouching is what a route may say of whom.
+type vouching struct {
+	at, prefix string
+	domains    []string
+}
+
+// vouchings lists what each route may say of whom.
+func (c *Config) vouchings() []vouching {
+	var out []vouching
+	for i, r := range c.Authn {
+		at := indexed("authn", i)
+		switch {
+		case r.OIDC != nil:
+			out = append(out, vouching{at + ".oidc", r.OIDC.SubjectPrefix, r.OIDC.AllowedEmailDomains})
+		case r.LDAP != nil:
+			out = append(out, vouching{at + ".ldap", r.LDAP.SubjectPrefix, r.LDAP.AllowedEmailDomains})
 		}
 	}
+	return out
+}
+
+// together checks that no two routes can name the same person.
+func (k *checks) together() {
+	all := k.c.vouchings()
 	for i := range all {
 		for j := range i {
-			k.prefixes(at[j], at[i], all[j].SubjectPrefix, all[i].SubjectPrefix)
+			k.prefixes(all[j].at, all[i].at, all[j].prefix, all[i].prefix)
 			if !k.c.SharedEmails {
-				k.overlap(at[j], at[i], all[j].AllowedEmailDomains, all[i].AllowedEmailDomains)
+				k.overlap(all[j].at, all[i].at, all[j].domains, all[i].domains)
 			}
 		}
-		if len(all) > 1 && !k.c.SharedEmails && all[i].AllowedEmailDomains == nil {
-			k.fault(at[i]+".allowedEmailDomains", "is missing: with several routes each could vouch for the other's addresses",
+		if len(all) > 1 && !k.c.SharedEmails && all[i].domains == nil {
+			k.fault(all[i].at+".allowedEmailDomains", "is missing: with several routes each could vouch for the other's addresses",
 				"name the domains that it may vouch for, or set sharedEmails if an address is the same person everywhere")
 		}
 	}

@@ -37,6 +37,8 @@ type Config struct {
 	// Says that an e-mail address means the same person whichever route vouches
 	// for it. Without it, routes must not be able to vouch for the same domain.
 	SharedEmails bool `json:"sharedEmails,omitempty"`
+	// What stands against guessing passwords.
+	Regulation Regulation `json:"regulation,omitempty"`
 	// How long a sign-in lasts, and its cookie.
 	Session Session `json:"session,omitempty"`
 	// Where sessions live. Without it, in the memory of this one process.
@@ -134,6 +136,8 @@ type Route struct {
 	Label string `json:"label,omitempty"`
 	// Sign-in at an OpenID provider.
 	OIDC *OIDC `json:"oidc,omitempty"`
+	// Sign-in with the password that people have in a directory.
+	LDAP *LDAP `json:"ldap,omitempty"`
 }
 
 // OIDC is sign-in at an OpenID provider.

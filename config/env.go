@@ -16,28 +16,28 @@ import (
 // prefix begins the environment name of every setting.
 const prefix = "GATEHOUSE_"
 
-// alias is a short or foreign name for a setting. With no upstreams[0] or no
-// OIDC route yet, it makes one.
+// alias is a short or foreign name for a setting. With no upstreams[0], or no
+// route of its kind yet, it makes one.
 type alias struct {
 	name string
-	oidc bool   // a setting of the first OIDC route
-	key  string // the setting there, or of the first upstream
+	kind string // of the first route of this kind; empty for the first upstream
+	key  string // the setting there
 }
 
 // aliases are the names that operators of a Weights & Biases server have, and
 // the short name of the first upstream.
 func aliases() []alias {
 	return []alias{
-		{"GATEHOUSE_UPSTREAM", false, "url"},
-		{"OIDC_ISSUER", true, "issuer"},
-		{"GORILLA_OIDC_ISSUER", true, "issuer"},
-		{"OIDC_CLIENT_ID", true, "clientID"},
-		{"GORILLA_OIDC_CLIENT_ID", true, "clientID"},
-		{"OIDC_CLIENT_SECRET", true, "clientSecret"},
-		{"OIDC_SECRET", true, "clientSecret"},
-		{"GORILLA_OIDC_SECRET", true, "clientSecret"},
-		{"OIDC_AUTH_METHOD", true, "authMethod"},
-		{"GORILLA_AUTH_METHOD", true, "authMethod"},
+		{"GATEHOUSE_UPSTREAM", "", "url"},
+		{"OIDC_ISSUER", "oidc", "issuer"},
+		{"GORILLA_OIDC_ISSUER", "oidc", "issuer"},
+		{"OIDC_CLIENT_ID", "oidc", "clientID"},
+		{"GORILLA_OIDC_CLIENT_ID", "oidc", "clientID"},
+		{"OIDC_CLIENT_SECRET", "oidc", "clientSecret"},
+		{"OIDC_SECRET", "oidc", "clientSecret"},
+		{"GORILLA_OIDC_SECRET", "oidc", "clientSecret"},
+		{"OIDC_AUTH_METHOD", "oidc", "authMethod"},
+		{"GORILLA_AUTH_METHOD", "oidc", "authMethod"},
 	}
 }
 
@@ -65,6 +65,8 @@ type variable struct {
 	name, value string
 	path        []step
 	setting     *setting
+	// meaning is what the value stands for, where its text is not the setting's own form.
+	meaning any
 }
 
 // overlay puts the environment over the document.
@@ -81,9 +83,10 @@ func (d *document) overlay(env []string, s *setting) {
 	for _, a := range aliases() {
 		// An empty one counts as absent: charts set all of these names always.
 		if value := set[a.name]; value != "" {
-			d.putAlias(a, value, s, from)
+			d.putAlias(a, variable{name: a.name, value: value}, s, from)
 		}
 	}
+	d.directory(set, s, from)
 	for _, v := range d.derived(set, s) {
 		d.put(v, from)
 	}
@@ -249,6 +252,14 @@ func (d *document) put(v variable, from map[string]variable) {
 // says what is wrong with it.
 func (v variable) read() (value any, problem, fix string) {
 	switch {
+	case v.meaning != nil:
+		return v.meaning, "", ""
+	case v.setting.Type == "integer":
+		n, err := strconv.Atoi(v.value)
+		if err != nil {
+			return nil, quoted(v.value) + " is not a whole number", "write digits alone"
+		}
+		return n, "", ""
 	case v.setting.Type == "boolean":
 		if v.value != "true" && v.value != "false" {
 			return nil, quoted(v.value) + " is neither true nor false", "set it to one of the two"
@@ -355,37 +366,40 @@ func (d *document) forget(path string) {
 	}
 }
 
-// putAlias writes a variable with a name of its own.
-func (d *document) putAlias(a alias, value string, s *setting, from map[string]variable) {
-	list := "upstreams"
-	path := []step{{key: list}, {list: true}, {key: a.key}}
-	item := s.Properties[list].Items
-	if a.oidc {
-		list = "authn"
-		item = s.Properties[list].Items.Properties["oidc"]
-		n, ok := d.oidcRoute(place{source: a.name})
+// putAlias writes v, a variable with a name of its own.
+func (d *document) putAlias(a alias, v variable, s *setting, from map[string]variable) {
+	v.path = []step{{key: "upstreams"}, {list: true}}
+	item := s.Properties["upstreams"].Items
+	if a.kind != "" {
+		item = s.Properties["authn"].Items.Properties[a.kind]
+		n, ok := d.routeOf(a.kind, place{source: a.name})
 		if !ok {
 			return
 		}
-		path = []step{{key: list}, {list: true, index: n}, {key: "oidc"}, {key: a.key}}
+		v.path = []step{{key: "authn"}, {list: true, index: n}, {key: a.kind}}
 	}
-	d.put(variable{name: a.name, value: value, path: path, setting: item.Properties[a.key]}, from)
+	for key := range strings.SplitSeq(a.key, ".") {
+		v.path = append(v.path, step{key: key})
+		item = item.Properties[key]
+	}
+	v.setting = item
+	d.put(v, from)
 }
 
-// oidcRoute finds the first OIDC route, or makes one with the name oidc.
-func (d *document) oidcRoute(at place) (int, bool) {
+// routeOf finds the first route of a kind, or makes one of that name.
+func (d *document) routeOf(kind string, at place) (int, bool) {
 	routes, ok := d.root["authn"].([]any)
 	if !ok && d.root["authn"] != nil {
 		return 0, false
 	}
 	for i, r := range routes {
 		if m, ok := r.(map[string]any); ok {
-			if _, ok := m["oidc"]; ok {
+			if _, ok := m[kind]; ok {
 				return i, true
 			}
 		}
 	}
-	d.root["authn"] = append(routes, map[string]any{"name": "oidc"})
+	d.root["authn"] = append(routes, map[string]any{"name": kind})
 	d.mark("authn", at)
 	d.mark(indexed("authn", len(routes)), at)
 	return len(routes), true

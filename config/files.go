@@ -20,6 +20,9 @@ func (k *checks) files() {
 		if r.OIDC != nil {
 			k.secret(&r.OIDC.ClientSecret, r.OIDC.ClientSecretFile, joined(indexed("authn", i), "oidc.clientSecret"))
 		}
+		if r.LDAP != nil {
+			k.secret(&r.LDAP.BindPassword, r.LDAP.BindPasswordFile, joined(indexed("authn", i), "ldap.bindPassword"))
+		}
 	}
 	if r := k.c.Store.Redis; r != nil {
 		k.secret(&r.Password, r.PasswordFile, "store.redis.password")

@@ -59,6 +59,7 @@ func TestDefaults(t *testing.T) {
 			Claims:   Claims{Subject: "sub", Username: "preferred_username", Name: "name", Email: "email", EmailVerified: "email_verified", Groups: "groups"},
 			Userinfo: "auto", GroupsOverage: "refuse", ClockSkew: d(time.Minute),
 		}}},
+		Regulation: Regulation{MaxRetries: 3, MaxUserRetries: 4, MaxAddressRetries: 30, FindTime: d(15 * time.Minute), BanTime: d(15 * time.Minute)},
 		Session: Session{
 			Lifetime: d(168 * time.Hour), IdleTimeout: d(24 * time.Hour), OutageGrace: d(time.Hour),
 			Cookie: Cookie{Name: "gatehouse"}, Keys: []Secret{goodKey},

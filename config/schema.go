@@ -32,6 +32,8 @@ type setting struct {
 	Properties           map[string]*setting `json:"properties"`
 	Items                *setting            `json:"items"`
 	AdditionalProperties any                 `json:"additionalProperties"`
+	Minimum              any                 `json:"minimum"`
+	Maximum              any                 `json:"maximum"`
 }
 
 // The titles that the schema gives to the types of values.go.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +12,7 @@ import (
 
 const intro = `# Settings
 
-<!-- Made from the structs in config/config.go by "go test ./config -update". Don't edit. -->
+<!-- Made from the structs in config/config.go and config/ldap.go by "go test ./config -update". Don't edit. -->
 
 Gatehouse reads one YAML file and the environment. What it does not know, can't read or finds unsafe it refuses, all of it at
 once, each fault with its line and its fix; ` + "`gatehouse check`" + ` says the same without starting.
@@ -49,6 +50,7 @@ Editors complete and check the file by its JSON Schema, [config/schema.json](../
 | text | ` + "`okta`" + `; in quotes if it could be taken for a number or true | as it is |
 | true or false | ` + "`true`" + ` | ` + "`true`" + ` |
 | duration | a number and a unit: ` + "`90s`, `15m`, `12h`, `1h30m`" + ` | the same |
+| whole number | digits alone | the same |
 | size | a whole number and a binary unit: ` + "`64KiB`, `10GiB`" + `; bytes without one | the same |
 | list | ` + "`[a, b]`" + ` or one a line after ` + "`- `" + ` | ` + "`a,b`" + ` |
 | keys and values | ` + "`{hd: example.com}`" + ` | ` + "`hd=example.com,a=b`" + `, or a JSON object if a value has a comma |
@@ -99,7 +101,7 @@ func aliasTable() string {
 	var rows, settings []string
 	for _, a := range aliases() {
 		place := "`" + a.key + "` of the first upstream"
-		if a.oidc {
+		if a.kind == "oidc" {
 			place = "`" + a.key + "` of the first OIDC route"
 		}
 		if i := slices.Index(settings, place); i >= 0 {
@@ -107,6 +109,19 @@ func aliasTable() string {
 			continue
 		}
 		settings, rows = append(settings, place), append(rows, "`"+a.name+"`")
+	}
+	directory := directoryAliases()
+	for _, name := range slices.Sorted(maps.Keys(directory)) {
+		rows = append(rows, "`LOCAL_LDAP_"+name+"`, `LDAP_"+name+"`")
+		settings = append(settings, "`"+directory[name]+"` of the first LDAP route")
+	}
+	for _, r := range [][2]string{
+		{"ATTRIBUTES", "`attributes` and `groups.from` of the first LDAP route, as `email=mail,group=gidNumber`"},
+		{"GROUP_ALLOW_LIST", "`allowedGroups` and `groups.as` of the first LDAP route"},
+		{"LOGIN", "`testOnly` of the first LDAP route, reversed"},
+		{"TLS_ENABLE", "`startTLS` of the first LDAP route, if its address begins with ldap://"},
+	} {
+		rows, settings = append(rows, "`LOCAL_LDAP_"+r[0]+"`, `LDAP_"+r[0]+"`"), append(settings, r[1])
 	}
 	table := ""
 	for i := range rows {
@@ -186,6 +201,8 @@ func typeName(key string, s *jsonschema.Schema) string {
 		return "list"
 	case s.Type == "boolean":
 		return "true or false"
+	case s.Type == "integer":
+		return "whole number"
 	case s.Type == "object":
 		return "keys and values"
 	case strings.HasSuffix(key, "File"):

@@ -81,7 +81,9 @@ func (d *document) provide(location []string) string {
 	variables := prefix + strings.Join(parts, "_")
 	switch {
 	case len(location) == 1 && location[0] == "authn":
-		variables = "OIDC_ISSUER and OIDC_CLIENT_ID"
+		variables = "OIDC_ISSUER and OIDC_CLIENT_ID, or LOCAL_LDAP_ADDRESS and LOCAL_LDAP_BASE_DN"
+	case len(location) == 4 && location[2] == "ldap":
+		variables = "LOCAL_LDAP_" + parts[3]
 	case len(location) == 1 && location[0] == "upstreams":
 		variables = "GATEHOUSE_UPSTREAM"
 	}
@@ -117,7 +119,12 @@ func (s *setting) complaint(e jsonschema.ErrorKind) (problem, fix string) {
 	case *kind.MinItems:
 		return "is an empty list", "name at least one, or leave the setting out"
 	case *kind.Minimum:
+		if s.Type == "integer" {
+			return "is too small", "use " + s.bounds()
+		}
 		return "must not be negative", "use 0 or more"
+	case *kind.Maximum:
+		return "is too large", "use " + s.bounds()
 	}
 	return "is not what the schema allows", "compare it with what gatehouse schema prints"
 }
@@ -135,6 +142,8 @@ func (s *setting) wrongType(k *kind.Type) (problem, fix string) {
 	switch {
 	case s.Title == titleDuration || s.Title == titleSize:
 		fix = s.example()
+	case s.Type == "integer":
+		fix = "write digits alone, without quotes: " + s.bounds()
 	case slices.Contains(k.Want, "string") && k.Got != "array" && k.Got != "object":
 		fix = "put it in quotes"
 	case slices.Contains(k.Want, "string"):
@@ -162,6 +171,8 @@ func (s *setting) kind() string {
 		return "a list"
 	case s.Type == "boolean":
 		return "true or false"
+	case s.Type == "integer":
+		return "a whole number"
 	case s.pairs():
 		return "keys with values"
 	case s.Type == "object":
@@ -183,3 +194,6 @@ func (s *setting) example() string {
 	}
 	return "it must match " + s.Pattern
 }
+
+// bounds says how large a whole number may be.
+func (s *setting) bounds() string { return fmt.Sprintf("%v to %v", s.Minimum, s.Maximum) }

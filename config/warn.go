@@ -18,6 +18,23 @@ func (c Config) openDoors() []string {
 		if r.OIDC != nil && len(r.OIDC.AllowedGroups) == 0 && len(r.OIDC.AllowedEmailDomains) == 0 {
 			out = append(out, indexed("authn", i)+".oidc: lets in everybody whom the provider knows; see allowedGroups and allowedEmailDomains")
 		}
+		if r.LDAP != nil {
+			out = append(out, openDirectory(indexed("authn", i)+".ldap", *r.LDAP)...)
+		}
+	}
+	return out
+}
+
+func openDirectory(at string, l LDAP) []string {
+	var out []string
+	switch {
+	case l.TestOnly:
+		out = append(out, at+".testOnly: nobody can sign in by this route")
+	case len(l.AllowedGroups) == 0 && len(l.AllowedEmailDomains) == 0:
+		out = append(out, at+": lets in everybody whom the directory knows; see allowedGroups and allowedEmailDomains")
+	}
+	if l.InsecurePlainLDAP {
+		out = append(out, at+".insecurePlainLDAP: anyone on the network can read passwords")
 	}
 	return out
 }
@@ -31,6 +48,12 @@ func (c Config) openFiles() []string {
 		if r.OIDC != nil {
 			at := indexed("authn", i) + ".oidc."
 			files = append(files, [2]string{at + "clientSecretFile", r.OIDC.ClientSecretFile}, [2]string{at + "clientKeyFile", r.OIDC.ClientKeyFile})
+		}
+	}
+	for i, r := range c.Authn {
+		if r.LDAP != nil {
+			at := indexed("authn", i) + ".ldap."
+			files = append(files, [2]string{at + "bindPasswordFile", r.LDAP.BindPasswordFile}, [2]string{at + "tls.keyFile", r.LDAP.TLS.KeyFile})
 		}
 	}
 	if r := c.Store.Redis; r != nil {
