@@ -64,11 +64,25 @@ var (
 	ErrRejected = errors.New("credential rejected")
 )
 
+// Throttled refuses to look at a credential for now, whether or not it is right:
+// 429 (RFC 6585, section 4). To those who don't know it, it is [ErrRejected].
+type Throttled struct {
+	// After is how long to wait.
+	After time.Duration
+}
+
+func (e *Throttled) Error() string {
+	return "too many attempts; wait " + e.After.Round(time.Second).String()
+}
+
+// Is makes it a kind of [ErrRejected].
+func (e *Throttled) Is(target error) bool { return target == ErrRejected }
+
 // An Authenticator recognises one kind of credential. It only reads the request.
 //
 //   - no credential of its kind: [ErrNoCredential]; the next one is asked
 //   - wrong, expired or revoked: an error that wraps [ErrRejected]; the answer
-//     is 401 and the chain stops
+//     is 401 (429 for a *[Throttled]) and the chain stops
 //   - could not find out: any other error; the answer is 503, the chain stops
 //     and nobody is let in
 //
@@ -145,6 +159,11 @@ type Route struct {
 	Allow func(Identity) error
 	// Ready reports whether the route's provider can be used right now.
 	Ready func(context.Context) error
+	// Hub says that the page at SignInPath offers the other routes too, so that
+	// people need not choose before it.
+	Hub bool
+	// Close gives back what the route holds. Requests must have ended.
+	Close func() error
 }
 
 // Vouches reports whether id is one of the route's own. A session outlives

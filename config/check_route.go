@@ -226,9 +226,9 @@ func (c *Config) vouchings() []vouching {
 		at := indexed("authn", i)
 		switch {
 		case r.OIDC != nil:
-			out = append(out, vouching{at + ".oidc", r.OIDC.SubjectPrefix, r.OIDC.AllowedEmailDomains})
+			out = append(out, vouching{at + ".oidc", r.SubjectPrefix(), r.OIDC.AllowedEmailDomains})
 		case r.LDAP != nil:
-			out = append(out, vouching{at + ".ldap", r.LDAP.SubjectPrefix, r.LDAP.AllowedEmailDomains})
+			out = append(out, vouching{at + ".ldap", r.SubjectPrefix(), r.LDAP.AllowedEmailDomains})
 		}
 	}
 	return out

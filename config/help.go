@@ -47,6 +47,17 @@ func (c Config) CallbackPath(i int) string {
 	return c.Paths.Callback + "/" + c.Authn[i].Name
 }
 
+// SubjectPrefix is what stands before every subject of the route.
+func (r Route) SubjectPrefix() string {
+	switch {
+	case r.OIDC != nil:
+		return r.OIDC.SubjectPrefix
+	case r.LDAP != nil:
+		return r.LDAP.SubjectPrefix
+	}
+	return ""
+}
+
 // Load reads the files and makes what a client needs: TLS 1.2 or newer, the
 // certificates to trust (the system's without CAFile), the one to show.
 func (t ClientTLS) Load() (*tls.Config, error) {

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Makes the tests' real peers ready: redis-server, Chromium, two foreign OpenID
-# providers and a few npm packages; and a C compiler, for the race detector. With everything in place it changes nothing
-# and says nothing. As root it installs what is missing from Debian and npm,
-# otherwise it says what to run. No daemon is started: the tests start their own.
+# providers, two directories and a few npm packages; and a C compiler, for the
+# race detector. With everything in place it changes nothing and says nothing.
+# As root it installs what is missing from Debian and npm, otherwise it says what
+# to run. No daemon is started: the tests start their own.
 set -euo pipefail
 cd "$(dirname "$0")"
+PATH=$PATH:/usr/sbin # where Debian has slapd and samba, and not everybody looks
 
 missing=()
 command -v "${CC:-gcc}" >/dev/null || missing+=(gcc libc6-dev)
@@ -18,6 +20,21 @@ portal=(liblemonldap-ng-portal-perl lemonldap-ng-fastcgi-server
   libgd-securityimage-perl libimage-magick-perl libio-string-perl libstring-random-perl)
 perl -MLemonldap::NG::Portal::Main -MGD::SecurityImage -MImage::Magick -MIO::String -MString::Random -e 1 2>/dev/null ||
   missing+=("${portal[@]}")
+[ -e /etc/ldap/schema/inetorgperson.schema ] && command -v slapd >/dev/null || missing+=(slapd)
+command -v ldapsearch >/dev/null || missing+=(ldap-utils)
+command -v ip >/dev/null || missing+=(iproute2)
+# Samba as a domain controller of Active Directory, with what it loads and what
+# making a domain needs.
+domain=(samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
+  winbind krb5-user python3-markdown attr ldb-tools)
+has_domain() {
+  for program in samba samba-tool winbindd kinit getfattr ldbmodify; do
+    command -v "$program" >/dev/null || return 1
+  done
+  compgen -G '/usr/lib/*/samba/ldb/acl.so' >/dev/null && compgen -G '/usr/lib/*/samba/vfs/acl_xattr.so' >/dev/null &&
+    [ -d /usr/share/samba/setup ] && /usr/bin/python3 -c 'import markdown'
+}
+has_domain 2>/dev/null || missing+=("${domain[@]}")
 
 log=$(mktemp)
 policy=

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,8 +72,8 @@ func (m *mute) Header() http.Header         { return m.header }
 func (m *mute) WriteHeader(status int)      { m.status = status }
 func (m *mute) Write(p []byte) (int, error) { return len(p), nil }
 
-// signIn leads to the route that ?provider names, to the only one, or to a page
-// that lets the person choose.
+// signIn leads to the route that ?provider names, to the door, or to a page that
+// lets the person choose.
 func (h *Handler) signIn(x *exchange) {
 	r := x.r
 	q := r.URL.Query()
@@ -85,12 +86,16 @@ func (h *Handler) signIn(x *exchange) {
 		}
 		return h.base(r) + route.SignInPath + "?" + v.Encode()
 	}
+	if i := slices.IndexFunc(h.signIns, func(r authn.Route) bool { return r.Name == q.Get("provider") }); i >= 0 {
+		redirect(x, links(h.signIns[i]), http.StatusFound)
+		return
+	}
+	if door, ok := h.door(); ok {
+		redirect(x, links(door), http.StatusFound)
+		return
+	}
 	choices := make([]page.Choice, 0, len(h.signIns))
 	for _, route := range h.signIns {
-		if len(h.signIns) == 1 || q.Get("provider") == route.Name {
-			redirect(x, links(route), http.StatusFound)
-			return
-		}
 		label := route.Label
 		if label == "" {
 			label = route.Name

@@ -3,9 +3,11 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,13 +80,36 @@ func (h *Handler) refuse(x *exchange, err error) {
 // unauthorized answers 401, with what would be a credential.
 func (h *Handler) unauthorized(x *exchange, err error) {
 	h.drain(x)
+	var wait *authn.Throttled
+	if errors.As(err, &wait) {
+		h.throttle(x, wait)
+		return
+	}
 	sentence := "You are not signed in."
 	if errors.Is(err, authn.ErrRejected) {
 		h.o.Log.Debug("credential rejected", "request_id", x.id[0], "err", err)
 		sentence = "Your credential is wrong, or it is no longer valid."
 	}
-	x.Header()["Www-Authenticate"] = h.challenge
+	x.Header()["Www-Authenticate"] = h.challengeFor(x.r)
 	h.o.Pages.Error(x, x.r, http.StatusUnauthorized, sentence)
+}
+
+// throttle answers somebody whose credential is not looked at for now.
+func (h *Handler) throttle(x *exchange, wait *authn.Throttled) {
+	seconds := max(1, int(math.Ceil(wait.After.Seconds())))
+	h.o.Log.Info("too many attempts", "request_id", x.id[0], "remote", x.remote, "wait", wait.After.Round(time.Second).String())
+	x.Header()["Retry-After"] = []string{strconv.Itoa(seconds)}
+	h.o.Pages.Error(x, x.r, http.StatusTooManyRequests, "Too many attempts. Try again in "+strconv.Itoa(seconds)+" seconds.")
+}
+
+// challengeFor leaves out what makes a browser open a password box of its own:
+// people sign in on a page. Browsers alone send Sec-Fetch-Mode. Who has sent a
+// credential of that kind is told what it would take.
+func (h *Handler) challengeFor(r *http.Request) []string {
+	if len(r.Header["Sec-Fetch-Mode"]) > 0 && len(r.Header["Authorization"]) == 0 {
+		return h.challenge[len(h.challenge)-1:]
+	}
+	return h.challenge
 }
 
 // outage answers 503: nobody can say whom the request comes from.
@@ -145,10 +170,23 @@ func (h *Handler) challenges() []string {
 // at least one route for that.
 func (h *Handler) signInURL(r *http.Request) string {
 	path := h.o.Paths.Prefix + "/sign-in"
-	if len(h.signIns) == 1 {
-		path = h.signIns[0].SignInPath
+	if door, ok := h.door(); ok {
+		path = door.SignInPath
 	}
 	return h.base(r) + path + "?rd=" + url.QueryEscape(h.landing(r))
+}
+
+// door is where people sign in without having to choose first: the only route,
+// or the first one whose page offers the others too.
+func (h *Handler) door() (authn.Route, bool) {
+	if len(h.signIns) == 1 {
+		return h.signIns[0], true
+	}
+	i := slices.IndexFunc(h.signIns, func(r authn.Route) bool { return r.Hub })
+	if i < 0 {
+		return authn.Route{}, false
+	}
+	return h.signIns[i], true
 }
 
 // base is what to put before a path of the gateway's public origin: nothing if

@@ -18,7 +18,7 @@ type rgb [3]uint8
 
 // theme is the colours that don't depend on the brand.
 type theme struct {
-	ground, card, ink, muted, line rgb
+	ground, card, ink, muted, line, wrong rgb
 	// glow, ring and soft are how much of the brand's colour there is at the top
 	// of the page, in the arches on it and behind notes.
 	glow, ring, soft float64
@@ -29,7 +29,7 @@ type theme struct {
 func lightTheme() theme {
 	return theme{
 		ground: rgb{0xf6, 0xf7, 0xf9}, card: rgb{0xff, 0xff, 0xff},
-		ink: rgb{0x17, 0x1a, 0x21}, muted: rgb{0x54, 0x5b, 0x69}, line: rgb{0xd5, 0xda, 0xe2},
+		ink: rgb{0x17, 0x1a, 0x21}, muted: rgb{0x54, 0x5b, 0x69}, line: rgb{0xd5, 0xda, 0xe2}, wrong: rgb{0xb3, 0x26, 0x1e},
 		glow: 0.11, ring: 0.20, soft: 0.08, away: rgb{},
 	}
 }
@@ -37,7 +37,7 @@ func lightTheme() theme {
 func darkTheme() theme {
 	return theme{
 		ground: rgb{0x0d, 0x0f, 0x13}, card: rgb{0x17, 0x1a, 0x20},
-		ink: rgb{0xee, 0xf0, 0xf4}, muted: rgb{0xa6, 0xad, 0xba}, line: rgb{0x36, 0x3c, 0x47},
+		ink: rgb{0xee, 0xf0, 0xf4}, muted: rgb{0xa6, 0xad, 0xba}, line: rgb{0x36, 0x3c, 0x47}, wrong: rgb{0xff, 0xb4, 0xab},
 		glow: 0.18, ring: 0.30, soft: 0.16, away: rgb{0xff, 0xff, 0xff},
 	}
 }
@@ -145,7 +145,7 @@ func (t theme) properties(brand rgb) string {
 		name   string
 		colour rgb
 	}{
-		{"ground", t.ground}, {"card", t.card}, {"ink", t.ink}, {"muted", t.muted}, {"line", t.line},
+		{"ground", t.ground}, {"card", t.card}, {"ink", t.ink}, {"muted", t.muted}, {"line", t.line}, {"wrong", t.wrong},
 		{"fill", s.fill}, {"on-fill", s.onFill}, {"edge", s.edge}, {"link", s.link}, {"glow", s.glow}, {"ring", s.ring}, {"soft", s.soft},
 	} {
 		fmt.Fprintf(&b, "--%s: %s;\n", p.name, p.colour)

@@ -20,12 +20,35 @@ type Choice struct {
 	URL string
 }
 
-// SignIn is the page that lets a person choose how to sign in.
-type SignIn struct{ Choices []Choice }
+// Form is a name and a password to be typed.
+type Form struct {
+	// Action is where they are posted to, with the fields username, password, rd
+	// (Landing) and token.
+	Action, Token, Landing string
+	// Username is what stands in the form already; it may be empty.
+	Username string
+	// Problem is a sentence about what was sent before; empty at first.
+	Problem string
+}
 
-// SignIn answers 200 with the ways to sign in.
+// SignIn is the page that lets a person sign in, or choose how to.
+type SignIn struct {
+	// Status is the answer's; zero means 200.
+	Status int
+	// Form is for a password; it may be nil.
+	Form *Form
+	// Choices are the ways to sign in elsewhere.
+	Choices []Choice
+}
+
+// SignIn answers with the ways to sign in. A program that sent a form gets its
+// problem as JSON.
 func (p *Pages) SignIn(w http.ResponseWriter, r *http.Request, d SignIn) {
-	p.answer(w, r, answer{status: http.StatusOK, page: "signIn", title: "Sign in", data: d})
+	a := answer{status: max(d.Status, http.StatusOK), page: "signIn", title: "Sign in", data: d, plain: true}
+	if d.Form != nil {
+		a.message, a.form = d.Form.Problem, formAction([]string{d.Form.Landing})
+	}
+	p.answer(w, r, a)
 }
 
 // SignOut is the page that asks before it signs out.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn"
+	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
 	"gatehouse/config"
 	"gatehouse/proxy"
@@ -26,8 +27,9 @@ func checkCommand(sh shell) *cobra.Command {
 		Use:   "check",
 		Short: "Check the settings and everything that they point at",
 		Long: `Checks the settings, then what they point at: each OpenID provider's discovery
-document, keys, clock and support for what is asked of it, the store and the
-applications. Prints what was seen, and for each fault what to do about it.
+document, keys, clock and support for what is asked of it; each directory's
+servers, how many people and groups it finds there and what their entries lack;
+the store and the applications. Prints what was seen, and for each fault what to do about it.
 
 Exit codes: 0 all is well, 1 something that the settings point at is at fault,
 2 the settings are wrong.`,
@@ -81,6 +83,11 @@ func looks(c config.Config) []aLook {
 			redirect := c.Origin().JoinPath(c.CallbackPath(i)).String()
 			out = append(out, aLook{"route " + r.Name + " (OpenID provider " + r.OIDC.Issuer + ")", func(ctx context.Context) []authn.Finding {
 				return oidc.Check(ctx, *r.OIDC, redirect)
+			}})
+		}
+		if r.LDAP != nil {
+			out = append(out, aLook{"route " + r.Name + " (directory " + strings.Join(r.LDAP.Address, ", ") + ")", func(ctx context.Context) []authn.Finding {
+				return ldap.Check(ctx, *r.LDAP, c.Regulation)
 			}})
 		}
 	}

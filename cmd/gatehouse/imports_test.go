@@ -26,10 +26,12 @@ var mayImport = map[string][]string{
 	"gatehouse/session":             {"gatehouse/authn"},
 	"gatehouse/session/sessiontest": {"gatehouse/session"},
 	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
+	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
-	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/authntest", "gatehouse/authn/oidc", "gatehouse/authn/page",
+	"gatehouse/e2e/directory":       {},
+	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/authntest", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
 		"gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
 }
 
@@ -40,13 +42,16 @@ var onlyIn = map[string][]string{
 	"github.com/go-jose/":                   {"gatehouse/authn/oidc", "gatehouse/authn/authntest"},
 	"github.com/redis/":                     {"gatehouse/session"},
 	"github.com/gorilla/securecookie":       {"gatehouse/session"},
+	"github.com/go-ldap/":                   {"gatehouse/authn/ldap", "gatehouse/authn/authntest", "gatehouse/config", "gatehouse/e2e/directory"},
+	"github.com/go-asn1-ber/":               {"gatehouse/authn/ldap", "gatehouse/authn/authntest"},
 	"github.com/goccy/go-yaml":              {"gatehouse/config"},
 	"github.com/invopop/jsonschema":         {"gatehouse/config"},
 	"github.com/santhosh-tekuri/jsonschema": {"gatehouse/config"},
 	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse"},
 	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
+	"github.com/maypok86/otter/":            {"gatehouse/authn"},
 	"github.com/chromedp/":                  {},                          // tests only
-	"testing":                               {"gatehouse/session/sessiontest"},
+	"testing":                               {"gatehouse/session/sessiontest", "gatehouse/e2e/directory"},
 	"math/rand":                             {},
 }
 

@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
 	"gatehouse/authn/page"
 	"gatehouse/config"
@@ -60,22 +62,10 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	})
 
 	g := &gateway{upstreams: c.Upstreams, store: store, sessions: sessions}
+	house := house{origin, cookie, keys, store, sessions, landings, pages, log}
 	chain := authn.Chain{}
 	for i, section := range c.Authn {
-		route, err := openRoute(c, i, oidc.Deps{
-			PublicURL:       origin,
-			Prefix:          c.Paths.Prefix,
-			CallbackPath:    c.CallbackPath(i),
-			SignOutPath:     c.Paths.SignOut,
-			Cookie:          cookie,
-			Keys:            keys,
-			Store:           store,
-			Sessions:        sessions,
-			Landings:        landings,
-			Pages:           pages,
-			ForeignPrefixes: foreignPrefixes(c, i),
-			Log:             log,
-		})
+		route, err := house.openRoute(c, i, g)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("authn[%d] (%s): %w", i, section.Name, err), g.close())
 		}
@@ -120,22 +110,73 @@ func renewBy(routes map[string]authn.Route) func(context.Context, authn.Proof) (
 	}
 }
 
+// house is what every route is given.
+type house struct {
+	origin   *url.URL
+	cookie   session.Cookie
+	keys     session.Keyring
+	store    session.Store
+	sessions *session.Sessions
+	landings authn.Landings
+	pages    *page.Pages
+	log      *slog.Logger
+}
+
 // openRoute is the one switch over the kinds of routes.
-func openRoute(c config.Config, i int, d oidc.Deps) (authn.Route, error) {
+func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error) {
 	section := c.Authn[i]
 	switch {
 	case section.OIDC != nil:
-		return oidc.New(section.Name, section.Label, *section.OIDC, d)
+		return oidc.New(section.Name, section.Label, *section.OIDC, oidc.Deps{
+			PublicURL:       h.origin,
+			Prefix:          c.Paths.Prefix,
+			CallbackPath:    c.CallbackPath(i),
+			SignOutPath:     c.Paths.SignOut,
+			Cookie:          h.cookie,
+			Keys:            h.keys,
+			Store:           h.store,
+			Sessions:        h.sessions,
+			Landings:        h.landings,
+			Pages:           h.pages,
+			ForeignPrefixes: foreignPrefixes(c, i),
+			Log:             h.log,
+		})
+	case section.LDAP != nil:
+		return ldap.New(section.Name, section.Label, *section.LDAP, ldap.Deps{
+			PublicURL:       h.origin,
+			Prefix:          c.Paths.Prefix,
+			Regulation:      c.Regulation,
+			Others:          func(landing string) []page.Choice { return g.choices(section.Name, landing) },
+			Cookie:          h.cookie,
+			Keys:            h.keys,
+			Store:           h.store,
+			Sessions:        h.sessions,
+			Landings:        h.landings,
+			Pages:           h.pages,
+			ForeignPrefixes: foreignPrefixes(c, i),
+			Log:             h.log,
+		})
 	}
 	return authn.Route{}, errors.New("the route has no kind")
+}
+
+// choices are the ways to sign in other than the route of that name.
+func (g *gateway) choices(except, landing string) []page.Choice {
+	var out []page.Choice
+	for _, r := range g.routes {
+		if r.SignInPath != "" && r.Name != except {
+			out = append(out, page.Choice{Label: r.Label, URL: r.SignInPath + "?rd=" + url.QueryEscape(landing)})
+		}
+	}
+	return out
 }
 
 // foreignPrefixes are the subject prefixes of every other route.
 func foreignPrefixes(c config.Config, i int) []string {
 	var out []string
 	for j, r := range c.Authn {
-		if j != i && r.OIDC != nil && r.OIDC.SubjectPrefix != "" {
-			out = append(out, r.OIDC.SubjectPrefix)
+		if p := r.SubjectPrefix(); j != i && p != "" {
+			out = append(out, p)
 		}
 	}
 	return out
@@ -196,7 +237,13 @@ func (g *gateway) close() error {
 		g.handler.Close()
 	}
 	g.sessions.Close()
-	return g.store.Close()
+	var err error
+	for _, r := range g.routes {
+		if r.Close != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}
+	return errors.Join(err, g.store.Close())
 }
 
 // newLogger writes what the settings ask for to w.

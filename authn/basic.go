@@ -1,0 +1,86 @@
+package authn
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// Basic is a name and a password that came with a request (RFC 7617).
+type Basic struct{ Username, Password string }
+
+// maxBasic bounds what comes after the scheme, in bytes.
+const maxBasic = 8 << 10
+
+// BasicOf reads the Authorization header. The error is [ErrNoCredential] where
+// there is none of this scheme, which an empty name with an empty password is
+// too: browsers' applications send that and mean their cookie. It wraps
+// [ErrRejected] for what is Basic and can't be read in one way only.
+func BasicOf(r *http.Request) (Basic, error) {
+	values := r.Header["Authorization"]
+	payload, basic := "", false
+	for _, v := range values {
+		if p, ok := basicPayload(v); ok {
+			payload, basic = p, true
+		}
+	}
+	switch {
+	case !basic, payload == "" && len(values) == 1:
+		return Basic{}, ErrNoCredential
+	case len(values) > 1:
+		return Basic{}, fmt.Errorf("basic: one of several credentials: %w", ErrRejected)
+	case len(payload) > maxBasic:
+		return Basic{}, fmt.Errorf("basic: too long: %w", ErrRejected)
+	}
+	plain, err := base64.StdEncoding.Strict().DecodeString(payload)
+	if err != nil || strings.ContainsAny(payload, "\r\n") {
+		return Basic{}, fmt.Errorf("basic: not base64: %w", ErrRejected)
+	}
+	username, password, ok := strings.Cut(string(plain), ":")
+	switch {
+	case !ok:
+		return Basic{}, fmt.Errorf("basic: no colon: %w", ErrRejected)
+	case !Text(string(plain)):
+		return Basic{}, fmt.Errorf("basic: not text in UTF-8: %w", ErrRejected)
+	case username == "" && password == "":
+		return Basic{}, ErrNoCredential
+	}
+	return Basic{username, password}, nil
+}
+
+// basicPayload returns what comes after the scheme, if that is Basic.
+func basicPayload(value string) (string, bool) {
+	scheme, payload, _ := strings.Cut(strings.Trim(value, " \t"), " ")
+	return strings.TrimLeft(payload, " "), strings.EqualFold(scheme, "Basic")
+}
+
+// Text says whether s is UTF-8 without control characters, as names and
+// passwords must be (RFC 7617, section 2).
+func Text(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 })
+}
+
+var (
+	// jwtShape is three parts of base64url.
+	jwtShape = regexp.MustCompile(`^[\w-]+\.[\w-]+\.[\w-]+$`)
+	// keyShape is what W&B clients take for an API key: at least 40 word
+	// characters, behind a prefix if there is one.
+	keyShape = regexp.MustCompile(`^(?:[^-]*-)?[\w-]{40,}$`)
+	// surelyKey is what API keys and tokens of a W&B server have looked like so
+	// far, and what no person would choose: 40 hex digits, or a versioned prefix.
+	surelyKey = regexp.MustCompile(`^(?:(?:[a-z]+-)?[0-9a-f]{40}|wandb_v\d+_\w{32,}|wb_at_\S+|eyJ[\w-]+\.[\w-]+\.[\w-]+)$`)
+)
+
+// Key says whether this is an API key or a token in a password's place, which
+// is for the routes that know those, and not a person's password. W&B clients
+// send theirs under the names api, user, the person's or none.
+func (b Basic) Key() bool {
+	switch b.Username {
+	case "", "api", "user":
+		return keyShape.MatchString(b.Password) || jwtShape.MatchString(b.Password)
+	}
+	return surelyKey.MatchString(b.Password)
+}

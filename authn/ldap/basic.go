@@ -1,0 +1,38 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"gatehouse/authn"
+)
+
+// authenticate reads HTTP Basic. What has the shape of an API key or of a token
+// is for others, whatever the name; everything else is a person's password and
+// is decided here.
+func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
+	b, err := authn.BasicOf(r)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	if b.Key() {
+		return authn.Identity{}, authn.ErrNoCredential
+	}
+	c := credentials{login: b.Username, password: b.Password, remote: r.RemoteAddr, log: l.log(r)}
+	if err := c.screen(); err != nil { // not worth remembering
+		return authn.Identity{}, err
+	}
+	id, err := l.memory.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) {
+		who, err := l.prove(ctx, c)
+		if err == nil {
+			l.log(r).Info("password accepted", "subject", who.Subject)
+		}
+		return who.Identity, err
+	}, c.login, c.password)
+	if err != nil && !errors.Is(err, authn.ErrRejected) {
+		return authn.Identity{}, fmt.Errorf("ldap: %w", err)
+	}
+	return id, err
+}

@@ -1,0 +1,218 @@
+// Package ldap is sign-in with the password that people have in a directory:
+// HTTP Basic for programs, a form for browsers, both with one lookup, one
+// counter of wrong passwords and one identity.
+//
+// How a password is checked: the person's entry is searched as bindDN, exactly
+// one must be found, then a bind as that entry with the password on a connection
+// that is used for nothing else. Only the directory's success is one. Groups are
+// read afterwards.
+//
+// It relies on go-ldap for the protocol, on session.Store for counters that all
+// replicas share, and on authn.Memory for what Basic has proved. What a server
+// sends is taken in only as whole, well-formed messages of bounded size
+// (frame.go), and every question ends with its context.
+//
+// The package never sends a password over a connection that is not encrypted
+// unless the settings say so, never binds without a password, never puts what
+// somebody typed into a filter or a DN but as one value, and never says whether
+// a name exists.
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/authn/page"
+	"gatehouse/config"
+	"gatehouse/session"
+)
+
+// Deps is what a route needs of the house around it.
+type Deps struct {
+	// PublicURL is where browsers reach the gateway.
+	PublicURL *url.URL
+	// Prefix is what the gateway's own pages are below.
+	Prefix string
+	// ForeignPrefixes are the subject prefixes of all other routes. A subject
+	// that begins with one of them is refused.
+	ForeignPrefixes []string
+	// Regulation is what stands against guessing passwords.
+	Regulation config.Regulation
+	// Others are the other ways in for a browser that is to land there; nil means none.
+	Others   func(landing string) []page.Choice
+	Cookie   session.Cookie
+	Keys     session.Keyring
+	Store    session.Store
+	Sessions session.Starter
+	Landings authn.Landings
+	Pages    *page.Pages
+	Log      *slog.Logger
+}
+
+// route is one directory as a way in.
+type route struct {
+	Deps
+	name       string
+	settings   config.LDAP
+	directory  *directory
+	regulation *regulation
+	memory     *authn.Memory
+	admission  authn.Admission
+	pace       pace
+	turns      turns
+	sealer     session.Sealer
+	forms      *http.CrossOriginProtection
+}
+
+// New makes the route that signs people in with the directory of c. It opens no
+// connection: the directory may be down. Its errors are faults of the settings.
+func New(name, label string, c config.LDAP, d Deps) (authn.Route, error) {
+	l, err := newRoute(name, c, d)
+	if err != nil {
+		return authn.Route{}, fmt.Errorf("ldap: route %s: %w", name, err)
+	}
+	return l.route(label), nil
+}
+
+func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
+	dir, err := newDirectory(c)
+	if err != nil {
+		return nil, err
+	}
+	c = dir.settings
+	allowed, err := allowedGroups(c)
+	if err != nil {
+		return nil, err
+	}
+	memory, err := authn.NewMemory(authn.MemoryOptions{
+		Lifetime: c.BasicCache.Lifetime.Std(), RejectedLifetime: c.BasicCache.RejectedLifetime.Std(), Limit: c.Timeout.Std() + step,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	d.Log = d.Log.With("route", name)
+	l := &route{
+		Deps: d, name: name, settings: c, directory: dir, memory: memory,
+		regulation: &regulation{settings: d.Regulation, route: name, store: d.Store, log: d.Log},
+		admission:  authn.NewAdmission(c.AllowedEmailDomains, allowed, true),
+		sealer:     d.Keys.Sealer("ldap form"), forms: http.NewCrossOriginProtection(),
+	}
+	l.pace.step = step
+	if err := l.forms.AddTrustedOrigin(d.PublicURL.Scheme + "://" + d.PublicURL.Host); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *route) route(label string) authn.Route {
+	if label == "" {
+		label = l.name
+	}
+	r := authn.Route{
+		Name: l.name, Issuer: l.directory.issuer(), Label: label,
+		Renew: l.renew, Allow: l.admission.Allow, Ready: l.directory.ready,
+		Close: func() error { l.directory.close(); return nil },
+	}
+	if l.settings.TestOnly {
+		// Who signed in before it was only a test is nobody now.
+		r.Allow = func(authn.Identity) error {
+			return &authn.NotAllowed{Missing: "This way to sign in is only being tested."}
+		}
+		return r
+	}
+	if l.accepts("basic") {
+		r.Authenticator = authn.AuthenticatorFunc(l.authenticate)
+		r.Challenge = `Basic realm="` + l.PublicURL.Scheme + "://" + l.PublicURL.Host + `", charset="UTF-8"`
+	}
+	if l.accepts("form") {
+		r.SignInPath, r.Hub = l.signInPath(), true
+		r.Mount = func(mux *http.ServeMux) {
+			mux.HandleFunc("GET "+l.signInPath(), page.Quiet(l.showForm))
+			mux.HandleFunc("POST "+l.signInPath(), page.Quiet(l.postForm))
+		}
+	}
+	return r
+}
+
+func (l *route) accepts(way string) bool {
+	for _, a := range l.settings.Accept {
+		if a == way {
+			return true
+		}
+	}
+	return len(l.settings.Accept) == 0
+}
+
+// allowedGroups are the groups of the settings in the spelling that groups have.
+func allowedGroups(c config.LDAP) ([]string, error) {
+	if c.Groups.As != "dn" {
+		return c.AllowedGroups, nil
+	}
+	var out []string
+	for _, text := range c.AllowedGroups {
+		dn, err := parseDN(text)
+		if err != nil {
+			return nil, fmt.Errorf("allowedGroups: %w", err)
+		}
+		out = append(out, canonical(dn))
+	}
+	return out, nil
+}
+
+// log is the route's log with what tells this request from others.
+func (l *route) log(r *http.Request) *slog.Logger {
+	return l.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", r.RemoteAddr)
+}
+
+// Lift forgets the wrong passwords that were counted for whoever types login,
+// in each spelling, and says whether there were any. Entries that the directory
+// does not have any more are lifted by the name alone.
+func Lift(ctx context.Context, name, login string, c config.LDAP, store session.Store, r config.Regulation) (bool, error) {
+	d, err := newDirectory(c)
+	if err != nil {
+		return false, fmt.Errorf("ldap: route %s: %w", name, err)
+	}
+	defer d.close()
+	g := &regulation{settings: r, route: name, store: store}
+	lifted, err := g.lift(ctx, g.personKey("name:"+foldName(login)))
+	if err != nil || c.Users.DNTemplate != "" {
+		return lifted, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout.Std())
+	defer cancel()
+	e, err := d.find(ctx, login)
+	if errors.Is(err, errNobody) || errors.Is(err, errAmbiguous) {
+		return lifted, nil
+	}
+	if err != nil {
+		return lifted, fmt.Errorf("ldap: route %s: %w", name, err)
+	}
+	also, err := g.lift(ctx, g.personKey(accountKey(e, d.settings)))
+	return lifted || also, err
+}
+
+// LiftAddress forgets the wrong passwords that were counted for an address. It
+// says false for what is no address too.
+func LiftAddress(ctx context.Context, address string, store session.Store, r config.Regulation) (bool, error) {
+	key, ok := addressKey(address)
+	if !ok {
+		return false, fmt.Errorf("ldap: %q is not an address", address)
+	}
+	return (&regulation{settings: r, store: store}).lift(ctx, key)
+}
+
+// refresh is when to read a person's entry again, and until when to believe it
+// without: early, so that the answer is there before it is needed.
+func (l *route) refresh(now time.Time) (renewAt, expires time.Time) {
+	every := l.settings.RefreshInterval.Std()
+	return now.Add(every - every/5), now.Add(every)
+}

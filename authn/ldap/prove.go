@@ -1,0 +1,259 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-ldap/ldap/v3"
+	"golang.org/x/text/unicode/norm"
+
+	"gatehouse/authn"
+	"gatehouse/config"
+)
+
+const (
+	// maxLogin and maxPassword bound what people type, in bytes.
+	maxLogin    = 256
+	maxPassword = 1024
+)
+
+// refusal is the no to a name and a password. It wraps [authn.ErrRejected].
+type refusal struct {
+	reason reason
+	cause  error // for the log; may be nil
+}
+
+func (e *refusal) Error() string {
+	if e.cause == nil {
+		return "ldap: " + string(e.reason)
+	}
+	return "ldap: " + string(e.reason) + ": " + e.cause.Error()
+}
+
+// Unwrap makes it a kind of [authn.ErrRejected].
+func (e *refusal) Unwrap() []error { return []error{authn.ErrRejected, e.cause} }
+
+// credentials are what somebody sent, and from where.
+type credentials struct {
+	login, password, remote string
+	log                     *slog.Logger // of the request
+}
+
+// screen refuses what no directory should see. An empty password is a bind
+// without authentication, which a directory lets anybody do (RFC 4513, section
+// 5.1.2; LDAP-01).
+func (c credentials) screen() error {
+	switch {
+	case strings.TrimSpace(c.login) == "", c.password == "":
+		return &refusal{reason: wrong, cause: errors.New("the name or the password is empty")}
+	case len(c.login) > maxLogin, len(c.password) > maxPassword:
+		return &refusal{reason: wrong, cause: errors.New("the name or the password is too long")}
+	case !authn.Text(c.login), strings.ContainsRune(c.password, 0):
+		return &refusal{reason: wrong, cause: errors.New("the name or the password is not text")}
+	}
+	return nil
+}
+
+// person is who somebody has proved to be.
+type person struct {
+	authn.Identity
+	// login is what they typed, by which they are found again.
+	login string
+}
+
+// prove finds out whose name and password these are. Every no takes as long as
+// every other, so that it does not tell whether there is such a name (LDAP-21).
+func (l *route) prove(ctx context.Context, c credentials) (person, error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, l.settings.Timeout.Std())
+	defer cancel()
+	who, err := l.ask(ctx, c)
+	var throttled *authn.Throttled
+	if errors.Is(err, authn.ErrRejected) && !errors.As(err, &throttled) {
+		l.pace.hold(ctx, began)
+	}
+	return who, err
+}
+
+func (l *route) ask(ctx context.Context, c credentials) (person, error) {
+	if err := c.screen(); err != nil {
+		return person{}, err
+	}
+	if err := l.regulation.admits(ctx, c.remote); err != nil {
+		return person{}, err
+	}
+	a, err := l.account(ctx, c.login)
+	if err != nil {
+		return person{}, err
+	}
+	done, err := l.turns.take(ctx, a.key)
+	if err != nil {
+		return person{}, fmt.Errorf("ldap: wait for another attempt: %w", err)
+	}
+	defer done()
+	attempt, err := l.regulation.begin(ctx, a, c.remote)
+	if err != nil {
+		return person{}, err
+	}
+	who, err := l.checked(ctx, a, c)
+	var no *refusal
+	if errors.As(err, &no) {
+		// Not the name: people type their password there.
+		c.log.Info("password refused", "account", a.named(), "reason", string(no.reason), "err", no.cause)
+	}
+	switch {
+	case err == nil:
+		err = attempt.succeeded(ctx)
+	case errors.As(err, &no) && no.reason.counts():
+		err = errors.Join(err, attempt.failed(ctx))
+	default:
+		err = errors.Join(err, attempt.undone(ctx))
+	}
+	if err != nil {
+		return person{}, err
+	}
+	return who, nil
+}
+
+// account is whose password is to be checked.
+type account struct {
+	// key is one for all spellings of a name (LDAP-23).
+	key string
+	// dn is what to bind as; empty if there is nobody of that name.
+	dn string
+	// entry is nil where it is read only afterwards.
+	entry *ldap.Entry
+}
+
+// named is the account for the log: the subject, or that there is none.
+func (a account) named() string {
+	if subject, ok := strings.CutPrefix(a.key, "id:"); ok {
+		return subject
+	}
+	if a.dn != "" {
+		return a.dn
+	}
+	return "unknown"
+}
+
+// account finds whom a name means. Without anybody, or with several, the name
+// itself is counted, so that guessing names is no way around the counters.
+func (l *route) account(ctx context.Context, login string) (account, error) {
+	d := l.directory
+	if d.settings.Users.DNTemplate != "" {
+		// A spelling that the directory may take for another name is nobody's:
+		// it would be counted apart.
+		if folded := foldName(login); folded != strings.ToLower(login) {
+			return account{key: "name:" + folded}, nil
+		}
+		return account{key: "name:" + foldName(login), dn: d.templated(login)}, nil
+	}
+	e, err := d.find(ctx, login)
+	switch {
+	case errors.Is(err, errAmbiguous):
+		l.Log.Warn("sign-in refused", "reason", "several entries for one name; make users.filter narrower", "login", authn.Bounded(login))
+		return account{key: "name:" + foldName(login)}, nil
+	case errors.Is(err, errNobody):
+		return account{key: "name:" + foldName(login)}, nil
+	case err != nil:
+		return account{}, err
+	}
+	return account{key: accountKey(e, d.settings), dn: e.DN, entry: e}, nil
+}
+
+// accountKey is the key of an entry. One without a subject, which is refused
+// when the password is right, has its DN.
+func accountKey(e *ldap.Entry, c config.LDAP) string {
+	subject, err := single(e, c.Attributes.Subject)
+	if err != nil {
+		subject = e.DN
+	}
+	return "id:" + subject
+}
+
+// foldName is a name in one spelling of those that directories don't tell apart
+// (RFC 4518, section 2): case, width, spaces, and what shows nothing.
+func foldName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+			return -1
+		}
+		return r
+	}, name)
+	return strings.ToLower(norm.NFKC.String(strings.Join(strings.Fields(norm.NFKC.String(name)), " ")))
+}
+
+// checked binds as the account and reads what is said about it.
+func (l *route) checked(ctx context.Context, a account, c credentials) (person, error) {
+	if a.dn == "" {
+		return person{}, &refusal{reason: wrong, cause: errNobody}
+	}
+	if err := l.bind(ctx, a.dn, c.password); err != nil {
+		return person{}, err
+	}
+	e := a.entry
+	if e == nil {
+		var err error
+		if e, err = l.directory.find(ctx, c.login); errors.Is(err, errNobody) || errors.Is(err, errAmbiguous) {
+			return person{}, &refusal{reason: wrong, cause: err}
+		} else if err != nil {
+			return person{}, err
+		}
+	}
+	if why := outOfUse(e, time.Now()); why != "" {
+		return person{}, &refusal{reason: why}
+	}
+	who, err := l.identity(ctx, e)
+	if errors.Is(err, errUnfit) {
+		l.Log.Warn("sign-in refused", "reason", string(unfit), "err", err)
+		return person{}, &refusal{reason: unfit, cause: err}
+	}
+	return person{who, c.login}, err
+}
+
+// identity is an entry with its groups.
+func (l *route) identity(ctx context.Context, e *ldap.Entry) (authn.Identity, error) {
+	who, err := l.person(e)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	if who.Groups, err = l.directory.groupsOf(ctx, e, who.Username); err != nil {
+		return authn.Identity{}, err
+	}
+	return who, nil
+}
+
+// bind checks a password, on a connection that nothing is searched by.
+func (l *route) bind(ctx context.Context, dn, password string) error {
+	began := time.Now()
+	err := l.directory.binds.do(ctx, func(ctx context.Context, c *conn) error {
+		return c.bind(ctx, dn, password)
+	})
+	var no *refusal
+	switch {
+	case errors.As(err, &no):
+		l.pace.note(time.Since(began))
+		return err
+	case err != nil:
+		return fmt.Errorf("ldap: check a password: %w", err)
+	}
+	return nil
+}
+
+// bind binds as dn. The directory's no is a *refusal.
+func (c *conn) bind(ctx context.Context, dn, password string) error {
+	var res *ldap.SimpleBindResult
+	err := c.do(ctx, func(l *ldap.Conn) (err error) {
+		res, err = l.SimpleBind(ldap.NewSimpleBindRequest(dn, password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()}))
+		return err
+	})
+	if errors.Is(err, errBroken) {
+		return err
+	}
+	return judgeBind(res, err)
+}

@@ -1,0 +1,147 @@
+package authn
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+)
+
+// MemoryOptions is what [NewMemory] makes a Memory of.
+type MemoryOptions struct {
+	// Lifetime is how long a proof counts without asking again; zero means that
+	// it is asked for each time, though once for all who ask at once.
+	Lifetime time.Duration
+	// RejectedLifetime is how long a refusal counts.
+	RejectedLifetime time.Duration
+	// Size is how many answers are kept at most; zero means 10,000.
+	Size int
+	// Limit bounds one check; zero means 10 seconds.
+	Limit time.Duration
+}
+
+// Memory remembers what credentials have proved, in this process and for a
+// while, so that what is sent with a hundred requests is checked once. A
+// credential is known by its HMAC under a random key of the process: nothing in
+// the memory can be turned back into it, and nobody can prepare two that meet.
+//
+// Whatever is neither a proof nor a plain refusal is not remembered.
+type Memory struct {
+	good, bad, limit time.Duration
+
+	sums    sync.Pool // of hash.Hash with the key
+	answers *otter.Cache[sum, remembered]
+	flights singleflight.Group
+}
+
+type sum [sha256.Size]byte
+
+// remembered is an answer and its end.
+type remembered struct {
+	identity Identity
+	err      error
+	until    time.Time
+}
+
+// NewMemory makes an empty memory.
+func NewMemory(o MemoryOptions) (*Memory, error) {
+	if o.Size <= 0 {
+		o.Size = 10_000
+	}
+	if o.Limit <= 0 {
+		o.Limit = 10 * time.Second
+	}
+	// Its policy keeps what is asked for often, so a flood of wrong credentials
+	// drives out no right one. The end of an answer is ours to watch.
+	answers, err := otter.New(&otter.Options[sum, remembered]{MaximumSize: o.Size})
+	if err != nil {
+		return nil, fmt.Errorf("authn: memory: %w", err)
+	}
+	key := make([]byte, sha256.Size)
+	rand.Read(key) // never fails: it ends the program instead
+	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, answers: answers}
+	m.sums.New = func() any { return hmac.New(sha256.New, key) }
+	return m, nil
+}
+
+// Verify returns what is remembered of the credential, or asks check. All who
+// ask for the same one at once share a check; it goes on when one of them gives
+// up, under a time limit of its own. Parts are all that the answer depends on;
+// each is bound with its length, so that "ab", "c" is not "a", "bc".
+func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identity, error), parts ...string) (Identity, error) {
+	k := m.sum(parts)
+	if a, ok := m.answers.GetIfPresent(k); ok && time.Now().Before(a.until) {
+		return a.identity, a.err
+	}
+	flight := m.flights.DoChan(string(k[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
+		defer cancel()
+		id, err := contained(ctx, check)
+		m.keep(k, id, err)
+		return id, err
+	})
+	select {
+	case <-ctx.Done():
+		return Identity{}, ctx.Err()
+	case res := <-flight:
+		id, _ := res.Val.(Identity)
+		return id, res.Err
+	}
+}
+
+// contained keeps a panic on the flight's goroutine from ending the gateway.
+func contained(ctx context.Context, check func(context.Context) (Identity, error)) (id Identity, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			id, err = Identity{}, fmt.Errorf("authn: a check panicked: %v", v)
+		}
+	}()
+	id, err = check(ctx)
+	if err != nil {
+		id = Identity{}
+	}
+	return id, err
+}
+
+func (m *Memory) keep(k sum, id Identity, err error) {
+	a := remembered{identity: id, err: err, until: time.Now()}
+	var throttled *Throttled
+	switch {
+	case err == nil:
+		a.until = a.until.Add(m.good)
+		if !id.Expires.IsZero() && id.Expires.Before(a.until) {
+			a.until = id.Expires
+		}
+	case errors.As(err, &throttled), !errors.Is(err, ErrRejected):
+		m.answers.Invalidate(k)
+		return
+	default:
+		a.until = a.until.Add(m.bad)
+	}
+	m.answers.Set(k, a)
+}
+
+func (m *Memory) sum(parts []string) sum {
+	h := m.sums.Get().(hash.Hash)
+	defer m.sums.Put(h)
+	h.Reset()
+	var buf [256]byte
+	b := buf[:0]
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint64(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	h.Write(b)
+	var out sum
+	h.Sum(out[:0])
+	return out
+}
