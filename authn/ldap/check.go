@@ -287,6 +287,8 @@ func (k *checker) lockout(ctx context.Context) {
 	r := k.regulation
 	switch {
 	case least == 0:
+	case window == 0 && r.MaxUserRetries < least:
+		k.ok("regulation", "the directory locks people out after %d wrong passwords and never forgets one: guesses over days may lock people out there", least)
 	case r.MaxUserRetries >= least:
 		k.bad("regulation", fmt.Sprintf("the directory locks people out after %d wrong passwords, the gateway lets %d through", least, r.MaxUserRetries),
 			"set regulation.maxUserRetries below "+strconv.Itoa(least))

@@ -94,7 +94,10 @@ Put it in front of an application, with no settings file at all:
   GATEHOUSE_UPSTREAM=http://127.0.0.1:9000 \
   OIDC_ISSUER=https://example.okta.com \
   OIDC_CLIENT_ID=0oa1example \
-  gatehouse serve`,
+  gatehouse serve
+
+With a directory instead of a provider, set LOCAL_LDAP_ADDRESS,
+LOCAL_LDAP_BASE_DN and what else a W&B server has; see docs/ldap.md.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -113,7 +116,7 @@ Put it in front of an application, with no settings file at all:
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(sh), checkCommand(sh), demoCommand(sh), schemaCommand(), versionCommand())
+	root.AddCommand(serveCommand(sh), checkCommand(sh), demoCommand(sh), unbanCommand(sh), schemaCommand(), versionCommand())
 	return root
 }
 

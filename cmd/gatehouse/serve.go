@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/authn/ldap"
 	"gatehouse/config"
 	"gatehouse/proxy"
 )
@@ -24,7 +26,7 @@ func serveCommand(sh shell) *cobra.Command {
 requests finish.
 
 Wrong settings are all reported at once and nothing is started (exit code 2).
-A provider, store or application that is down does not keep the gateway from
+A provider, directory, store or application that is down does not keep the gateway from
 starting: /readyz on the operations listener says what is missing.`,
 		Example: `  gatehouse serve --config gatehouse.yaml
   OIDC_ISSUER=… OIDC_CLIENT_ID=… GATEHOUSE_PUBLIC_URL=… GATEHOUSE_UPSTREAM=… gatehouse serve`,
@@ -60,11 +62,39 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
+	looking := tryOut(ctx, c, log)
 	err = runServers(ctx, c.Listen.DrainTimeout.Std(), log,
 		server{proxy.Server(c.Listen, g.handler, log), public},
 		server{opsServer(newReadiness(g), log), ops})
+	looking()
 	log.Info("stopped")
 	return errors.Join(err, g.close())
+}
+
+// tryOut looks at every directory that is only being tested, as gatehouse check
+// does, and logs what it finds. It goes on beside the gateway; what it returns
+// ends it.
+func tryOut(ctx context.Context, c config.Config, log *slog.Logger) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, r := range c.Authn {
+		if r.LDAP == nil || !r.LDAP.TestOnly {
+			continue
+		}
+		running.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+			defer cancel()
+			log := log.With("route", r.Name)
+			for _, f := range ldap.Check(ctx, *r.LDAP, c.Regulation) {
+				if f.OK {
+					log.Info("directory test", "what", f.What, "seen", f.Detail)
+				} else {
+					log.Warn("directory test", "what", f.What, "fault", f.Detail, "fix", f.Fix)
+				}
+			}
+		})
+	}
+	return func() { cancel(); running.Wait() }
 }
 
 func storeName(s config.Store) string {
