@@ -128,6 +128,16 @@ func TestSignIn(t *testing.T) {
 		want(t, "deep link", a.Header.Get("Location"), "/.gatehouse/oidc/guests/sign-in?rd=%2Fx")
 		want(t, "unknown", g.get("/.gatehouse/sign-in?provider=nobody", navigation).StatusCode, 200)
 	})
+	hub := newRig(t, func(o *Options) {
+		twoRoutes(o)
+		o.Routes[1].Hub = true
+	})
+	hub.sub("the page of a route that offers the others", func(t *testing.T, g *rig) {
+		there := "/.gatehouse/oidc/guests/sign-in?rd=%2Fx"
+		want(t, "sign-in", g.get("/.gatehouse/sign-in?rd=/x", navigation).Header.Get("Location"), there)
+		want(t, "a page", g.get("/x", navigation).Header.Get("Location"), there)
+		want(t, "deep link", g.get("/.gatehouse/sign-in?rd=/x&provider=corp", navigation).Header.Get("Location"), "/.gatehouse/oidc/corp/sign-in?rd=%2Fx")
+	})
 	none := newRig(t, func(o *Options) { o.Routes[0].SignInPath = "" })
 	want(t, "no way in for browsers", none.get("/.gatehouse/sign-in", navigation).StatusCode, 404)
 }

@@ -4,9 +4,12 @@ import (
 	"encoding/json/v2"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/authn"
 )
@@ -189,4 +192,45 @@ func TestOtherHosts(t *testing.T) {
 		g.forget()
 		g.denied(on("b.test", "/live", handshake+aliceOnly+"Origin: http://b.test\r\n"), 403)
 	})
+}
+
+// TestThrottled: who has tried too often is told how long to wait, as a program
+// is and as a browser is, and nothing is looked at.
+func TestThrottled(t *testing.T) {
+	g := newRig(t, func(o *Options) {
+		o.Chain = append(authn.Chain{authn.AuthenticatorFunc(func(r *http.Request) (authn.Identity, error) {
+			if r.Header.Get("Authorization") == "" {
+				return authn.Identity{}, authn.ErrNoCredential
+			}
+			return authn.Identity{}, fmt.Errorf("ldap: %w", &authn.Throttled{After: 89500 * time.Millisecond})
+		})}, o.Chain...)
+	})
+	a := g.get("/x", "Authorization: Basic eDp5\r\n"+aliceOnly)
+	g.denied(a, 429)
+	want(t, "Retry-After", a.Header.Get("Retry-After"), "90")
+	want(t, "challenge", a.Header.Get("Www-Authenticate"), "")
+	g.denied(g.get("/x", navigation+"Authorization: Basic eDp5\r\n"), 429)
+	g.denied(g.get("/.gatehouse/userinfo", "Authorization: Basic eDp5\r\n"), 429)
+}
+
+// TestBasicChallenge: a program is told that it may send a password; a browser
+// is not, or it would open a box of its own for it.
+func TestBasicChallenge(t *testing.T) {
+	const basic = `Basic realm="https://gw.test", charset="UTF-8"`
+	g := newRig(t, func(o *Options) { o.Routes[0].Challenge = basic })
+	for name, c := range map[string]struct {
+		header string
+		basic  bool
+	}{
+		"program":                   {"", true},
+		"browser's script":          {"Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n", false},
+		"browser's frame":           {strings.Replace(navigation, "document", "iframe", 1), false},
+		"browser that has sent one": {"Sec-Fetch-Mode: cors\r\nAuthorization: Basic YXBpOktFWQ==\r\n", true},
+	} {
+		a := g.get("/x", c.header)
+		g.denied(a, 401)
+		list := a.Header["Www-Authenticate"]
+		want(t, name, slices.Contains(list, basic), c.basic)
+		want(t, name+": cookie", len(list) > 0 && strings.HasPrefix(list[len(list)-1], "Cookie "), true)
+	}
 }

@@ -20,9 +20,8 @@ type answer struct {
 	message string
 	// form is the value of form-action; empty for a page without a form.
 	form string
-	// wide is for a page that lists things; asks, for one that says whom to ask;
-	// plain, for one whose status is nothing to report.
-	wide, asks, plain bool
+	// wide is for a page that lists things; asks, for one that says whom to ask.
+	wide, asks bool
 }
 
 // view is what a template sees.
@@ -44,7 +43,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, a answer) {
 		return
 	}
 	v := view{Site: p.site, Title: a.title, RequestID: requestID(r), Page: a.data, Wide: a.wide, Asks: a.asks}
-	if a.status >= http.StatusBadRequest && !a.plain {
+	if a.status >= http.StatusBadRequest {
 		v.Status = a.status
 	}
 	var body bytes.Buffer

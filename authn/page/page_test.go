@@ -57,6 +57,17 @@ func samples(text, address func(string) string) []sample {
 				{Label: text("Partners"), URL: address("/.gatehouse/sign-in/partners")},
 			}})
 		}},
+		{name: "sign-in-form", status: 200, form: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
+			p.SignIn(w, r, page.SignIn{Form: &page.Form{
+				Action: address("/.gatehouse/sign-in/corp"), Token: text("MTc5NTY0"), Landing: address("https://login.example.com/runs"),
+			}, Choices: []page.Choice{{Label: text("Okta"), URL: address("/.gatehouse/sign-in/okta")}}})
+		}},
+		{name: "sign-in-problem", status: 401, json: true, form: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
+			p.SignIn(w, r, page.SignIn{Status: 401, Form: &page.Form{
+				Action: address("/.gatehouse/sign-in/corp"), Token: text("MTc5NTY0"), Landing: address("https://login.example.com/"), Username: text("amara"),
+				Problem: text("The user name or the password is wrong."),
+			}})
+		}},
 		{name: "sign-out", status: 200, form: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
 			p.SignOut(w, r, page.SignOut{Name: text("Amara Okafor"), Action: address("/logout"), FormAction: []string{address("https://login.example.com/end")}})
 		}},
@@ -148,6 +159,8 @@ func TestStatusAndTwin(t *testing.T) {
 		"try-again": "This sign-in took too long. Please start again.",
 		"outage":    "The sign-in provider cannot be reached. Please try again in 15 seconds.",
 		"error":     "No page has this address.",
+
+		"sign-in-problem": "The user name or the password is wrong.",
 	}
 	for _, s := range samples(same, same) {
 		t.Run(s.name, func(t *testing.T) {

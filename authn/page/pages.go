@@ -44,7 +44,7 @@ type SignIn struct {
 // SignIn answers with the ways to sign in. A program that sent a form gets its
 // problem as JSON.
 func (p *Pages) SignIn(w http.ResponseWriter, r *http.Request, d SignIn) {
-	a := answer{status: max(d.Status, http.StatusOK), page: "signIn", title: "Sign in", data: d, plain: true}
+	a := answer{status: max(d.Status, http.StatusOK), page: "signIn", title: "Sign in", data: d}
 	if d.Form != nil {
 		a.message, a.form = d.Form.Problem, formAction([]string{d.Form.Landing})
 	}
