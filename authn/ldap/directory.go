@@ -62,7 +62,9 @@ func (d *directory) close() {
 
 // issuer names the directory for ever: by its base (RFC 4516), not by the
 // servers that happen to hold it.
-func (d *directory) issuer() string { return "ldap:///" + url.PathEscape(canonical(d.base)) }
+func (d *directory) issuer() string {
+	return (&url.URL{Scheme: "ldap", Path: "/" + canonical(d.base)}).String()
+}
 
 // parseDN reads the DN of an entry, which the root is none of.
 func parseDN(text string) (*ldap.DN, error) {

@@ -101,7 +101,7 @@ func (l *route) show(w http.ResponseWriter, r *http.Request, f form) {
 		return
 	}
 	s := page.SignIn{Status: f.status, Form: &page.Form{
-		Action: l.signInPath(), Token: token, Landing: f.landing, Username: f.username, Problem: f.problem,
+		Action: l.signInPath(), Token: token, Landing: f.landing, Label: l.label, Username: f.username, Problem: f.problem,
 	}}
 	if l.Others != nil {
 		s.Choices = l.Others(f.landing)

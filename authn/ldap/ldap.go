@@ -59,6 +59,7 @@ type Deps struct {
 type route struct {
 	Deps
 	name       string
+	label      string // empty if it goes without saying
 	settings   config.LDAP
 	directory  *directory
 	regulation *regulation
@@ -77,7 +78,8 @@ func New(name, label string, c config.LDAP, d Deps) (authn.Route, error) {
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("ldap: route %s: %w", name, err)
 	}
-	return l.route(label), nil
+	l.label = label
+	return l.route(), nil
 }
 
 func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
@@ -113,7 +115,8 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 	return l, nil
 }
 
-func (l *route) route(label string) authn.Route {
+func (l *route) route() authn.Route {
+	label := l.label
 	if label == "" {
 		label = l.name
 	}

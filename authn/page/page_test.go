@@ -59,7 +59,7 @@ func samples(text, address func(string) string) []sample {
 		}},
 		{name: "sign-in-form", status: 200, form: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
 			p.SignIn(w, r, page.SignIn{Form: &page.Form{
-				Action: address("/.gatehouse/sign-in/corp"), Token: text("MTc5NTY0"), Landing: address("https://login.example.com/runs"),
+				Action: address("/.gatehouse/sign-in/corp"), Token: text("MTc5NTY0"), Landing: address("https://login.example.com/runs"), Label: text("Company directory"),
 			}, Choices: []page.Choice{{Label: text("Okta"), URL: address("/.gatehouse/sign-in/okta")}}})
 		}},
 		{name: "sign-in-problem", status: 401, json: true, form: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {

@@ -25,6 +25,8 @@ type Form struct {
 	// Action is where they are posted to, with the fields username, password, rd
 	// (Landing) and token.
 	Action, Token, Landing string
+	// Label is whose name and password is meant; it may be empty.
+	Label string
 	// Username is what stands in the form already; it may be empty.
 	Username string
 	// Problem is a sentence about what was sent before; empty at first.

@@ -287,14 +287,14 @@ func TestDemo(t *testing.T) {
 	browser := &http.Client{Jar: jar}
 	var page answer
 	waitFor(t, func() (err error) {
-		page, err = fetch(t, browser, d.publicURL()+"/.gatehouse/sign-in?login_hint=ada")
+		page, err = fetch(t, browser, d.publicURL()+"/.gatehouse/sign-in?provider=demo&login_hint=ada")
 		return err
 	})
 	if page.status != http.StatusOK || !strings.Contains(page.body, "Ada Lovelace") && !strings.Contains(page.body, "ada@example.com") {
 		t.Errorf("%d at %s:\n%s", page.status, page.url, page.body)
 	}
 	cleo, _ := cookiejar.New(nil)
-	if page, err = fetch(t, &http.Client{Jar: cleo}, d.publicURL()+"/.gatehouse/sign-in?login_hint=cleo"); err != nil || page.status != http.StatusForbidden {
+	if page, err = fetch(t, &http.Client{Jar: cleo}, d.publicURL()+"/.gatehouse/sign-in?provider=demo&login_hint=cleo"); err != nil || page.status != http.StatusForbidden {
 		t.Errorf("Cleo, who is not let in, gets %d (%v)", page.status, err)
 	}
 	forged := http.Header{"X-Forwarded-User": {"root"}, "X_Forwarded_Groups": {"admins"}}

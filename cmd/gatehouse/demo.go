@@ -21,11 +21,11 @@ import (
 func demoCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "See it work: gateway, OpenID provider and application in one process",
-		Long: `Starts three things on this machine's loopback: a gateway with the embedded
-store, an OpenID provider that knows three people, and an application that
-shows what it received. Nothing is written to disk and nothing leaves the
-machine. Ctrl-C ends it.`,
+		Short: "See it work: gateway, OpenID provider, directory and application in one process",
+		Long: `Starts four things on this machine's loopback: a gateway with the embedded
+store, an OpenID provider and an LDAP directory that know the same three people,
+and an application that shows what it received. Nothing is written to disk and
+nothing leaves the machine. Ctrl-C ends it.`,
 		Args: noArgs,
 	}
 	port := cmd.Flags().Int("port", 8080, "the gateway's port on localhost; 0 or a taken one means any free port")
@@ -48,11 +48,19 @@ machine. Ctrl-C ends it.`,
 	return cmd
 }
 
-// demo is the three listeners and what is behind them.
+// demo is the listeners and what is behind them.
 type demo struct {
 	gateway, provider, app net.Listener
+	directory              *authntest.Directory
+	directoryURL           string
 	people                 []authntest.Person
 }
+
+// What the demo's directory is like, and everybody's password in it.
+const (
+	demoBase     = "dc=example,dc=com"
+	demoPassword = "demo"
+)
 
 func newDemo(ctx context.Context, port int) (*demo, error) {
 	gateway, err := listenLoopback(ctx, port)
@@ -67,7 +75,14 @@ func newDemo(ctx context.Context, port int) (*demo, error) {
 	if err != nil {
 		return nil, errors.Join(err, gateway.Close(), provider.Close())
 	}
-	return &demo{gateway: gateway, provider: provider, app: app, people: demoPeople()}, nil
+	d := &demo{gateway: gateway, provider: provider, app: app, people: demoPeople()}
+	d.directory, d.directoryURL, err = authntest.StartDirectory(authntest.DirectoryOptions{
+		BaseDN: demoBase, AnonymousRead: true, Entries: authntest.DirectoryOf(d.people, demoBase, demoPassword),
+	})
+	if err != nil {
+		return nil, errors.Join(err, gateway.Close(), provider.Close(), app.Close())
+	}
+	return d, nil
 }
 
 // listenLoopback takes the port, or any free one if it is taken.
@@ -99,6 +114,7 @@ upstreams:
   - name: demo-app
     url: http://%s
     public: [/health]
+sharedEmails: true
 authn:
   - name: demo
     label: Demo provider
@@ -107,10 +123,18 @@ authn:
       clientID: gatehouse-demo
       scopes: [openid, profile, email, groups, offline_access]
       allowedGroups: [admins, research]
+  - name: directory
+    label: Demo directory
+    ldap:
+      address: ["%s"]
+      baseDN: %s
+      subjectPrefix: "dir:"
+      groups: {from: memberOf, baseDN: "ou=groups,%[5]s"}
+      allowedGroups: [admins, research]
 pages:
   name: Gatehouse demo
   contact: help@example.com
-`, d.publicURL(), d.app.Addr(), d.issuer())
+`, d.publicURL(), d.app.Addr(), d.issuer(), d.directoryURL, demoBase)
 }
 
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
@@ -135,7 +159,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 		server{proxy.Server(c.Listen, g.handler, log), d.gateway},
 		server{demoServer(issuer), d.provider},
 		server{demoServer(newDemoApp()), d.app})
-	return errors.Join(err, g.close())
+	return errors.Join(err, g.close(), d.directory.Close())
 }
 
 func demoServer(h http.Handler) *http.Server {
@@ -149,10 +173,11 @@ func (d *demo) welcome() string {
   Open   %s
 
   The gateway is there. Behind it is an application that shows what it received
-  (%s), beside it an OpenID provider (%s).
+  (%s), beside it an OpenID provider (%s)
+  and an LDAP directory (%s).
 
-  People
-`, d.publicURL(), "http://"+d.app.Addr().String(), d.issuer())
+  People                              (password in the directory: %s)
+`, d.publicURL(), "http://"+d.app.Addr().String(), d.issuer(), d.directoryURL, demoPassword)
 	for _, p := range d.people {
 		fmt.Fprintf(&b, "    %-6s %-26s groups: %s\n", p.Username, p.Email, strings.Join(p.Groups, ", "))
 	}
@@ -166,9 +191,12 @@ func (d *demo) welcome() string {
     # a browser is sent to sign in
     curl -i -H 'Accept: text/html' %[1]s/whoami
 
+    # a program with a directory's password, for this one request
+    curl -s -u ada:%[2]s %[1]s/whoami
+
     # sign in as ada from the shell, then see the identity that the app receives,
     # though the request tries to forge one
-    curl -sL -c jar -b jar -o /dev/null '%[1]s/.gatehouse/sign-in?login_hint=ada'
+    curl -sL -c jar -b jar -o /dev/null '%[1]s/.gatehouse/sign-in?provider=demo&login_hint=ada'
     curl -s -b jar -H 'X-Forwarded-User: root' -H 'X_Forwarded_Groups: admins' %[1]s/whoami
 
     # a public path needs no sign-in and carries no identity
@@ -176,6 +204,6 @@ func (d *demo) welcome() string {
 
   Ctrl-C ends the demo.
 
-`, d.publicURL())
+`, d.publicURL(), demoPassword)
 	return b.String()
 }
