@@ -20,14 +20,16 @@ func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
 	if b.Key() {
 		return authn.Identity{}, authn.ErrNoCredential
 	}
-	c := credentials{login: b.Username, password: b.Password, remote: r.RemoteAddr, log: l.log(r)}
+	c := credentials{login: b.Username, password: b.Password, remote: r.RemoteAddr}
 	if err := c.screen(); err != nil { // not worth remembering
 		return authn.Identity{}, err
 	}
 	id, err := l.memory.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) {
+		c := c
+		c.log = l.log(r)
 		who, err := l.prove(ctx, c)
 		if err == nil {
-			l.log(r).Info("password accepted", "subject", who.Subject)
+			c.log.Info("password accepted", "subject", who.Subject)
 		}
 		return who.Identity, err
 	}, c.login, c.password)

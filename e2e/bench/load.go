@@ -13,6 +13,7 @@ import (
 // load is what clients send to a contender.
 type load struct {
 	url, cookie       string
+	password          string // of ada, by Basic
 	requests, clients int
 	status            int
 	down, up          int64 // bytes of one stream, instead of requests
@@ -20,6 +21,7 @@ type load struct {
 
 func (l load) to(url string) load        { l.url = url; return l }
 func (l load) with(cookie string) load   { l.cookie = cookie; return l }
+func (l load) basic(pw string) load      { l.password = pw; return l }
 func (l load) expecting(status int) load { l.status = status; return l }
 func (l load) wants() int                { return max(l.status, http.StatusOK) }
 
@@ -76,6 +78,9 @@ func (l load) send(ctx context.Context, c *http.Client, method, path string, bod
 	}
 	if l.cookie != "" {
 		req.Header.Set("Cookie", l.cookie)
+	}
+	if l.password != "" {
+		req.SetBasicAuth(person, l.password)
 	}
 	res, err := c.Do(req)
 	if err != nil {

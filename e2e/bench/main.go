@@ -79,6 +79,7 @@ func (s *stage) requests(ctx context.Context) error {
 	all := []contender{
 		bare,
 		{"no credential: 401", s.redis, get.to(s.redis.url).expecting(401), "<= 0.5", 0.5},
+		{"directory password, remembered", s.memory, get.to(s.memory.url).basic(password), "<= 1.2", 1.2},
 		{"session, memory store", s.memory, get.to(s.memory.url).with(s.memoryCookie), "", 0},
 		{"session, asked of Redis", s.redis, get.to(s.redis.url).with(s.redisCookie), "<= 2.0", 2.0},
 	}

@@ -25,6 +25,8 @@ type stage struct {
 	dir                       string
 	processes                 []*process
 	provider                  *http.Server
+	directory                 *authntest.Directory
+	directoryURL              string
 	bare, memory, redis       *process
 	memoryCookie, redisCookie string
 }
@@ -39,6 +41,12 @@ func newStage(ctx context.Context, o options) (s *stage, err error) {
 		}
 	}()
 	if s.dir, err = os.MkdirTemp("", "gatehouse-bench-"); err != nil {
+		return s, err
+	}
+	s.directory, s.directoryURL, err = authntest.StartDirectory(authntest.DirectoryOptions{
+		BaseDN: baseDN, AnonymousRead: true, Entries: authntest.DirectoryOf(people(), baseDN, password),
+	})
+	if err != nil {
 		return s, err
 	}
 	self, err := os.Executable()
@@ -127,9 +135,12 @@ func (s *stage) startGateway(ctx context.Context, app, store string) (*process, 
 listen: {address: "127.0.0.1:%d"}
 operations: {address: "127.0.0.1:%d"}
 upstreams: [{url: "%s"}]
-authn: [{name: bench, oidc: {issuer: "%s", clientID: bench}}]
+sharedEmails: true
+authn:
+  - {name: bench, oidc: {issuer: "%s", clientID: bench}}
+  - {name: directory, ldap: {address: ["%s"], baseDN: "%s", accept: [basic], subjectPrefix: "dir:", basicCache: {lifetime: 1h}}}
 session: {keys: ["rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="]}
-%s`, url, port, ops, app, issuer, store)
+%s`, url, port, ops, app, issuer, s.directoryURL, baseDN, store)
 	if err := os.WriteFile(file+".yaml", []byte(settings), 0o600); err != nil {
 		return nil, "", err
 	}
@@ -160,13 +171,24 @@ func (s *stage) startProvider(ctx context.Context, gateway string) (string, erro
 	}
 	issuer := authntest.NewIssuer(authntest.IssuerOptions{
 		URL: "http://" + ln.Addr().String(), HintSignsIn: true, Lifetime: 24 * time.Hour,
-		People: []authntest.Person{{Subject: "1001", Username: "ada", Name: "Ada Lovelace", Email: "ada@example.com", EmailVerified: true,
-			Groups: []string{"admins", "research", "vision", "on-call"}}},
+		People:  people(),
 		Clients: []authntest.Client{{ID: "bench", RedirectURIs: []string{gateway + "/oidc/callback"}}},
 	})
 	s.provider = &http.Server{Handler: issuer, ReadHeaderTimeout: 10 * time.Second}
 	go s.provider.Serve(ln) //nolint:errcheck // ends with the comparison
 	return "http://" + ln.Addr().String(), nil
+}
+
+// Who signs in everywhere.
+const (
+	person   = "ada"
+	password = "correct horse"
+	baseDN   = "dc=example,dc=com"
+)
+
+func people() []authntest.Person {
+	return []authntest.Person{{Subject: "1001", Username: person, Name: "Ada Lovelace", Email: "ada@example.com", EmailVerified: true,
+		Groups: []string{"admins", "research", "vision", "on-call"}}}
 }
 
 // signIn walks the sign-in and returns the Cookie header of the session.
@@ -200,6 +222,9 @@ func (s *stage) close() error {
 	}
 	if s.provider != nil {
 		_ = s.provider.Close()
+	}
+	if s.directory != nil {
+		_ = s.directory.Close()
 	}
 	return os.RemoveAll(s.dir)
 }

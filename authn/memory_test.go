@@ -1,0 +1,205 @@
+package authn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse/authn"
+)
+
+func newMemory(t *testing.T, o authn.MemoryOptions) *authn.Memory {
+	t.Helper()
+	m, err := authn.NewMemory(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// checks counts how often it is asked, and answers what it is told.
+type checks struct {
+	asked atomic.Int32
+	id    authn.Identity
+	err   error
+}
+
+func (c *checks) check(context.Context) (authn.Identity, error) {
+	c.asked.Add(1)
+	return c.id, c.err
+}
+
+func TestMemoryRemembers(t *testing.T) {
+	alice := authn.Identity{Issuer: "i", Subject: "alice"}
+	rejected := fmt.Errorf("wrong: %w", authn.ErrRejected)
+	for name, c := range map[string]struct {
+		id    authn.Identity
+		err   error
+		waits []time.Duration // before each further question
+		asked int32
+	}{
+		"a proof":               {alice, nil, []time.Duration{0, 30 * time.Second, 29 * time.Second}, 1},
+		"a proof, later":        {alice, nil, []time.Duration{time.Minute}, 2},
+		"a refusal":             {authn.Identity{}, rejected, []time.Duration{0, 9 * time.Second}, 1},
+		"a refusal, later":      {authn.Identity{}, rejected, []time.Duration{10 * time.Second}, 2},
+		"an outage":             {authn.Identity{}, errors.New("down"), []time.Duration{0}, 2},
+		"a ban":                 {authn.Identity{}, &authn.Throttled{After: time.Hour}, []time.Duration{0}, 2},
+		"a proof with an error": {alice, errors.New("down"), []time.Duration{0}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory(t, authn.MemoryOptions{Lifetime: time.Minute, RejectedLifetime: 10 * time.Second})
+				probe := &checks{id: c.id, err: c.err}
+				for i := range len(c.waits) + 1 {
+					if i > 0 {
+						time.Sleep(c.waits[i-1])
+					}
+					id, err := m.Verify(t.Context(), probe.check, "x", "y")
+					if !errors.Is(err, c.err) || err != nil && id.Subject != "" || err == nil && id.Subject != "alice" {
+						t.Errorf("question %d: %+v %v", i, id, err)
+					}
+				}
+				if got := probe.asked.Load(); got != c.asked {
+					t.Errorf("asked %d times, want %d", got, c.asked)
+				}
+			})
+		})
+	}
+}
+
+// TestMemoryEnds: a proof counts no longer than it says itself.
+func TestMemoryEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t, authn.MemoryOptions{Lifetime: time.Hour})
+		c := &checks{id: authn.Identity{Subject: "alice", Expires: time.Now().Add(time.Minute)}}
+		for range 2 {
+			if _, err := m.Verify(t.Context(), c.check, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		c.err = authn.ErrRejected
+		if _, err := m.Verify(t.Context(), c.check, "x"); !errors.Is(err, authn.ErrRejected) || c.asked.Load() != 2 {
+			t.Errorf("%v after %d questions", err, c.asked.Load())
+		}
+	})
+}
+
+// TestMemoryTellsApart: nothing but the very same parts meets what is remembered.
+func TestMemoryTellsApart(t *testing.T) {
+	m := newMemory(t, authn.MemoryOptions{Lifetime: time.Hour, RejectedLifetime: time.Hour})
+	seen := map[string]bool{}
+	for _, parts := range [][]string{{"ab", "c"}, {"a", "bc"}, {"abc"}, {"abc", ""}, {"", "abc"}, {"AB", "c"}, {"ab", "c "}, {}, {""}, {"\x00\x00\x00\x00\x00\x00\x00\x02ab", "c"}} {
+		c := &checks{id: authn.Identity{Subject: fmt.Sprint(len(seen))}}
+		id, err := m.Verify(t.Context(), c.check, parts...)
+		if err != nil || seen[id.Subject] || c.asked.Load() != 1 {
+			t.Errorf("%q: %+v %v", parts, id, err)
+		}
+		seen[id.Subject] = true
+	}
+}
+
+// TestMemoryAtOnce: all who ask at once share one check, which goes on when one
+// of them gives up.
+func TestMemoryAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t, authn.MemoryOptions{Lifetime: time.Minute})
+		var asked atomic.Int32
+		check := func(ctx context.Context) (authn.Identity, error) {
+			asked.Add(1)
+			select {
+			case <-time.After(5 * time.Second):
+				return authn.Identity{Subject: "alice"}, nil
+			case <-ctx.Done():
+				return authn.Identity{}, ctx.Err()
+			}
+		}
+		hasty, hangUp := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, err := m.Verify(hasty, check, "x"); !errors.Is(err, context.Canceled) {
+				t.Errorf("who gave up: %v", err)
+			}
+		})
+		synctest.Wait()
+		for range 20 {
+			all.Go(func() {
+				if id, err := m.Verify(t.Context(), check, "x"); err != nil || id.Subject != "alice" {
+					t.Errorf("%+v %v", id, err)
+				}
+			})
+		}
+		synctest.Wait()
+		hangUp()
+		all.Wait()
+		if asked.Load() != 1 {
+			t.Errorf("%d checks", asked.Load())
+		}
+	})
+}
+
+func TestMemoryLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t, authn.MemoryOptions{Lifetime: time.Minute, Limit: 3 * time.Second})
+		began := time.Now()
+		_, err := m.Verify(t.Context(), func(ctx context.Context) (authn.Identity, error) {
+			<-ctx.Done()
+			return authn.Identity{}, ctx.Err()
+		}, "slow")
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 3*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		_, err = m.Verify(t.Context(), func(context.Context) (authn.Identity, error) { panic("boom") }, "x")
+		if err == nil || errors.Is(err, authn.ErrRejected) || errors.Is(err, authn.ErrNoCredential) {
+			t.Errorf("a panic became %v", err)
+		}
+		if id, err := m.Verify(t.Context(), (&checks{id: authn.Identity{Subject: "alice"}}).check, "x"); err != nil || id.Subject != "alice" {
+			t.Errorf("after the panic: %+v %v", id, err)
+		}
+	})
+}
+
+// TestMemoryIsBounded: a flood of wrong passwords drives out no right one that
+// is in use, and takes no more room than was said.
+func TestMemoryIsBounded(t *testing.T) {
+	m := newMemory(t, authn.MemoryOptions{Lifetime: time.Hour, RejectedLifetime: time.Hour, Size: 100})
+	good := &checks{id: authn.Identity{Subject: "alice"}}
+	bad := &checks{err: authn.ErrRejected}
+	for range 50 {
+		if _, err := m.Verify(t.Context(), good.check, "alice", "right"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 5000 {
+		if _, err := m.Verify(t.Context(), bad.check, "flood", fmt.Sprint(i)); !errors.Is(err, authn.ErrRejected) {
+			t.Fatal(err)
+		}
+		if i%50 == 0 {
+			if _, err := m.Verify(t.Context(), good.check, "alice", "right"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := good.asked.Load(); n > 5 {
+		t.Errorf("the right password was asked for %d times", n)
+	}
+	before := bad.asked.Load()
+	for i := range 5000 {
+		_, _ = m.Verify(t.Context(), bad.check, "flood", fmt.Sprint(i))
+	}
+	if kept := 5000 - (bad.asked.Load() - before); kept > 500 {
+		t.Errorf("%d answers were kept of 100", kept)
+	}
+}
+
+func TestThrottled(t *testing.T) {
+	err := fmt.Errorf("x: %w", &authn.Throttled{After: 90 * time.Second})
+	if !errors.Is(err, authn.ErrRejected) || errors.Is(err, authn.ErrNoCredential) || err.Error() != "x: too many attempts; wait 1m30s" {
+		t.Error(err)
+	}
+}
