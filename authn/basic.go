@@ -70,8 +70,9 @@ var (
 	// characters, behind a prefix if there is one.
 	keyShape = regexp.MustCompile(`^(?:[^-]*-)?[\w-]{40,}$`)
 	// surelyKey is what API keys and tokens of a W&B server have looked like so
-	// far, and what no person would choose: 40 hex digits, or a versioned prefix.
-	surelyKey = regexp.MustCompile(`^(?:(?:[a-z]+-)?[0-9a-f]{40}|wandb_v\d+_\w{32,}|wb_at_\S+|eyJ[\w-]+\.[\w-]+\.[\w-]+)$`)
+	// far, and what no person would choose: 40 hex digits, or a versioned name,
+	// behind a prefix if there is one.
+	surelyKey = regexp.MustCompile(`^(?:(?:[\w-]*-)?(?:[0-9a-fA-F]{40}|wandb_v\d+_[\w-]{32,})|wb_at_\S+|eyJ[\w-]+\.[\w-]+\.[\w-]+)$`)
 )
 
 // Key says whether this is an API key or a token in a password's place, which

@@ -27,7 +27,14 @@ type MemoryOptions struct {
 	Size int
 	// Limit bounds one check; zero means 10 seconds.
 	Limit time.Duration
+	// AtOnce is how many checks may be under way; zero means 1,000. Further ones
+	// are [ErrCrowded].
+	AtOnce int
 }
+
+// ErrCrowded says that too many checks are under way to begin another. It is
+// neither a proof nor a refusal.
+var ErrCrowded = errors.New("authn: too many credentials are being checked at once")
 
 // Memory remembers what credentials have proved, in this process and for a
 // while, so that what is sent with a hundred requests is checked once. A
@@ -41,6 +48,7 @@ type Memory struct {
 	sums    sync.Pool // of hash.Hash with the key
 	answers *otter.Cache[sum, remembered]
 	flights singleflight.Group
+	places  chan struct{} // one for each check under way
 }
 
 type sum [sha256.Size]byte
@@ -60,6 +68,9 @@ func NewMemory(o MemoryOptions) (*Memory, error) {
 	if o.Limit <= 0 {
 		o.Limit = 10 * time.Second
 	}
+	if o.AtOnce <= 0 {
+		o.AtOnce = 1000
+	}
 	// Its policy keeps what is asked for often, so a flood of wrong credentials
 	// drives out no right one. The end of an answer is ours to watch.
 	answers, err := otter.New(&otter.Options[sum, remembered]{MaximumSize: o.Size})
@@ -68,7 +79,7 @@ func NewMemory(o MemoryOptions) (*Memory, error) {
 	}
 	key := make([]byte, sha256.Size)
 	rand.Read(key) // never fails: it ends the program instead
-	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, answers: answers}
+	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, answers: answers, places: make(chan struct{}, o.AtOnce)}
 	m.sums.New = func() any { return hmac.New(sha256.New, key) }
 	return m, nil
 }
@@ -79,10 +90,19 @@ func NewMemory(o MemoryOptions) (*Memory, error) {
 // each is bound with its length, so that "ab", "c" is not "a", "bc".
 func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identity, error), parts ...string) (Identity, error) {
 	k := m.sum(parts)
-	if a, ok := m.answers.GetIfPresent(k); ok && time.Now().Before(a.until) {
+	if a, ok := m.recall(k); ok {
 		return a.identity, a.err
 	}
 	flight := m.flights.DoChan(string(k[:]), func() (any, error) {
+		if a, ok := m.recall(k); ok { // by a flight that has just ended
+			return a.identity, a.err
+		}
+		select {
+		case m.places <- struct{}{}:
+			defer func() { <-m.places }()
+		default:
+			return Identity{}, ErrCrowded
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
 		defer cancel()
 		id, err := contained(ctx, check)
@@ -96,6 +116,12 @@ func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identi
 		id, _ := res.Val.(Identity)
 		return id, res.Err
 	}
+}
+
+// recall returns an answer that still counts.
+func (m *Memory) recall(k sum) (remembered, bool) {
+	a, ok := m.answers.GetIfPresent(k)
+	return a, ok && time.Now().Before(a.until)
 }
 
 // contained keeps a panic on the flight's goroutine from ending the gateway.

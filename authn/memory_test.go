@@ -203,3 +203,28 @@ func TestThrottled(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMemoryIsNotFlooded: who sends ever other credentials and hangs up leaves
+// no more behind than was said.
+func TestMemoryIsNotFlooded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t, authn.MemoryOptions{AtOnce: 3, Limit: time.Second})
+		slow := func(ctx context.Context) (authn.Identity, error) {
+			<-ctx.Done()
+			return authn.Identity{}, ctx.Err()
+		}
+		var crowded atomic.Int32
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() {
+				if _, err := m.Verify(t.Context(), slow, fmt.Sprint(i)); errors.Is(err, authn.ErrCrowded) {
+					crowded.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if crowded.Load() != 7 || errors.Is(authn.ErrCrowded, authn.ErrRejected) {
+			t.Errorf("%d of 10 found no place", crowded.Load())
+		}
+	})
+}

@@ -20,8 +20,8 @@ func (k *checks) ldap(at string, l LDAP) {
 	k.groupNames(at, l)
 	k.ldapTimes(at, l)
 	for i, h := range l.ReferralHosts {
-		if !hostname(h) {
-			k.fault(indexed(at+".referralHosts", i), quoted(h)+" is not a host name in lower case", "write the name alone, without scheme and port")
+		if s, problem := ParseServer("ldap://" + h); problem != "" || strings.ContainsAny(h, "/@") || s.Host != strings.ToLower(s.Host) {
+			k.fault(indexed(at+".referralHosts", i), quoted(h)+" is not a host name in lower case", "write the name, with a port if it is not the usual one")
 		}
 	}
 }
@@ -41,7 +41,7 @@ func (k *checks) servers(at string, l LDAP) {
 		switch {
 		case plain && strings.HasSuffix(s.Address, ":636"):
 			k.fault(path, "636 is the port of ldaps, but the address says ldap", "write ldaps://"+s.Host)
-		case plain && !l.StartTLS && !l.InsecurePlainLDAP && !loopback(s.Host):
+		case plain && !l.StartTLS && !l.InsecurePlainLDAP && !thisMachine(s.Host):
 			k.fault(path, "would send passwords over the network as they are", "write ldaps://"+s.Host+", or set startTLS; for tests behind closed doors there is insecurePlainLDAP")
 		}
 	}
@@ -49,6 +49,12 @@ func (k *checks) servers(at string, l LDAP) {
 		k.fault(at+".startTLS", "has no effect, for no address begins with ldap://", "remove it: ldaps is TLS already, and a socket needs none")
 	}
 	k.clientTLS(at+".tls", l.TLS, encrypted)
+}
+
+// thisMachine is stricter than loopback: what is below localhost may be looked up
+// elsewhere.
+func thisMachine(host string) bool {
+	return host == "localhost" || loopback(host) && !strings.HasSuffix(host, "localhost")
 }
 
 // bind refuses a name without a password, which a directory may take for

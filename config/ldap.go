@@ -66,7 +66,7 @@ type LDAP struct {
 	Timeout Duration `json:"timeout" jsonschema:"default=8s"`
 	// How many entries to ask for at once when a search may find many (RFC 2696).
 	PageSize int `json:"pageSize" jsonschema:"minimum=1,maximum=10000,default=500"`
-	// The hosts to follow referrals to, with the same TLS settings and bindDN.
+	// The hosts to follow referrals to, host or host:port, with the same TLS settings and bindDN.
 	// Without any, no referral is followed.
 	ReferralHosts []string `json:"referralHosts,omitempty" jsonschema:"minItems=1,uniqueItems=true"`
 }

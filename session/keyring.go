@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -79,6 +80,21 @@ func parseKey(text string) ([]byte, error) {
 		return nil, errors.New("not random; make one with: openssl rand -base64 32")
 	}
 	return key, nil
+}
+
+// Digest returns what stands for a text in the store, for one purpose: by an HMAC
+// under the newest key, so that who reads the store can't try texts out. With
+// another newest key every text has another digest.
+func (k Keyring) Digest(purpose string) func(text string) string {
+	key, err := hkdf.Key(sha256.New, k.keys[0], []byte(k.origin), "gatehouse digest "+purpose, sha256.Size)
+	if err != nil { // only for a longer output or a shorter key than there can be
+		panic("session: derive a key: " + err.Error())
+	}
+	return func(text string) string {
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(text))
+		return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	}
 }
 
 // Sealer makes the ring's sealer for one purpose. Sealers of different purposes

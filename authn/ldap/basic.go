@@ -24,15 +24,22 @@ func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
 	if err := c.screen(); err != nil { // not worth remembering
 		return authn.Identity{}, err
 	}
+	if err := l.mayTry(r.Context(), c.login, c.remote); err != nil {
+		return authn.Identity{}, err
+	}
+	// An address is told only what it has proved itself: what somebody else's
+	// program has proved would answer any number of guesses.
+	at, _ := network(c.remote)
+	requestID := r.Header.Get("X-Request-Id")
 	id, err := l.memory.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) {
 		c := c
-		c.log = l.log(r)
+		c.log = l.Log.With("request_id", requestID, "remote", c.remote)
 		who, err := l.prove(ctx, c)
 		if err == nil {
 			c.log.Info("password accepted", "subject", who.Subject)
 		}
 		return who.Identity, err
-	}, c.login, c.password)
+	}, at, c.login, c.password)
 	if err != nil && !errors.Is(err, authn.ErrRejected) {
 		return authn.Identity{}, fmt.Errorf("ldap: %w", err)
 	}

@@ -89,7 +89,7 @@ func serverFix(err error) string {
 	switch {
 	case errors.As(err, &cert) || strings.Contains(text, "certificate"):
 		return "have its certificate signed by an authority that tls.caFile names, for the host of the address or tls.serverName"
-	case errors.As(err, &record) || strings.Contains(text, "TLS handshake"):
+	case errors.As(err, &record) || notLDAP(err) && strings.Contains(text, ": TLS: "):
 		return "it does not speak TLS there: use its ldaps port, or ldap:// with startTLS"
 	case strings.Contains(text, "begin TLS"):
 		return "it does not begin TLS: use ldaps://, or have StartTLS enabled there"
@@ -107,7 +107,11 @@ func (k *checker) bind(ctx context.Context) bool {
 	}
 	c, err := k.openSearch(ctx)
 	if err != nil {
-		k.bad("bind", err.Error(), "check bindDN and bindPassword: they are what the gateway searches as")
+		fix := "check bindDN and bindPassword: they are what the gateway searches as"
+		if !errors.As(err, new(refusedService)) { // it did not come to that
+			fix = serverFix(err)
+		}
+		k.bad("bind", err.Error(), fix)
 		return false
 	}
 	c.part()
@@ -255,7 +259,7 @@ func (k *checker) groupNames(ctx context.Context) ([]string, error) {
 		}
 		slices.Sort(names)
 		return slices.Compact(names), nil
-	case g.From == "memberOf":
+	case g.From == "memberOf" && !g.Nested: // groups around others need be in nobody's memberOf
 		for _, e := range k.sample {
 			some, err := k.memberOf(ctx, e)
 			if err != nil {
@@ -272,7 +276,7 @@ func (k *checker) groupNames(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	for _, g := range found {
-		if name, err := k.called(g); err == nil {
+		if name, ok := k.called(g); ok {
 			names = append(names, name)
 		}
 	}

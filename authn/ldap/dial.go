@@ -129,10 +129,10 @@ func startTLS(raw net.Conn) error {
 	extended := ber.Encode(ber.ClassApplication, ber.TypeConstructed, ldap.ApplicationExtendedRequest, nil, "")
 	extended.AppendChild(ber.NewString(ber.ClassContext, ber.TypePrimitive, 0, oidStartTLS, ""))
 	request.AppendChild(extended)
-	if _, err := raw.Write(request.Bytes()); err != nil {
+	in := newFramed(raw)
+	if _, err := in.Write(request.Bytes()); err != nil {
 		return err
 	}
-	in := newFramed(raw)
 	message, err := in.next()
 	if err != nil {
 		return err
@@ -156,9 +156,6 @@ func startTLSAnswer(message []byte) (err error) {
 	packet, err := ber.DecodePacketErr(message)
 	if err != nil {
 		return errMalformed
-	}
-	if len(packet.Children) < 2 || packet.Children[1].Tag != ldap.ApplicationExtendedResponse {
-		return errFrame
 	}
 	if id, ok := packet.Children[0].Value.(int64); !ok || id != 1 {
 		return errFrame

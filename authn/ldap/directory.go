@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -22,6 +24,7 @@ type directory struct {
 	dialer   *dialer
 	searches *pool // bound as bindDN, or as nobody
 	binds    *pool // bound as whoever was the last
+	log      *slog.Logger
 
 	base, users, groups *ldap.DN
 }
@@ -33,7 +36,7 @@ func newDirectory(c config.LDAP) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &directory{settings: c, preset: presetOf(c.Preset)}
+	d := &directory{settings: c, preset: presetOf(c.Preset), log: slog.New(slog.DiscardHandler)}
 	d.dialer = &dialer{servers: c.Servers(), startTLS: c.StartTLS, tls: conf, timeout: c.ConnectTimeout.Std()}
 	if len(d.dialer.servers) == 0 {
 		return nil, errors.New("address: names no server")
@@ -52,6 +55,7 @@ func newDirectory(c config.LDAP) (*directory, error) {
 	}
 	d.searches = newPool(c.Pool, d.dialer, d.openSearch)
 	d.binds = newPool(c.Pool, d.dialer, d.dialer.dial)
+	d.binds.once = true
 	return d, nil
 }
 
@@ -69,10 +73,30 @@ func (d *directory) issuer() string {
 // parseDN reads the DN of an entry, which the root is none of.
 func parseDN(text string) (*ldap.DN, error) {
 	dn, err := ldap.ParseDN(text)
-	if err != nil || len(dn.RDNs) == 0 {
+	if err != nil || len(dn.RDNs) == 0 || !utf8.ValidString(text) || !legible(dn) {
 		return nil, fmt.Errorf("%q is not a DN", authn.Bounded(text))
 	}
 	return dn, nil
+}
+
+// legible says whether all of a DN is text. The library takes bytes that are
+// none for one and the same character.
+func legible(dn *ldap.DN) bool {
+	for _, part := range dn.RDNs {
+		for _, a := range part.Attributes {
+			if !utf8.ValidString(a.Value) || strings.ContainsRune(a.Value, utf8.RuneError) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// below says whether dn lies below base. Only A to Z count as a to z: to the
+// library some letters of other scripts are ours too.
+func below(dn, base *ldap.DN) bool {
+	above := len(dn.RDNs) - len(base.RDNs)
+	return above > 0 && canonical(&ldap.DN{RDNs: dn.RDNs[above:]}) == canonical(base)
 }
 
 // canonical is one spelling for all of a DN's.
@@ -100,6 +124,9 @@ func (d *directory) openSearch(ctx context.Context) (*conn, error) {
 	if errors.Is(err, errBroken) {
 		d.dialer.fail(c.server)
 		return nil, authn.Foreign{Err: err}
+	}
+	if ctx.Err() != nil {
+		return nil, err
 	}
 	return nil, refusedService{err}
 }
@@ -141,7 +168,7 @@ func (d *directory) search(ctx context.Context, q query) ([]*ldap.Entry, error) 
 
 // page asks for one page and returns where the next begins, nil if nowhere.
 func (d *directory) page(ctx context.Context, c *conn, q query, paging *ldap.ControlPaging, room int) ([]*ldap.Entry, []byte, error) {
-	limit := room
+	limit := room + 1 // one more, or a server that cuts in silence would hide it
 	paged := room > d.settings.PageSize
 	if paged {
 		limit = 0 // the page's size bounds it
@@ -221,7 +248,7 @@ func (d *directory) candidates(ctx context.Context, login string, most int) ([]*
 		return nil, nil
 	}
 	for _, e := range all {
-		if dn, no := ldap.ParseDN(e.DN); no != nil || !d.users.AncestorOfFold(dn) && !d.base.AncestorOfFold(dn) {
+		if dn, no := parseDN(e.DN); no != nil || !below(dn, d.users) && !below(dn, d.base) {
 			return nil, fmt.Errorf("the directory answers with an entry from elsewhere: %q", authn.Bounded(e.DN))
 		}
 	}

@@ -32,7 +32,8 @@ type group struct {
 }
 
 // groupsOf returns the groups of a person as the settings want them called, in
-// order and each once.
+// order and each once. A group that can't be read or called by anything is
+// nobody's reason to be let in, nor to be kept out: others may make groups.
 func (d *directory) groupsOf(ctx context.Context, e *ldap.Entry, username string) ([]string, error) {
 	g := d.settings.Groups
 	if g.From == "none" {
@@ -45,19 +46,16 @@ func (d *directory) groupsOf(ctx context.Context, e *ldap.Entry, username string
 	if err == nil && g.Nested {
 		found, err = d.nested(ctx, e, found)
 	}
-	switch {
-	case errors.Is(err, errTooMany):
-		return nil, fmt.Errorf("%w: more than %d groups", errUnfit, maxGroups)
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("groups: %w", err)
 	}
 	var out []string
 	for _, one := range found {
-		called, err := d.called(one)
-		if err != nil {
-			return nil, err
+		if called, ok := d.called(one); ok {
+			out = append(out, called)
+		} else {
+			d.log.Warn("a group is left out", "reason", "it has no one "+g.As+" to call it by; see groups.as and attributes.groupName", "group", authn.Bounded(one.dn.String()))
 		}
-		out = append(out, called)
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil
@@ -90,11 +88,12 @@ func (d *directory) memberOf(ctx context.Context, e *ldap.Entry) ([]group, error
 	}
 	var out []group
 	for _, text := range all {
-		dn, err := ldap.ParseDN(text)
-		if err != nil || len(dn.RDNs) == 0 {
-			return nil, fmt.Errorf("%w: %s holds %q, which is not a DN; set groups.from to search", errUnfit, attr, authn.Bounded(text))
+		dn, err := parseDN(text)
+		if err != nil {
+			d.log.Warn("a group is left out", "reason", attr+" holds what is not a DN; see groups.from", "group", authn.Bounded(text))
+			continue
 		}
-		if d.groups.AncestorOfFold(dn) {
+		if below(dn, d.groups) {
 			out = append(out, group{dn: dn})
 		}
 	}
@@ -162,9 +161,10 @@ func (d *directory) searchGroups(ctx context.Context, filter string) ([]group, e
 	}
 	var out []group
 	for _, e := range entries {
-		dn, err := ldap.ParseDN(e.DN)
-		if err != nil || !d.groups.AncestorOfFold(dn) {
-			return nil, fmt.Errorf("the directory answers with a group from elsewhere: %q", authn.Bounded(e.DN))
+		dn, err := parseDN(e.DN)
+		if err != nil || !below(dn, d.groups) {
+			d.log.Warn("a group is left out", "reason", "it is not below groups.baseDN, or its DN can't be read", "group", authn.Bounded(e.DN))
+			continue
 		}
 		one := group{dn: dn}
 		if names := values(e, d.settings.Attributes.GroupName); len(names) == 1 {
@@ -199,7 +199,8 @@ func (d *directory) nested(ctx context.Context, e *ldap.Entry, found []group) ([
 			return nil, errTooMany
 		}
 		if depth > maxDepth && len(next) > 0 {
-			return nil, fmt.Errorf("%w: groups nest more than %d deep", errUnfit, maxDepth)
+			d.log.Warn("groups are left out", "reason", "they nest too deep", "group", authn.Bounded(next[0].dn.String()))
+			return out, nil
 		}
 		var err error
 		if found, err = d.around(ctx, next); err != nil {
@@ -232,11 +233,11 @@ func (d *directory) around(ctx context.Context, inner []group) ([]group, error) 
 
 // called is what a group is called. Of several names only the one in its DN
 // counts: whoever may add names to a group could make it look like another.
-func (d *directory) called(g group) (string, error) {
+func (d *directory) called(g group) (string, bool) {
 	called := ""
 	switch d.settings.Groups.As {
 	case "dn":
-		return canonical(g.dn), nil
+		return canonical(g.dn), true
 	case "gidNumber":
 		called = g.gid
 	default:
@@ -245,10 +246,7 @@ func (d *directory) called(g group) (string, error) {
 			called = in
 		}
 	}
-	if called == "" || len(called) > authn.MaxID || !authn.Text(called) {
-		return "", fmt.Errorf("%w: %q has no one %s to call it by; see groups.as and attributes.groupName", errUnfit, authn.Bounded(g.dn.String()), d.settings.Groups.As)
-	}
-	return called, nil
+	return called, called != "" && len(called) <= authn.MaxID && authn.Text(called)
 }
 
 // rdn returns the value of attr in the first part of a DN.

@@ -67,6 +67,7 @@ type route struct {
 	admission  authn.Admission
 	pace       pace
 	turns      turns
+	waiting    waiting
 	sealer     session.Sealer
 	forms      *http.CrossOriginProtection
 }
@@ -102,9 +103,10 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	d.Log = d.Log.With("route", name)
+	dir.log = d.Log
 	l := &route{
 		Deps: d, name: name, settings: c, directory: dir, memory: memory,
-		regulation: &regulation{settings: d.Regulation, route: name, store: d.Store, log: d.Log},
+		regulation: newRegulation(d.Regulation, name, d.Store, d.Keys, d.Log),
 		admission:  authn.NewAdmission(c.AllowedEmailDomains, allowed, true),
 		sealer:     d.Keys.Sealer("ldap form"), forms: http.NewCrossOriginProtection(),
 	}
@@ -176,16 +178,24 @@ func (l *route) log(r *http.Request) *slog.Logger {
 	return l.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", r.RemoteAddr)
 }
 
+// Unban lifts bans, with the settings of the gateway that made them. A running
+// gateway notices within 5 seconds.
+type Unban struct {
+	Regulation config.Regulation
+	Store      session.Store
+	Keys       session.Keyring
+}
+
 // Lift forgets the wrong passwords that were counted for whoever types login,
 // in each spelling, and says whether there were any. Entries that the directory
 // does not have any more are lifted by the name alone.
-func Lift(ctx context.Context, name, login string, c config.LDAP, store session.Store, r config.Regulation) (bool, error) {
+func (u Unban) Lift(ctx context.Context, name, login string, c config.LDAP) (bool, error) {
 	d, err := newDirectory(c)
 	if err != nil {
 		return false, fmt.Errorf("ldap: route %s: %w", name, err)
 	}
 	defer d.close()
-	g := &regulation{settings: r, route: name, store: store}
+	g := newRegulation(u.Regulation, name, u.Store, u.Keys, nil)
 	lifted, err := g.lift(ctx, g.personKey("name:"+foldName(login)))
 	if err != nil || c.Users.DNTemplate != "" {
 		return lifted, err
@@ -205,12 +215,13 @@ func Lift(ctx context.Context, name, login string, c config.LDAP, store session.
 
 // LiftAddress forgets the wrong passwords that were counted for an address. It
 // says false for what is no address too.
-func LiftAddress(ctx context.Context, address string, store session.Store, r config.Regulation) (bool, error) {
-	key, ok := addressKey(address)
+func (u Unban) LiftAddress(ctx context.Context, address string) (bool, error) {
+	at, ok := network(address)
 	if !ok {
 		return false, fmt.Errorf("ldap: %q is not an address", address)
 	}
-	return (&regulation{settings: r, store: store}).lift(ctx, key)
+	g := newRegulation(u.Regulation, "", u.Store, u.Keys, nil)
+	return g.lift(ctx, g.addressKey(at))
 }
 
 // refresh is when to read a person's entry again, and until when to believe it

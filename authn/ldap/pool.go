@@ -24,6 +24,9 @@ type pool struct {
 	fail  func(config.Server)
 	keep  time.Duration // an idle connection
 	slots chan struct{} // one for each connection, idle or not in use
+	// once is for what must not be asked twice: each look at a password counts
+	// at the directory too.
+	once bool
 
 	mu     sync.Mutex
 	idle   []*conn // the one used last is the last
@@ -36,8 +39,7 @@ func newPool(c config.LDAPPool, d *dialer, open func(context.Context) (*conn, er
 
 // do asks by one connection. If that breaks, which it does for every one that
 // was open when a server restarted, the question is asked once more by a new
-// one: nothing that is asked here changes the directory. The first try leaves
-// half of the time to the second.
+// one. The first try of a search leaves half of the time to the second.
 func (p *pool) do(ctx context.Context, ask func(context.Context, *conn) error) error {
 	select {
 	case p.slots <- struct{}{}:
@@ -48,14 +50,23 @@ func (p *pool) do(ctx context.Context, ask func(context.Context, *conn) error) e
 	if p.over() {
 		return errClosed
 	}
-	err := p.once(ctx, p.take(), ask)
+	c := p.take()
+	if p.once {
+		err := p.last(ctx, c, ask)
+		if c != nil && gone(err) && ctx.Err() == nil { // it had died before
+			err = p.last(ctx, nil, ask)
+		}
+		return err
+	}
+	err := p.first(ctx, c, ask)
 	if errors.Is(err, errBroken) && ctx.Err() == nil {
 		err = p.last(ctx, nil, ask)
 	}
 	return err
 }
 
-func (p *pool) once(ctx context.Context, c *conn, ask func(context.Context, *conn) error) error {
+// first asks within half of the time.
+func (p *pool) first(ctx context.Context, c *conn, ask func(context.Context, *conn) error) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
@@ -63,6 +74,9 @@ func (p *pool) once(ctx context.Context, c *conn, ask func(context.Context, *con
 	}
 	return p.last(ctx, c, ask)
 }
+
+// gone says whether a connection ended without an answer and without a wait.
+func gone(err error) bool { return errors.Is(err, errBroken) && errors.Is(err, errGone) }
 
 // last asks by c, or by a new connection if c is nil.
 func (p *pool) last(ctx context.Context, c *conn, ask func(context.Context, *conn) error) (err error) {
@@ -77,7 +91,7 @@ func (p *pool) last(ctx context.Context, c *conn, ask func(context.Context, *con
 		return err
 	}
 	c.close()
-	if opened { // not one that had become old
+	if opened && !errors.Is(err, context.Canceled) { // not one that had become old
 		p.fail(c.server)
 	}
 	return authn.Foreign{Err: err}

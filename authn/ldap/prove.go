@@ -84,6 +84,9 @@ func (l *route) ask(ctx context.Context, c credentials) (person, error) {
 	if err := c.screen(); err != nil {
 		return person{}, err
 	}
+	if err := l.mayTry(ctx, c.login, c.remote); err != nil {
+		return person{}, err
+	}
 	if err := l.regulation.admits(ctx, c.remote); err != nil {
 		return person{}, err
 	}
@@ -98,18 +101,18 @@ func (l *route) ask(ctx context.Context, c credentials) (person, error) {
 	defer done()
 	attempt, err := l.regulation.begin(ctx, a, c.remote)
 	if err != nil {
+		l.remember(waitingKey(c.login, c.remote), attempt.person, err)
 		return person{}, err
 	}
-	who, err := l.checked(ctx, a, c)
+	who, sent, err := l.checked(ctx, a, c)
 	var no *refusal
 	if errors.As(err, &no) {
-		// Not the name: people type their password there.
 		c.log.Info("password refused", "account", a.named(), "reason", string(no.reason), "err", no.cause)
 	}
 	switch {
 	case err == nil:
 		err = attempt.succeeded(ctx)
-	case errors.As(err, &no) && no.reason.counts():
+	case errors.As(err, &no) && no.reason.counts(), no == nil && sent && errors.Is(err, errBroken):
 		err = errors.Join(err, attempt.failed(ctx))
 	default:
 		err = errors.Join(err, attempt.undone(ctx))
@@ -135,10 +138,7 @@ func (a account) named() string {
 	if subject, ok := strings.CutPrefix(a.key, "id:"); ok {
 		return subject
 	}
-	if a.dn != "" {
-		return a.dn
-	}
-	return "unknown"
+	return "unknown" // the name stays out of the log: people type passwords there
 }
 
 // account finds whom a name means. Without anybody, or with several, the name
@@ -188,27 +188,36 @@ func foldName(name string) string {
 	return strings.ToLower(norm.NFKC.String(strings.Join(strings.Fields(norm.NFKC.String(name)), " ")))
 }
 
-// checked binds as the account and reads what is said about it.
-func (l *route) checked(ctx context.Context, a account, c credentials) (person, error) {
+// checked binds as the account and reads what is said about it. Sent says that
+// the directory may have looked at the password.
+func (l *route) checked(ctx context.Context, a account, c credentials) (who person, sent bool, err error) {
 	if a.dn == "" {
-		return person{}, &refusal{reason: wrong, cause: errNobody}
+		return person{}, false, &refusal{reason: wrong, cause: errNobody}
 	}
-	if err := l.bind(ctx, a.dn, c.password); err != nil {
-		return person{}, err
+	if sent, err = l.bind(ctx, a.dn, c.password); err != nil {
+		return person{}, sent, err
 	}
 	e := a.entry
 	if e == nil {
-		var err error
 		if e, err = l.directory.find(ctx, c.login); errors.Is(err, errNobody) || errors.Is(err, errAmbiguous) {
-			return person{}, &refusal{reason: wrong, cause: err}
+			return person{}, false, &refusal{reason: wrong, cause: err}
 		} else if err != nil {
-			return person{}, err
+			return person{}, false, err
 		}
 	}
+	who, err = l.known(ctx, e, c)
+	return who, false, err // the password was right
+}
+
+// known is whose entry it is, after the password was found right.
+func (l *route) known(ctx context.Context, e *ldap.Entry, c credentials) (person, error) {
 	if why := outOfUse(e, time.Now()); why != "" {
 		return person{}, &refusal{reason: why}
 	}
 	who, err := l.identity(ctx, e)
+	if errors.Is(err, errTooMany) {
+		err = fmt.Errorf("%w: more than %d groups", errUnfit, maxGroups)
+	}
 	if errors.Is(err, errUnfit) {
 		l.Log.Warn("sign-in refused", "reason", string(unfit), "err", err)
 		return person{}, &refusal{reason: unfit, cause: err}
@@ -228,21 +237,28 @@ func (l *route) identity(ctx context.Context, e *ldap.Entry) (authn.Identity, er
 	return who, nil
 }
 
-// bind checks a password, on a connection that nothing is searched by.
-func (l *route) bind(ctx context.Context, dn, password string) error {
+// bind checks a password, on a connection that nothing is searched by. Once it
+// is sent, it goes on though whoever sent it may hang up: a guess counts, however
+// hasty its sender.
+func (l *route) bind(ctx context.Context, dn, password string) (sent bool, err error) {
 	began := time.Now()
-	err := l.directory.binds.do(ctx, func(ctx context.Context, c *conn) error {
+	err = l.directory.binds.do(ctx, func(ctx context.Context, c *conn) error {
+		sent = true
+		if deadline, ok := ctx.Deadline(); ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
+			defer cancel()
+		}
 		return c.bind(ctx, dn, password)
 	})
 	var no *refusal
 	switch {
 	case errors.As(err, &no):
 		l.pace.note(time.Since(began))
-		return err
 	case err != nil:
-		return fmt.Errorf("ldap: check a password: %w", err)
+		err = fmt.Errorf("ldap: check a password: %w", err)
 	}
-	return nil
+	return sent, err
 }
 
 // bind binds as dn. The directory's no is a *refusal.

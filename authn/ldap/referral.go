@@ -77,14 +77,25 @@ func referrals(err error) []string {
 // encryption than the settings ask of every server.
 func (d *directory) referred(ref string) (config.Server, string, bool) {
 	u, err := url.Parse(ref)
-	if err != nil || !slices.Contains(d.settings.ReferralHosts, strings.ToLower(u.Hostname())) {
+	if err != nil || u.User != nil {
 		return config.Server{}, "", false
 	}
-	s, problem := config.ParseServer(u.Scheme + "://" + u.Host)
-	if problem != "" || s.Network != "tcp" || !s.TLS && !d.settings.StartTLS && !d.settings.InsecurePlainLDAP {
+	s, problem := config.ParseServer(u.Scheme + "://" + strings.ToLower(u.Host))
+	if problem != "" || !slices.ContainsFunc(d.settings.ReferralHosts, func(h string) bool { return isServer(h, s) }) || s.Network != "tcp" || !s.TLS && !d.settings.StartTLS && !d.settings.InsecurePlainLDAP {
 		return config.Server{}, "", false
 	}
 	return s, strings.TrimPrefix(u.Path, "/"), true
+}
+
+// isServer says whether a referral host of the settings is a server: without a port
+// it is the usual one of either scheme.
+func isServer(host string, s config.Server) bool {
+	for _, scheme := range []string{"ldap://", "ldaps://"} {
+		if known, problem := config.ParseServer(scheme + host); problem == "" && known.Address == s.Address {
+			return true
+		}
+	}
+	return false
 }
 
 // at connects to one server that is not among those of the settings.

@@ -1,18 +1,14 @@
 package ldap
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"gatehouse/authn"
@@ -20,82 +16,52 @@ import (
 	"gatehouse/session"
 )
 
-// pendingTime is how long an attempt may be under way; after that it was a failure.
-const pendingTime = 30 * time.Second
-
 // regulation stands against guessing passwords. What it counts is in the store,
 // so that all replicas count together: per person, whatever way and spelling
 // they are tried by, and per address. Without the store nobody may try (LDAP-27).
 //
-// An attempt is written down before the directory is asked. However many come
-// at once, no more wrong passwords reach the directory than the settings say.
+// An attempt is written down before the directory is asked, and stays a failure
+// until something else is known. So however many come at once, and whatever
+// becomes of the answer, no more wrong passwords reach the directory than the
+// settings say.
 type regulation struct {
 	settings config.Regulation
 	route    string
 	store    session.Store
+	digest   func(string) string // of what keys are made of
 	log      *slog.Logger
+	turns    turns // within this process, those who change a tally don't race
 }
 
-// failure is a wrong password, or an attempt that is under way.
-type failure struct {
-	ID      string `json:"i,omitempty"` // of an attempt under way
-	At      int64  `json:"t"`           // Unix milliseconds
-	Address string `json:"a,omitempty"` // hashed
+func newRegulation(c config.Regulation, route string, store session.Store, keys session.Keyring, log *slog.Logger) *regulation {
+	return &regulation{settings: c, route: route, store: store, digest: keys.Digest("failures"), log: log}
 }
 
-func (f failure) at() time.Time { return time.UnixMilli(f.At) }
+const (
+	// pendingTime is how long an attempt may be under way; after that it was a failure.
+	pendingTime = 30 * time.Second
+	// Where there is room only if attempts under way end well, as most do, an
+	// attempt waits for that.
+	pendingPause, pendingWait = 50 * time.Millisecond, 2 * time.Second
+)
 
-// tally is what the store has under one key.
-type tally struct {
-	Failures []failure `json:"f"`
-}
-
-// until says when the wait is over that n failures within find bring about, zero if
-// there is none. While somebody waits nothing is added, so the last n are those.
-func until(failures []failure, n int, find, ban time.Duration, now time.Time) time.Time {
-	if len(failures) < n {
-		return time.Time{}
-	}
-	first, last := failures[len(failures)-n].at(), failures[len(failures)-1].at()
-	if end := last.Add(ban); last.Sub(first) <= find && now.Before(end) {
-		return end
-	}
-	return time.Time{}
-}
-
-// admits says whether anybody may try from remote. The error is *authn.Throttled
-// or that it can't be found out.
-func (g *regulation) admits(ctx context.Context, remote string) error {
-	key, ok := addressKey(remote)
-	if !ok {
-		return nil
-	}
-	t, _, err := g.read(ctx, key)
-	if err != nil {
-		return err
-	}
-	return g.wait(t.Failures, g.settings.MaxAddressRetries)
-}
-
-func (g *regulation) wait(failures []failure, n int) error {
-	now := time.Now()
-	if end := until(failures, n, g.settings.FindTime.Std(), g.settings.BanTime.Std(), now); !end.IsZero() {
-		return &authn.Throttled{After: end.Sub(now)}
-	}
-	return nil
-}
+var errPending = errors.New("too many attempts are under way")
 
 // attempt is one look at a password that is under way.
 type attempt struct {
 	*regulation
 	id, person, address string // keys; address is empty if it is not known
+	from                string // the address, as it stands in tallies
 	account             string // for the log
 }
 
-// begin writes down an attempt at an account, or refuses it.
+// begin writes down an attempt at an account, or refuses it. The error is
+// *authn.Throttled or that it can't be found out.
 func (g *regulation) begin(ctx context.Context, acc account, remote string) (attempt, error) {
 	a := attempt{regulation: g, id: rand.Text(), person: g.personKey(acc.key), account: acc.named()}
-	a.address, _ = addressKey(remote)
+	if at, ok := network(remote); ok {
+		a.address, a.from = g.addressKey(at), g.digest(at)
+	}
 	for waited := time.Duration(0); ; waited += pendingPause {
 		err := a.enter(ctx)
 		if !errors.Is(err, errPending) {
@@ -112,87 +78,122 @@ func (g *regulation) begin(ctx context.Context, acc account, remote string) (att
 	}
 }
 
-// enter writes the attempt down, if there is room for one more failure.
+// enter writes the attempt down with the address and with the person, if each
+// has room for one more failure.
 func (a attempt) enter(ctx context.Context) error {
-	return a.change(ctx, a.person, func(t *tally) error {
-		here := slices.DeleteFunc(slices.Clone(t.Failures), func(f failure) bool { return f.Address != a.address })
-		if err := a.wait(here, a.settings.MaxRetries); err != nil {
-			return pendingOr(here, err)
+	if a.address != "" {
+		err := a.change(ctx, a.address, func(t *tally) error {
+			return t.enter(failure{ID: a.id, At: time.Now().UnixMilli()}, a.rules().address())
+		})
+		if err != nil {
+			return err
 		}
-		if err := a.wait(t.Failures, a.settings.MaxUserRetries); err != nil {
-			return pendingOr(t.Failures, err)
-		}
-		t.Failures = append(t.Failures, failure{ID: a.id, At: time.Now().UnixMilli(), Address: a.address})
-		return nil
+	}
+	err := a.change(ctx, a.person, func(t *tally) error {
+		return t.enter(failure{ID: a.id, At: time.Now().UnixMilli(), Address: a.from}, a.rules().person(a.from)...)
 	})
-}
-
-// errPending: there is room only when attempts under way end well, as most do.
-var errPending = errors.New("too many attempts are under way")
-
-const pendingPause, pendingWait = 50 * time.Millisecond, 2 * time.Second
-
-func pendingOr(failures []failure, err error) error {
-	for _, f := range failures {
-		if f.ID != "" && time.Since(f.at()) < pendingTime {
-			return errPending
-		}
+	if err != nil && a.address != "" {
+		err = errors.Join(err, a.drop(ctx, a.address, nil))
 	}
 	return err
 }
 
-// succeeded forgets the failures of the person: they have shown that they are
-// it. Those of the address stay, or one good password would buy any number of
-// guesses at others (LDAP-25).
-func (a attempt) succeeded(ctx context.Context) error {
-	if err := a.store.Delete(ctx, a.person); err != nil {
-		return fmt.Errorf("ldap: regulation: %w", err)
+// admits says whether anybody may try from remote, before the directory is asked
+// who is meant.
+func (g *regulation) admits(ctx context.Context, remote string) error {
+	at, ok := network(remote)
+	if !ok {
+		return nil
+	}
+	t, _, err := g.read(ctx, g.addressKey(at))
+	if err != nil {
+		return err
+	}
+	if err := t.wait(g.rules().address()); err != nil && !t.pending(g.rules().address()) {
+		return err
 	}
 	return nil
 }
 
-// undone takes the attempt back: nothing was found out about the password.
-func (a attempt) undone(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	return a.change(ctx, a.person, func(t *tally) error {
-		t.Failures = slices.DeleteFunc(t.Failures, func(f failure) bool { return f.ID == a.id })
-		return nil
-	})
+// waits says whether an account may not be tried from remote now, without
+// writing anything.
+func (g *regulation) waits(ctx context.Context, person, remote string) error {
+	if err := g.admits(ctx, remote); err != nil {
+		return err
+	}
+	from := ""
+	if at, ok := network(remote); ok {
+		from = g.digest(at)
+	}
+	t, _, err := g.read(ctx, person)
+	if err != nil {
+		return err
+	}
+	return t.wait(g.rules().person(from)...)
 }
 
-// failed counts a wrong password.
-func (a attempt) failed(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+func (g *regulation) rules() rules { return rules{g.settings} }
+
+// succeeded forgets the failures of the person at this address: they have shown
+// that they are it. What came from elsewhere stays, and so does what else this
+// address has tried, or one good password would buy any number of guesses.
+func (a attempt) succeeded(ctx context.Context) error {
+	ctx, cancel := settling(ctx)
 	defer cancel()
-	var person, address []failure
 	err := a.change(ctx, a.person, func(t *tally) error {
-		// It is not there any more if somebody has signed in meanwhile.
-		t.Failures = slices.DeleteFunc(t.Failures, func(f failure) bool { return f.ID == a.id })
-		t.Failures = append(t.Failures, failure{At: time.Now().UnixMilli(), Address: a.address})
-		person = t.Failures
+		t.drop(func(f failure) bool { return f.ID == a.id || f.ID == "" && f.Address == a.from })
 		return nil
 	})
-	if a.address != "" {
-		err = errors.Join(err, a.change(ctx, a.address, func(t *tally) error {
-			t.Failures = append(t.Failures, failure{At: time.Now().UnixMilli()})
-			t.Failures = t.Failures[max(0, len(t.Failures)-a.settings.MaxAddressRetries):]
-			address = t.Failures
-			return nil
-		}))
-	}
-	a.tell(person, address)
-	return err
+	return errors.Join(err, a.drop(ctx, a.address, nil))
 }
 
-// tell logs a ban when it begins.
-func (a attempt) tell(person, address []failure) {
-	if err := a.wait(person, a.settings.MaxUserRetries); err != nil {
-		a.log.Warn("too many wrong passwords for one person", "account", a.account, "err", err)
+// undone takes the attempt back: the directory was not asked, or did not look
+// at the password.
+func (a attempt) undone(ctx context.Context) error {
+	ctx, cancel := settling(ctx)
+	defer cancel()
+	return errors.Join(a.drop(ctx, a.person, nil), a.drop(ctx, a.address, nil))
+}
+
+// failed counts a wrong password, or one that nobody can say anything about.
+func (a attempt) failed(ctx context.Context) error {
+	ctx, cancel := settling(ctx)
+	defer cancel()
+	now := time.Now().UnixMilli()
+	err := a.drop(ctx, a.person, &failure{At: now, Address: a.from})
+	return errors.Join(err, a.drop(ctx, a.address, &failure{At: now}))
+}
+
+// settling bounds writing down what became of an attempt, which goes on when
+// whoever made it has gone.
+func settling(ctx context.Context) (context.Context, context.CancelFunc) {
+	const limit = 3 * time.Second
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
+}
+
+// drop takes the attempt out of a tally and puts what it came to in its place,
+// if anything. A ban that begins with that is logged.
+func (a attempt) drop(ctx context.Context, key string, instead *failure) error {
+	if key == "" {
+		return nil
 	}
-	if err := a.wait(address, a.settings.MaxAddressRetries); err != nil {
-		a.log.Warn("too many wrong passwords from one address", "err", err)
+	most, what := a.settings.MaxUserRetries, "too many wrong passwords for one person"
+	if key == a.address {
+		most, what = a.settings.MaxAddressRetries, "too many wrong passwords from one address"
 	}
+	var ban error
+	err := a.change(ctx, key, func(t *tally) error {
+		t.drop(func(f failure) bool { return f.ID == a.id })
+		if instead != nil {
+			t.Failures = append(t.Failures, *instead)
+			ban = t.wait(limit{count: most, Regulation: a.settings})
+		}
+		return nil
+	})
+	if ban != nil && err == nil {
+		a.log.Warn(what, "account", a.account, "err", ban)
+	}
+	return err
 }
 
 func (g *regulation) read(ctx context.Context, key string) (t tally, raw []byte, err error) {
@@ -206,20 +207,21 @@ func (g *regulation) read(ctx context.Context, key string) (t tally, raw []byte,
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return tally{}, nil, fmt.Errorf("ldap: regulation: what the store holds is not ours: %w", err)
 	}
-	now := time.Now()
-	t.Failures = slices.DeleteFunc(t.Failures, func(f failure) bool {
-		return now.Sub(f.at()) > g.settings.BanTime.Std()
-	})
-	slices.SortStableFunc(t.Failures, func(a, b failure) int { return cmp.Compare(a.At, b.At) })
+	t.tidy(g.settings.BanTime.Std())
 	return t, raw, nil
 }
 
-// maxTries bounds how often a tally is written anew because somebody else was faster.
+// maxTries bounds how often a tally is written anew because another replica was faster.
 const maxTries = 50
 
 // change rewrites a tally, unless edit refuses. Of several who change it at
 // once each sees what the others have written.
 func (g *regulation) change(ctx context.Context, key string, edit func(*tally) error) error {
+	done, err := g.turns.take(ctx, key)
+	if err != nil {
+		return fmt.Errorf("ldap: regulation: %w", err)
+	}
+	defer done()
 	for range maxTries {
 		t, raw, err := g.read(ctx, key)
 		if err != nil {
@@ -228,8 +230,8 @@ func (g *regulation) change(ctx context.Context, key string, edit func(*tally) e
 		if err := edit(&t); err != nil {
 			return err
 		}
-		done, err := g.write(ctx, key, raw, t)
-		if err != nil || done {
+		written, err := g.write(ctx, key, raw, t)
+		if err != nil || written {
 			return err
 		}
 	}
@@ -237,12 +239,11 @@ func (g *regulation) change(ctx context.Context, key string, edit func(*tally) e
 }
 
 func (g *regulation) write(ctx context.Context, key string, old []byte, t tally) (done bool, err error) {
-	next, err := json.Marshal(t)
-	if err != nil {
-		return false, err
-	}
-	if len(t.Failures) == 0 {
-		next = nil
+	var next []byte
+	if len(t.Failures) > 0 {
+		if next, err = json.Marshal(t); err != nil {
+			return false, err
+		}
 	}
 	switch {
 	case old == nil && next == nil:
@@ -268,12 +269,14 @@ func (g *regulation) lift(ctx context.Context, key string) (bool, error) {
 }
 
 func (g *regulation) personKey(account string) string {
-	return "failures:person:" + hashed(g.route+"\x00"+account)
+	return "failures:person:" + g.digest(g.route+"\x00"+account)
 }
 
-// addressKey is the key of an address, or of the network of an IPv6 address: who
-// has one address there has 2^64 (LDAP-24). What came over a socket has none.
-func addressKey(remote string) (string, bool) {
+func (g *regulation) addressKey(at string) string { return "failures:address:" + g.digest(at) }
+
+// network is the address that somebody is known by: of IPv6 the first half, since
+// who has one address there has 2^64 (LDAP-24). What came over a socket has none.
+func network(remote string) (string, bool) {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
 		host = remote
@@ -284,16 +287,11 @@ func addressKey(remote string) (string, bool) {
 	}
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {
-		network, err := addr.Prefix(64)
+		half, err := addr.Prefix(64)
 		if err != nil {
 			return "", false
 		}
-		addr = network.Addr()
+		addr = half.Addr()
 	}
-	return "failures:address:" + hashed(addr.String()), true
-}
-
-func hashed(text string) string {
-	h := sha256.Sum256([]byte(text))
-	return base64.RawURLEncoding.EncodeToString(h[:])
+	return addr.String(), true
 }

@@ -79,10 +79,18 @@ func (l *route) same(ctx context.Context, login, subject string) (*ldap.Entry, e
 	if err != nil {
 		return nil, err
 	}
+	var found *ldap.Entry
 	for _, e := range all {
-		if who, err := l.person(e); err == nil && who.Subject == subject {
-			return e, nil
+		switch who, err := l.person(e); {
+		case err != nil || who.Subject != subject:
+		case found != nil:
+			return nil, fmt.Errorf("two entries have the %s of one person", l.settings.Attributes.Subject)
+		default:
+			found = e
 		}
+	}
+	if found != nil {
+		return found, nil
 	}
 	if len(all) > 0 {
 		return nil, fmt.Errorf("%w: the name is somebody else's now", authn.ErrRejected)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ type setup struct {
 
 // rig is a route in front of a directory, without the rest of the gateway.
 type rig struct {
-	*testing.T
+	testing.TB
 	l        *route
 	route    authn.Route
 	sessions *session.Sessions
@@ -54,19 +55,19 @@ func usualRegulation() config.Regulation {
 	return config.Regulation{MaxRetries: 3, MaxUserRetries: 4, MaxAddressRetries: 30, FindTime: config.Duration(15 * time.Minute), BanTime: config.Duration(15 * time.Minute)}
 }
 
-func newRig(t *testing.T, c config.LDAP, change ...func(*setup)) *rig {
+func newRig(t testing.TB, c config.LDAP, change ...func(*setup)) *rig {
 	t.Helper()
 	s := setup{ldap: c, regulation: usualRegulation(), store: session.NewMemory()}
 	for _, f := range change {
 		f(&s)
 	}
-	r := &rig{T: t, store: s.store, mux: http.NewServeMux(), log: &logBuffer{}}
+	r := &rig{TB: t, store: s.store, mux: http.NewServeMux(), log: &logBuffer{}}
 	origin := &url.URL{Scheme: "https", Host: "gatehouse.test"}
 	pages, err := page.New(page.Brand{}, "/.gatehouse")
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := session.RandomKeyring(origin.String())
+	keys := testKeys()
 	cookie := session.NewCookie("gatehouse", "", true)
 	log := slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.sessions = session.New(session.Options{Store: s.store, Keys: keys, Cookie: cookie, Log: log,
@@ -80,7 +81,7 @@ func newRig(t *testing.T, c config.LDAP, change ...func(*setup)) *rig {
 		t.Fatal(err)
 	}
 	r.l.pace.step = s.step
-	r.route = r.l.route("")
+	r.route = r.l.route()
 	if r.route.Mount != nil {
 		r.route.Mount(r.mux)
 	}
@@ -89,8 +90,19 @@ func newRig(t *testing.T, c config.LDAP, change ...func(*setup)) *rig {
 		if err := r.route.Close(); err != nil {
 			t.Error(err)
 		}
+		r.discreet()
 	})
 	return r
+}
+
+// discreet checks that no password is in the log, at the end of every test. By
+// convention each has "-pw" in it, right or wrong (LDAP-42).
+func (r *rig) discreet() {
+	for line := range strings.Lines(r.log.String()) {
+		if strings.Contains(line, "-pw") || strings.Contains(line, "Basic ") {
+			r.Errorf("LDAP-42 the log has a password: %s", line)
+		}
+	}
 }
 
 // basic is a request with a name and a password.
@@ -133,4 +145,18 @@ func (r *rig) in(login, password string) person {
 		r.Fatalf("%q: %v\n%s", login, err, r.log)
 	}
 	return who
+}
+
+// testKeys is one ring for all rigs, as replicas have it.
+func testKeys() session.Keyring {
+	keys, err := session.NewKeyring("https://gatehouse.test", []string{"bWFkZSBmb3IgdGhpcyB0ZXN0IGFuZCBub3RoaW5nIGVsc2U="})
+	if err != nil {
+		panic(err)
+	}
+	return keys
+}
+
+// unban lifts bans as the command does.
+func unban(store session.Store, c config.Regulation) Unban {
+	return Unban{Regulation: c, Store: store, Keys: testKeys()}
 }

@@ -10,7 +10,6 @@ import (
 
 	"gatehouse/authn/ldap"
 	"gatehouse/config"
-	"gatehouse/session"
 )
 
 func unbanCommand(sh shell) *cobra.Command {
@@ -21,7 +20,7 @@ func unbanCommand(sh shell) *cobra.Command {
 the name they came under, or for an address. See regulation in docs/settings.md.
 
 The counters live in Redis, so this works from any machine that has the
-gateway's settings. With the embedded store they end with the gateway: restart it.`,
+gateway's settings; a running gateway notices within 5 seconds. With the embedded store they end with the gateway: restart it.`,
 		Example: `  gatehouse unban --config gatehouse.yaml alice
   gatehouse unban --config gatehouse.yaml --address 192.0.2.7`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -48,7 +47,12 @@ gateway's settings. With the embedded store they end with the gateway: restart i
 		if err != nil {
 			return err
 		}
-		lifted, err := unban(cmd.Context(), c, store, strings.Join(args, ""), *address)
+		keys, err := openKeys(c)
+		if err != nil {
+			return errors.Join(err, store.Close())
+		}
+		u := ldap.Unban{Regulation: c.Regulation, Store: store, Keys: keys}
+		lifted, err := unban(cmd.Context(), c, u, strings.Join(args, ""), *address)
 		for _, line := range lifted {
 			fmt.Fprintln(cmd.OutOrStdout(), line)
 		}
@@ -58,7 +62,7 @@ gateway's settings. With the embedded store they end with the gateway: restart i
 }
 
 // unban lifts what is asked for, and tells what there was.
-func unban(ctx context.Context, c config.Config, store session.Store, name, address string) ([]string, error) {
+func unban(ctx context.Context, c config.Config, u ldap.Unban, name, address string) ([]string, error) {
 	var lines []string
 	tell := func(what string, was bool) {
 		if was {
@@ -68,7 +72,7 @@ func unban(ctx context.Context, c config.Config, store session.Store, name, addr
 		}
 	}
 	if address != "" {
-		was, err := ldap.LiftAddress(ctx, address, store, c.Regulation)
+		was, err := u.LiftAddress(ctx, address)
 		if err != nil {
 			return lines, err
 		}
@@ -81,7 +85,7 @@ func unban(ctx context.Context, c config.Config, store session.Store, name, addr
 		if r.LDAP == nil {
 			continue
 		}
-		was, err := ldap.Lift(ctx, r.Name, name, *r.LDAP, store, c.Regulation)
+		was, err := u.Lift(ctx, r.Name, name, *r.LDAP)
 		if err != nil {
 			return lines, err
 		}
