@@ -52,6 +52,7 @@ func (r reason) sentence() string {
 		return "This account may not be used at this time or from here."
 	case unfit:
 		return "The password is right, but the directory’s entry for this account can’t be used here. Ask for help."
+	case wrong:
 	}
 	return "The user name or the password is wrong."
 }

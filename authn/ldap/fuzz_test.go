@@ -20,7 +20,7 @@ type said struct {
 	*bytes.Reader
 }
 
-func (s said) Read(p []byte) (int, error) { return s.Reader.Read(p) }
+func (s said) Read(p []byte) (int, error)  { return s.Reader.Read(p) }
 func (s said) Write(p []byte) (int, error) { return len(p), nil }
 
 // question is a message that asks, as the library writes it.

@@ -234,7 +234,7 @@ func (d *directory) around(ctx context.Context, inner []group) ([]group, error) 
 // called is what a group is called. Of several names only the one in its DN
 // counts: whoever may add names to a group could make it look like another.
 func (d *directory) called(g group) (string, bool) {
-	called := ""
+	var called string
 	switch d.settings.Groups.As {
 	case "dn":
 		return canonical(g.dn), true
@@ -249,12 +249,15 @@ func (d *directory) called(g group) (string, bool) {
 	return called, called != "" && len(called) <= authn.MaxID && authn.Text(called)
 }
 
-// rdn returns the value of attr in the first part of a DN.
-func rdn(dn *ldap.DN, attr string) (string, bool) {
+// rdn returns the one value of attr in the first part of a DN.
+func rdn(dn *ldap.DN, attr string) (value string, one bool) {
 	for _, a := range dn.RDNs[0].Attributes {
 		if strings.EqualFold(a.Type, attr) {
-			return a.Value, true
+			if one {
+				return "", false
+			}
+			value, one = a.Value, true
 		}
 	}
-	return "", false
+	return value, one
 }

@@ -302,6 +302,10 @@ func TestDemo(t *testing.T) {
 	if !strings.Contains(who, `"subject": "1001"`) || strings.Contains(who, "root") || strings.Contains(who, "X_Forwarded") {
 		t.Errorf("the printed line with forged headers shows %s", who)
 	}
+	basic := http.Header{"Authorization": {"Basic YWRhOmRlbW8="}, "X-Forwarded-User": {"root"}} // ada:demo
+	if who := ask(t, http.DefaultClient, d.publicURL()+"/whoami", basic); !strings.Contains(who, `"route": "directory"`) || strings.Contains(who, "root") || strings.Contains(who, "YWRhOmRlbW8=") {
+		t.Errorf("the printed line with a password shows %s", who)
+	}
 	if event := ask(t, browser, d.publicURL()+"/events", nil); !strings.Contains(event, "data:") {
 		t.Errorf("the stream of events begins with %q", event)
 	}

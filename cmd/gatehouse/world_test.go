@@ -38,8 +38,9 @@ type world struct {
 	log      *lockedBuffer
 }
 
-// newWorld starts a world from settings, in which $ISSUER and $UPSTREAM stand
-// for the provider's and the application's URL. Empty settings are the smallest that work.
+// newWorld starts a world from settings, in which $ISSUER, $UPSTREAM and $DIRECTORY
+// stand for the URL of the provider, of the application and of a directory that
+// knows the same people. Empty settings are the smallest that work.
 func newWorld(t *testing.T, settings string) *world {
 	t.Helper()
 	w := &world{t: t, app: &recorder{}, log: &lockedBuffer{}}
@@ -51,6 +52,9 @@ func newWorld(t *testing.T, settings string) *world {
 		settings = smallest
 	}
 	settings = strings.NewReplacer("$ISSUER", w.provider.URL, "$UPSTREAM", upstream.URL).Replace(settings)
+	if strings.Contains(settings, "$DIRECTORY") {
+		settings = strings.ReplaceAll(settings, "$DIRECTORY", w.startDirectory())
+	}
 	c, err := config.Decode("gatehouse.yaml", []byte(settings), nil)
 	if err != nil {
 		t.Fatalf("settings:\n%v", err)
@@ -84,6 +88,23 @@ authn:
       issuer: $ISSUER
       clientID: gatehouse
 `
+
+// startDirectory returns the URL of a directory whose people have the password
+// of the demo's.
+func (w *world) startDirectory() string {
+	d, url, err := authntest.StartDirectory(authntest.DirectoryOptions{
+		BaseDN: demoBase, AnonymousRead: true, Entries: authntest.DirectoryOf(demoPeople(), demoBase, demoPassword),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	return url
+}
 
 func (w *world) startProvider() {
 	var h http.Handler
@@ -137,7 +158,7 @@ func (w *world) program() *http.Client {
 func (w *world) signIn(username string) *http.Client {
 	w.t.Helper()
 	b := w.browser()
-	res := w.get(b, "/.gatehouse/sign-in?login_hint="+username, navigation)
+	res := w.get(b, "/.gatehouse/sign-in?provider=corp&login_hint="+username, navigation)
 	if res.status != http.StatusOK || res.url.Host != publicHost {
 		w.t.Fatalf("sign in as %s: %d at %s\n%s\nlog:\n%s", username, res.status, res.url, res.body, w.log)
 	}
