@@ -200,6 +200,21 @@ func TestBasicRemembers(t *testing.T) {
 		expectAsked(t, s, 0, 0, func() { r.passes("alice", "alice-pw") })
 		expectAsked(t, s, 0, 0, func() { r.fails("alice", "bad-pw") })
 	})
+	t.Run("LDAP-25 what an address has proved tells others nothing", func(t *testing.T) {
+		r := remembering(long, long).on(t)
+		from := func(remote string) func() {
+			return func() {
+				if _, err := r.route.Authenticator.Authenticate(fromAddress(basic(t, "alice", "alice-pw"), remote)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		expectAsked(t, s, 1, 2, from("192.0.2.1:1"))
+		expectAsked(t, s, 0, 0, from("192.0.2.1:2"))
+		expectAsked(t, s, 1, 2, from("192.0.2.2:1"))
+		expectAsked(t, s, 1, 2, from("[2001:db8::1]:1"))
+		expectAsked(t, s, 0, 0, from("[2001:db8::2]:1"))
+	})
 	t.Run("a wrong password counts for a while", func(t *testing.T) {
 		r := remembering(long, short).on(t)
 		began := time.Now()

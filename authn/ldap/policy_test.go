@@ -17,6 +17,7 @@ const (
 )
 
 func TestAccountStates(t *testing.T) {
+	t.Parallel()
 	const policy = "cn=default,ou=policies," + treeBase
 	shadow := func(days string) func(*testing.T, *peer.Slapd, string) {
 		return func(t *testing.T, s *peer.Slapd, dn string) {

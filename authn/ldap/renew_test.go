@@ -68,6 +68,7 @@ func TestProof(t *testing.T) {
 
 // Each case changes the directory behind a session.
 func TestRenew(t *testing.T) {
+	t.Parallel()
 	const dn = "uid=sam," + peopleBase
 	filter := func(c *config.LDAP) { c.Users.Filter = "(&(objectClass=person)(uid={input})(employeeType=staff))" }
 	allowed := func(c *config.LDAP) { c.AllowedGroups = []string{"Crew"} }

@@ -38,6 +38,7 @@ func windows(raw string) string {
 }
 
 func TestSamba(t *testing.T) {
+	t.Parallel()
 	s := peer.NewSamba(t)
 	admin := s.Admin(t)
 	change := func(t *testing.T, dn, attr string, values ...string) {
@@ -163,6 +164,17 @@ func TestSamba(t *testing.T) {
 			b.stays(b.signIn(c.account, c.account+"-pw"), http.StatusUnauthorized, c.right.sentence())
 		})
 	}
+	t.Run("LDAP-19 not at this time (530)", func(t *testing.T) {
+		t.Cleanup(func() { change(t, s.DN("alice"), "logonHours") })
+		change(t, s.DN("alice"), "logonHours", strings.Repeat("\x00", 21))
+		r := newRig(t, settingsForSamba(s))
+		if got := r.refused("alice", "alice-pw"); got != notNow {
+			t.Errorf("the right password: %q", got)
+		}
+		if got := r.refused("alice", "bad-pw"); got != wrong {
+			t.Errorf("a wrong password: %q", got)
+		}
+	})
 	t.Run("LDAP-02 an empty password", func(t *testing.T) { // which a domain controller takes for nobody's
 		r := newRig(t, settingsForSamba(s))
 		if got := r.refused("alice", ""); got != wrong {

@@ -51,6 +51,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestEntries(t *testing.T) {
+	t.Parallel()
 	s := peer.NewSlapd(t, peer.SlapdOptions{ExtraLDIF: somebody("twin") +
 		ldif("uid=clone,"+peopleBase, "objectClass", "inetOrgPerson", "uid", "clone", "cn", "Clone", "sn", "Clone", "mail", "twin", "userPassword", "clone-pw") +
 		ldif("cn=No Name,"+peopleBase, "objectClass", "person", "objectClass", "extensibleObject", "cn", "No Name", "sn", "Name", "mail", "noname@example.org", "userPassword", "noname-pw") +
@@ -164,6 +165,7 @@ func injections() []string {
 }
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	var extra strings.Builder
 	for _, name := range injections() {
 		extra.WriteString(ldif("uid="+ldap.EscapeDN(name)+","+peopleBase, "objectClass", "inetOrgPerson", "uid", name, "cn", "Literal", "sn", "L", "userPassword", "literal-pw"))
