@@ -96,6 +96,13 @@ func broken(err error) bool {
 	return result.ResultCode >= ldap.ErrorNetwork
 }
 
+// unanswered says whether a question broke off without the directory's word. A
+// server that says it is busy has done nothing.
+func unanswered(err error) bool {
+	var result *ldap.Error
+	return errors.Is(err, errBroken) && !(errors.As(err, &result) && result.ResultCode < ldap.ErrorNetwork)
+}
+
 // close ends the connection without waiting for the server.
 func (c *conn) close() {
 	if c.idle != nil {

@@ -112,7 +112,7 @@ func (l *route) ask(ctx context.Context, c credentials) (person, error) {
 	switch {
 	case err == nil:
 		err = attempt.succeeded(ctx)
-	case errors.As(err, &no) && no.reason.counts(), no == nil && sent && errors.Is(err, errBroken):
+	case errors.As(err, &no) && no.reason.counts(), no == nil && sent && unanswered(err):
 		err = errors.Join(err, attempt.failed(ctx))
 	default:
 		err = errors.Join(err, attempt.undone(ctx))

@@ -29,6 +29,13 @@ func (l *route) proof(who person) (authn.Proof, error) {
 	return p, nil
 }
 
+// refresh is when to read a person's entry again, and until when to believe it
+// without: early, so that the answer is there before it is needed.
+func (l *route) refresh(now time.Time) (renewAt, expires time.Time) {
+	every := l.settings.RefreshInterval.Std()
+	return now.Add(every - every/5), now.Add(every)
+}
+
 // renew reads the entry again. That it is gone, out of use, no longer found by
 // the filter or no longer allowed in wraps [authn.ErrRejected].
 func (l *route) renew(ctx context.Context, p authn.Proof) (authn.Proof, error) {

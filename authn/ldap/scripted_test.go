@@ -645,3 +645,84 @@ func TestNothingIsLeft(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// TestGuessesCount: a guess counts once the directory may have looked at it,
+// whatever becomes of the answer, and not before.
+func TestGuessesCount(t *testing.T) {
+	guesses := func(s *scripted, n int, password string) {
+		for range n {
+			_, _ = s.prove("alice", password)
+		}
+	}
+	binds := func(s *scripted) int {
+		n := 0
+		for _, o := range s.d.Log() {
+			if o.Kind == authntest.OpBind && strings.HasPrefix(o.DN, "uid=alice") {
+				n++
+			}
+		}
+		return n
+	}
+	banned := func(s *scripted) bool {
+		s.d.SetFaults(authntest.DirectoryFaults{})
+		_, err := s.prove("alice", "right")
+		var wait *authn.Throttled
+		return errors.As(err, &wait)
+	}
+	t.Run("LDAP-22 an answer that comes too late", func(t *testing.T) {
+		t.Parallel()
+		s := newScripted(t, func(s *setup) { s.ldap.Timeout = config.Duration(200 * time.Millisecond) })
+		s.d.SetFaults(authntest.DirectoryFaults{Before: func(o authntest.Operation) {
+			if o.Kind == authntest.OpBind && strings.HasPrefix(o.DN, "uid=") && !o.HasPassword("right") {
+				time.Sleep(300 * time.Millisecond)
+			}
+		}})
+		guesses(s, 10, "wrong")
+		if n := binds(s); n != 3 || !banned(s) {
+			t.Errorf("%d guesses reached the directory", n)
+		}
+	})
+	t.Run("LDAP-22 a reset instead of an answer", func(t *testing.T) {
+		t.Parallel()
+		s := newScripted(t)
+		s.in("bob", "right")
+		s.d.SetFaults(authntest.DirectoryFaults{Cut: map[authntest.OperationKind]authntest.Cut{authntest.OpBind: {Bytes: 3, Then: authntest.EndReset}}})
+		guesses(s, 10, "wrong")
+		if n := binds(s); n > 4 || !banned(s) {
+			t.Errorf("%d guesses reached the directory", n)
+		}
+	})
+	t.Run("busy is nobody's fault", func(t *testing.T) {
+		t.Parallel()
+		s := newScripted(t)
+		for _, code := range []int{51, 52, 80} {
+			s.d.SetFaults(authntest.DirectoryFaults{Bind: &authntest.Result{Code: code}})
+			guesses(s, 10, "right")
+		}
+		if banned(s) {
+			t.Error("a ban for a directory that was busy")
+		}
+	})
+	t.Run("a directory that is down is nobody's fault", func(t *testing.T) {
+		t.Parallel()
+		s := newScripted(t)
+		s.l.directory.dialer.servers[0].Address = "127.0.0.1:1"
+		guesses(s, 10, "right")
+		s.l.directory.dialer.servers[0].Address = strings.TrimPrefix(s.url, "ldap://")
+		if banned(s) {
+			t.Error("a ban for a directory that was down")
+		}
+	})
+}
+
+// TestSilentCut: LDAP-09, where a server keeps to a size limit and does not say so.
+func TestSilentCut(t *testing.T) {
+	s := newScripted(t)
+	s.d.SetFaults(authntest.DirectoryFaults{Entries: func(o authntest.Operation, found []authntest.Entry) []authntest.Entry {
+		found = append(found, authntest.Entry{DN: "uid=evil,ou=people," + scriptedBase, Attributes: map[string][]string{"uid": {"alice"}, "entryUUID": {"x"}}})
+		return found[:min(len(found), max(o.SizeLimit, 1))]
+	}})
+	if got := s.refused("alice", "right"); got != wrong {
+		t.Errorf("%q", got)
+	}
+}
