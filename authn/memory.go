@@ -23,7 +23,8 @@ type MemoryOptions struct {
 	Lifetime time.Duration
 	// RejectedLifetime is how long a refusal counts.
 	RejectedLifetime time.Duration
-	// Size is how many answers are kept at most; zero means 10,000.
+	// Size is how many proofs are kept at most, and as many refusals; zero means
+	// 10,000.
 	Size int
 	// Limit bounds one check; zero means 10 seconds.
 	Limit time.Duration
@@ -41,23 +42,29 @@ var ErrCrowded = errors.New("authn: too many credentials are being checked at on
 // credential is known by its HMAC under a random key of the process: nothing in
 // the memory can be turned back into it, and nobody can prepare two that meet.
 //
+// There is one proof at most for each name, and whoever sends another secret
+// under that name ends it before the secret is looked at. So what somebody else
+// has proved is no place to try guesses out.
+//
 // Whatever is neither a proof nor a plain refusal is not remembered.
 type Memory struct {
 	good, bad, limit time.Duration
 
-	sums    sync.Pool // of hash.Hash with the key
-	answers *otter.Cache[sum, remembered]
-	flights singleflight.Group
-	places  chan struct{} // one for each check under way
+	sums     sync.Pool                     // of hash.Hash with the key
+	proofs   *otter.Cache[sum, remembered] // by name
+	refusals *otter.Cache[sum, remembered] // by name and secret
+	flights  singleflight.Group
+	places   chan struct{} // one for each check under way
 }
 
 type sum [sha256.Size]byte
 
 // remembered is an answer and its end.
 type remembered struct {
-	identity Identity
-	err      error
-	until    time.Time
+	credential sum // name and secret
+	identity   Identity
+	err        error
+	until      time.Time
 }
 
 // NewMemory makes an empty memory.
@@ -73,28 +80,33 @@ func NewMemory(o MemoryOptions) (*Memory, error) {
 	}
 	// Its policy keeps what is asked for often, so a flood of wrong credentials
 	// drives out no right one. The end of an answer is ours to watch.
-	answers, err := otter.New(&otter.Options[sum, remembered]{MaximumSize: o.Size})
+	proofs, err := otter.New(&otter.Options[sum, remembered]{MaximumSize: o.Size})
+	if err != nil {
+		return nil, fmt.Errorf("authn: memory: %w", err)
+	}
+	refusals, err := otter.New(&otter.Options[sum, remembered]{MaximumSize: o.Size})
 	if err != nil {
 		return nil, fmt.Errorf("authn: memory: %w", err)
 	}
 	key := make([]byte, sha256.Size)
 	rand.Read(key) // never fails: it ends the program instead
-	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, answers: answers, places: make(chan struct{}, o.AtOnce)}
+	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, proofs: proofs, refusals: refusals, places: make(chan struct{}, o.AtOnce)}
 	m.sums.New = func() any { return hmac.New(sha256.New, key) }
 	return m, nil
 }
 
-// Verify returns what is remembered of the credential, or asks check. All who
-// ask for the same one at once share a check; it goes on when one of them gives
-// up, under a time limit of its own. Parts are all that the answer depends on;
-// each is bound with its length, so that "ab", "c" is not "a", "bc".
-func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identity, error), parts ...string) (Identity, error) {
-	k := m.sum(parts)
-	if a, ok := m.recall(k); ok {
+// Verify returns what is remembered of the secret under that name, or asks check.
+// All who ask for the same at once share a check; it goes on when one of them
+// gives up, under a time limit of its own. The parts of a name are bound with
+// their lengths, so that "ab", "c" is not "a", "bc".
+func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identity, error), secret string, name ...string) (Identity, error) {
+	who := m.sum(name)
+	credential := m.sum(append([]string{string(who[:])}, secret))
+	if a, ok := m.recall(who, credential); ok {
 		return a.identity, a.err
 	}
-	flight := m.flights.DoChan(string(k[:]), func() (any, error) {
-		if a, ok := m.recall(k); ok { // by a flight that has just ended
+	flight := m.flights.DoChan(string(credential[:]), func() (any, error) {
+		if a, ok := m.recall(who, credential); ok { // by a flight that has just ended
 			return a.identity, a.err
 		}
 		select {
@@ -106,7 +118,7 @@ func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identi
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
 		defer cancel()
 		id, err := contained(ctx, check)
-		m.keep(k, id, err)
+		m.keep(who, credential, id, err)
 		return id, err
 	})
 	select {
@@ -118,10 +130,17 @@ func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identi
 	}
 }
 
-// recall returns an answer that still counts.
-func (m *Memory) recall(k sum) (remembered, bool) {
-	a, ok := m.answers.GetIfPresent(k)
-	return a, ok && time.Now().Before(a.until)
+// recall returns an answer that still counts. A proof of another secret is ended.
+func (m *Memory) recall(who, credential sum) (remembered, bool) {
+	now := time.Now()
+	if a, ok := m.refusals.GetIfPresent(credential); ok && now.Before(a.until) {
+		return a, true
+	}
+	a, ok := m.proofs.GetIfPresent(who)
+	if ok && a.credential != credential {
+		m.proofs.Invalidate(who)
+	}
+	return a, ok && a.credential == credential && now.Before(a.until)
 }
 
 // contained keeps a panic on the flight's goroutine from ending the gateway.
@@ -138,8 +157,8 @@ func contained(ctx context.Context, check func(context.Context) (Identity, error
 	return id, err
 }
 
-func (m *Memory) keep(k sum, id Identity, err error) {
-	a := remembered{identity: id, err: err, until: time.Now()}
+func (m *Memory) keep(who, credential sum, id Identity, err error) {
+	a := remembered{credential: credential, identity: id, err: err, until: time.Now()}
 	var throttled *Throttled
 	switch {
 	case err == nil:
@@ -147,13 +166,11 @@ func (m *Memory) keep(k sum, id Identity, err error) {
 		if !id.Expires.IsZero() && id.Expires.Before(a.until) {
 			a.until = id.Expires
 		}
-	case errors.As(err, &throttled), !errors.Is(err, ErrRejected):
-		m.answers.Invalidate(k)
-		return
-	default:
+		m.proofs.Set(who, a)
+	case !errors.As(err, &throttled) && errors.Is(err, ErrRejected):
 		a.until = a.until.Add(m.bad)
+		m.refusals.Set(credential, a)
 	}
-	m.answers.Set(k, a)
 }
 
 func (m *Memory) sum(parts []string) sum {

@@ -96,11 +96,47 @@ func TestMemoryTellsApart(t *testing.T) {
 	seen := map[string]bool{}
 	for _, parts := range [][]string{{"ab", "c"}, {"a", "bc"}, {"abc"}, {"abc", ""}, {"", "abc"}, {"AB", "c"}, {"ab", "c "}, {}, {""}, {"\x00\x00\x00\x00\x00\x00\x00\x02ab", "c"}} {
 		c := &checks{id: authn.Identity{Subject: fmt.Sprint(len(seen))}}
-		id, err := m.Verify(t.Context(), c.check, parts...)
+		id, err := m.Verify(t.Context(), c.check, "secret", parts...)
 		if err != nil || seen[id.Subject] || c.asked.Load() != 1 {
 			t.Errorf("%q: %+v %v", parts, id, err)
 		}
 		seen[id.Subject] = true
+	}
+}
+
+// TestMemoryEndsAtAnotherSecret: whoever tries another secret under a name ends what
+// is remembered of it, so no number of tries finds the right one there.
+func TestMemoryEndsAtAnotherSecret(t *testing.T) {
+	m := newMemory(t, authn.MemoryOptions{Lifetime: time.Hour, RejectedLifetime: time.Hour})
+	right := &checks{id: authn.Identity{Subject: "alice"}}
+	verify := func(c *checks, secret string, name ...string) error {
+		_, err := m.Verify(t.Context(), c.check, secret, name...)
+		return err
+	}
+	if verify(right, "right", "here", "alice") != nil || verify(right, "right", "here", "alice") != nil || right.asked.Load() != 1 {
+		t.Fatal("not remembered")
+	}
+	ban := &checks{err: &authn.Throttled{After: time.Hour}}
+	for i := range 100 {
+		if err := verify(ban, fmt.Sprint(i), "here", "alice"); !errors.Is(err, authn.ErrRejected) {
+			t.Fatal(err)
+		}
+	}
+	if err := verify(ban, "right", "here", "alice"); err == nil {
+		t.Error("the right secret was found in the memory")
+	}
+	if verify(right, "right", "there", "alice") != nil || verify(ban, "wrong", "here", "alice") == nil || verify(right, "right", "there", "alice") != nil || right.asked.Load() != 2 {
+		t.Error("another name's proof was ended")
+	}
+	// What is known to be wrong ends nothing again: a program with an old password
+	// beside one with the new.
+	wrong := &checks{err: authn.ErrRejected}
+	if verify(wrong, "old", "there", "alice") == nil || verify(right, "right", "there", "alice") != nil || verify(wrong, "old", "there", "alice") == nil {
+		t.Fatal("odd answers")
+	}
+	asked := right.asked.Load()
+	if verify(right, "right", "there", "alice") != nil || right.asked.Load() != asked || wrong.asked.Load() != 1 {
+		t.Errorf("asked again: %d, %d", right.asked.Load(), wrong.asked.Load())
 	}
 }
 
@@ -171,16 +207,16 @@ func TestMemoryIsBounded(t *testing.T) {
 	good := &checks{id: authn.Identity{Subject: "alice"}}
 	bad := &checks{err: authn.ErrRejected}
 	for range 50 {
-		if _, err := m.Verify(t.Context(), good.check, "alice", "right"); err != nil {
+		if _, err := m.Verify(t.Context(), good.check, "right", "alice"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i := range 5000 {
-		if _, err := m.Verify(t.Context(), bad.check, "flood", fmt.Sprint(i)); !errors.Is(err, authn.ErrRejected) {
+		if _, err := m.Verify(t.Context(), bad.check, fmt.Sprint(i), "flood"); !errors.Is(err, authn.ErrRejected) {
 			t.Fatal(err)
 		}
 		if i%50 == 0 {
-			if _, err := m.Verify(t.Context(), good.check, "alice", "right"); err != nil {
+			if _, err := m.Verify(t.Context(), good.check, "right", "alice"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -190,7 +226,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	before := bad.asked.Load()
 	for i := range 5000 {
-		_, _ = m.Verify(t.Context(), bad.check, "flood", fmt.Sprint(i))
+		_, _ = m.Verify(t.Context(), bad.check, fmt.Sprint(i), "flood")
 	}
 	if kept := 5000 - (bad.asked.Load() - before); kept > 500 {
 		t.Errorf("%d answers were kept of 100", kept)

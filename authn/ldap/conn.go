@@ -16,24 +16,19 @@ import (
 // conn is one connection to a directory. One goroutine uses it at a time.
 type conn struct {
 	raw    net.Conn
-	framed *framed
 	ldap   *ldap.Conn
 	server config.Server
 	idle   *time.Timer // running while nobody uses it
 }
 
 func newConn(raw net.Conn, server config.Server) *conn {
-	c := &conn{raw: raw, framed: newFramed(raw), server: server}
-	c.ldap = ldap.NewConn(c.framed, true)
+	c := &conn{raw: raw, ldap: ldap.NewConn(newFramed(raw), true), server: server}
 	c.ldap.Start()
 	return c
 }
 
 // errBroken marks a connection that can't be used any more.
 var errBroken = errors.New("the connection to the directory broke")
-
-// errGone marks one that was found ended by the other side.
-var errGone = errors.New("the server has closed it")
 
 // do asks one question within ctx. When ctx ends first, the connection ends
 // with it: the library knows no context, and an answer that comes late must
@@ -52,11 +47,7 @@ func (c *conn) do(ctx context.Context, ask func(*ldap.Conn) error) error {
 		return fmt.Errorf("%w: %s did not answer in time: %w", errBroken, c.server.Address, context.Cause(ctx))
 	}
 	if broken(err) {
-		err = fmt.Errorf("%w: %s: %w", errBroken, c.server.Address, c.reason(err))
-		if c.framed.silent() {
-			err = fmt.Errorf("%w: %w", err, errGone)
-		}
-		return err
+		return fmt.Errorf("%w: %s: %w", errBroken, c.server.Address, c.reason(err))
 	}
 	return err
 }

@@ -17,13 +17,13 @@ import (
 	"gatehouse/config"
 )
 
-// directory asks one directory, through its two pools.
+// directory asks one directory.
 type directory struct {
 	settings config.LDAP // resolved
 	preset   preset
 	dialer   *dialer
-	searches *pool // bound as bindDN, or as nobody
-	binds    *pool // bound as whoever was the last
+	searches *pool  // bound as bindDN, or as nobody
+	binds    places // for checking passwords, each on a connection of its own
 	log      *slog.Logger
 
 	base, users, groups *ldap.DN
@@ -54,15 +54,11 @@ func newDirectory(c config.LDAP) (*directory, error) {
 		return nil, errors.New("bindPassword: is missing; a name without a password proves nothing")
 	}
 	d.searches = newPool(c.Pool, d.dialer, d.openSearch)
-	d.binds = newPool(c.Pool, d.dialer, d.dialer.dial)
-	d.binds.once = true
+	d.binds = make(places, max(1, c.Pool.Size))
 	return d, nil
 }
 
-func (d *directory) close() {
-	d.searches.close()
-	d.binds.close()
-}
+func (d *directory) close() { d.searches.close() }
 
 // issuer names the directory for ever: by its base (RFC 4516), not by the
 // servers that happen to hold it.
@@ -169,7 +165,7 @@ func (d *directory) search(ctx context.Context, q query) ([]*ldap.Entry, error) 
 // page asks for one page and returns where the next begins, nil if nowhere.
 func (d *directory) page(ctx context.Context, c *conn, q query, paging *ldap.ControlPaging, room int) ([]*ldap.Entry, []byte, error) {
 	limit := room + 1 // one more, or a server that cuts in silence would hide it
-	paged := room > d.settings.PageSize
+	paged := q.most > d.settings.PageSize
 	if paged {
 		limit = 0 // the page's size bounds it
 	}

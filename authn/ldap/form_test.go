@@ -173,6 +173,13 @@ func TestForm(t *testing.T) {
 			t.Error("the log does not say so")
 		}
 	})
+	t.Run("spaces around the name", func(t *testing.T) { // which dnTemplate refuses
+		settings := settingsFor(s)
+		settings.Users.DNTemplate = "uid={input}," + peopleBase
+		if a := newRig(t, settings).browser().signIn(" alice ", "alice-pw"); a.status != http.StatusSeeOther {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	})
 	t.Run("a new session each time", func(t *testing.T) {
 		b := r.on(t).browser()
 		b.signIn("alice", "alice-pw")
@@ -235,6 +242,9 @@ func TestFormLanding(t *testing.T) {
 		t.Run(rd, func(t *testing.T) {
 			b := r.on(t).browser()
 			asked := b.get("?rd=" + url.QueryEscape(rd))
+			if got := asked.fields("", "").Get("rd"); got != want {
+				t.Errorf("the form has %q", got)
+			}
 			if a := b.do(post(b, asked.fields("alice", "alice-pw"))); a.status != http.StatusSeeOther || a.header.Get("Location") != want {
 				t.Errorf("by the query: %d %q", a.status, a.header.Get("Location"))
 			}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
-	"syscall"
 )
 
 const (
@@ -57,7 +56,6 @@ type framed struct {
 	rest   []byte       // of the message that is being handed on
 	answer atomic.Int64 // bytes since the last question
 	asked  atomic.Int32 // the last question's tag
-	ended  atomic.Bool  // by the other side
 }
 
 func newFramed(c net.Conn) *framed { return &framed{Conn: c, in: bufio.NewReader(c)} }
@@ -70,10 +68,6 @@ func (f *framed) Write(p []byte) (int, error) {
 	f.asked.Store(int32(op))
 	return f.Conn.Write(p)
 }
-
-// silent says whether the other side has ended the connection, or reset it,
-// without a byte since the last question.
-func (f *framed) silent() bool { return f.answer.Load() == 0 && f.ended.Load() }
 
 // Read hands on what is left of a message, or reads the next.
 func (f *framed) Read(p []byte) (int, error) {
@@ -114,7 +108,6 @@ func (f *framed) next() ([]byte, error) {
 func (f *framed) message() ([]byte, error) {
 	head, err := f.in.Peek(2)
 	if err != nil {
-		f.ended.Store(len(head) == 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)))
 		return nil, err
 	}
 	if head[0] != tagSequence {

@@ -74,25 +74,26 @@ func memberOf(c *config.LDAP) { c.Groups.From = "memberOf" }
 
 func nest(c *config.LDAP) { c.Groups.Nested = true }
 
-func TestGroupsInOneSearch(t *testing.T) {
+func TestGroupSearches(t *testing.T) {
 	s := peer.NewSlapd(t, peer.SlapdOptions{})
 	for _, c := range []struct {
-		name     string
-		set      func(*config.LDAP)
-		searches int
+		name, login string
+		set         func(*config.LDAP)
+		searches    int
 	}{
-		{"by search", func(*config.LDAP) {}, 2},
-		{"memberOf", memberOf, 1},
-		{"gidNumber as number", func(c *config.LDAP) { c.Groups.From, c.Groups.As = "gidNumber", "gidNumber" }, 1},
-		{"none", func(c *config.LDAP) { c.Groups.From = "none" }, 1},
-		{"nested", nest, 4}, // the person, their groups, what is around those, and around that
+		{"by search", "alice", func(*config.LDAP) {}, 2},
+		{"memberOf", "alice", memberOf, 1},
+		{"gidNumber as number", "alice", func(c *config.LDAP) { c.Groups.From, c.Groups.As = "gidNumber", "gidNumber" }, 1},
+		{"none", "alice", func(c *config.LDAP) { c.Groups.From = "none" }, 1},
+		{"nested", "alice", nest, 4}, // the person, their groups, what is around those, and around that
+		{"nested in a circle", "carol", nest, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			settings := settingsFor(s)
 			c.set(&settings)
 			r := newRig(t, settings)
 			r.in("alice", "alice-pw") // opens the connections
-			expectAsked(t, s, 1, c.searches, func() { r.in("alice", "alice-pw") })
+			expectAsked(t, s, 1, c.searches, func() { r.in(c.login, c.login+"-pw") })
 		})
 	}
 }

@@ -107,7 +107,7 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 		admission:  authn.NewAdmission(c.AllowedEmailDomains, allowed, true),
 		sealer:     d.Keys.Sealer("ldap form"), forms: http.NewCrossOriginProtection(),
 	}
-	l.pace.step = step
+	l.pace.step, l.turns.atOnce = step, d.Regulation.MaxUserRetries
 	if err := l.forms.AddTrustedOrigin(d.PublicURL.Scheme + "://" + d.PublicURL.Host); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,7 @@ package ldap
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -13,24 +13,32 @@ const step = 250 * time.Millisecond
 // Where the directory takes longer over a wrong password than a step, which
 // happens with slow hashes, those that it was not asked about wait as long.
 type pace struct {
-	step  time.Duration
-	usual atomic.Int64 // the longest of late for a wrong password at the directory
+	step time.Duration
+
+	mu    sync.Mutex
+	usual time.Duration // the longest of late for a wrong password
+	noted time.Time
 }
 
 // note learns how long the directory takes to refuse a password.
 func (p *pace) note(took time.Duration) {
-	was := p.usual.Load()
-	p.usual.Store(max(int64(took), was-was/64)) // slow to fall: hashes differ from person to person
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.usual, p.noted = max(took, p.late()), time.Now()
 }
+
+// late is usual, of which half is forgotten each minute.
+func (p *pace) late() time.Duration { return p.usual >> min(62, int(time.Since(p.noted)/time.Minute)) }
 
 // hold waits until a refusal that began then may be given.
 func (p *pace) hold(ctx context.Context, began time.Time) {
 	if p.step <= 0 {
 		return
 	}
-	least := max(time.Since(began), time.Duration(p.usual.Load())+p.step/5)
-	until := began.Add(least.Truncate(p.step) + p.step)
-	timer := time.NewTimer(time.Until(until))
+	p.mu.Lock()
+	least := max(time.Since(began), p.late()+p.step/5)
+	p.mu.Unlock()
+	timer := time.NewTimer(time.Until(began.Add(least.Truncate(p.step) + p.step)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

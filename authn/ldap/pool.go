@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,17 +17,28 @@ var (
 	errClosed = errors.New("the directory route is closed")
 )
 
-// pool keeps a bounded number of connections to be used by one goroutine at a
-// time. There are two of them: what searches is never bound as a person, and
-// what people are bound on never searches.
+// places bounds how many connections there are.
+type places chan struct{}
+
+// take waits for a place. Whoever gets one gives it back.
+func (p places) take(ctx context.Context) error {
+	select {
+	case p <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))
+	}
+}
+
+func (p places) giveBack() { <-p }
+
+// pool keeps connections that search, to be used by one goroutine at a time.
+// People are never bound on them: a server may keep what a bind has left behind.
 type pool struct {
-	open  func(context.Context) (*conn, error)
-	fail  func(config.Server)
-	keep  time.Duration // an idle connection
-	slots chan struct{} // one for each connection, idle or not in use
-	// once is for what must not be asked twice: each look at a password counts
-	// at the directory too.
-	once bool
+	places
+	open func(context.Context) (*conn, error)
+	fail func(config.Server)
+	keep time.Duration // an idle connection
 
 	mu     sync.Mutex
 	idle   []*conn // the one used last is the last
@@ -34,52 +46,41 @@ type pool struct {
 }
 
 func newPool(c config.LDAPPool, d *dialer, open func(context.Context) (*conn, error)) *pool {
-	return &pool{open: open, fail: d.fail, keep: c.IdleTimeout.Std(), slots: make(chan struct{}, max(1, c.Size))}
+	return &pool{open: open, fail: d.fail, keep: c.IdleTimeout.Std(), places: make(places, max(1, c.Size))}
 }
 
 // do asks by one connection. If that breaks, which it does for every one that
 // was open when a server restarted, the question is asked once more by a new
-// one. The first try of a search leaves half of the time to the second.
+// one: a search changes nothing. The first try leaves half of the time to the
+// second.
 func (p *pool) do(ctx context.Context, ask func(context.Context, *conn) error) error {
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))
-	}
-	defer func() { <-p.slots }()
-	if p.over() {
-		return errClosed
-	}
-	c := p.take()
-	if p.once {
-		err := p.last(ctx, c, ask)
-		if c != nil && gone(err) && ctx.Err() == nil { // it had died before
-			err = p.last(ctx, nil, ask)
-		}
+	if err := p.take(ctx); err != nil {
 		return err
 	}
-	err := p.first(ctx, c, ask)
+	defer p.giveBack()
+	first, cancel := half(ctx)
+	defer cancel()
+	c, err := p.idleOne()
+	if err == nil {
+		err = p.once(first, c, ask)
+	}
 	if errors.Is(err, errBroken) && ctx.Err() == nil {
-		err = p.last(ctx, nil, ask)
+		err = p.once(ctx, nil, ask)
 	}
 	return err
 }
 
-// first asks within half of the time.
-func (p *pool) first(ctx context.Context, c *conn, ask func(context.Context, *conn) error) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
-		defer cancel()
+// half is ctx with half of its time.
+func half(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
 	}
-	return p.last(ctx, c, ask)
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
-// gone says whether a connection ended without an answer and without a wait.
-func gone(err error) bool { return errors.Is(err, errBroken) && errors.Is(err, errGone) }
-
-// last asks by c, or by a new connection if c is nil.
-func (p *pool) last(ctx context.Context, c *conn, ask func(context.Context, *conn) error) (err error) {
+// once asks by c, or by a new connection if c is nil.
+func (p *pool) once(ctx context.Context, c *conn, ask func(context.Context, *conn) error) (err error) {
 	opened := c == nil
 	if opened {
 		if c, err = p.open(ctx); err != nil {
@@ -97,20 +98,23 @@ func (p *pool) last(ctx context.Context, c *conn, ask func(context.Context, *con
 	return authn.Foreign{Err: err}
 }
 
-// take returns an idle connection, nil if there is none in good order.
-func (p *pool) take() *conn {
+// idleOne returns an idle connection, nil if there is none in good order.
+func (p *pool) idleOne() (*conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
+	}
 	for n := len(p.idle); n > 0; n = len(p.idle) {
 		c := p.idle[n-1]
 		p.idle = p.idle[:n-1]
 		c.idle.Stop()
 		if !c.ldap.IsClosing() {
-			return c
+			return c, nil
 		}
 		c.close()
 	}
-	return nil
+	return nil, nil
 }
 
 // put keeps a connection for the next question.
@@ -128,24 +132,14 @@ func (p *pool) put(c *conn) {
 // expire ends a connection that nobody has used, if that is still so.
 func (p *pool) expire(c *conn) {
 	p.mu.Lock()
-	found := false
-	for i := range p.idle {
-		if p.idle[i] == c {
-			p.idle = append(p.idle[:i], p.idle[i+1:]...)
-			found = true
-			break
-		}
+	i := slices.Index(p.idle, c)
+	if i >= 0 {
+		p.idle = slices.Delete(p.idle, i, i+1)
 	}
 	p.mu.Unlock()
-	if found {
+	if i >= 0 {
 		c.part()
 	}
-}
-
-func (p *pool) over() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
 }
 
 // close ends all idle connections; those in use end when they are given back.

@@ -82,45 +82,92 @@ func (l *route) prove(ctx context.Context, c credentials) (person, error) {
 
 func (l *route) ask(ctx context.Context, c credentials) (person, error) {
 	if err := c.screen(); err != nil {
+		c.log.Info("password refused", "account", "unknown", "reason", string(wrong), "err", err)
 		return person{}, err
 	}
-	if err := l.mayTry(ctx, c.login, c.remote); err != nil {
+	if err := l.mayTry(ctx, c); err != nil {
 		return person{}, err
 	}
-	if err := l.regulation.admits(ctx, c.remote); err != nil {
-		return person{}, err
-	}
-	a, err := l.account(ctx, c.login)
+	a, err := l.account(ctx, c)
 	if err != nil {
 		return person{}, err
 	}
+	if err := l.tried(ctx, a, c); err != nil {
+		return person{}, err
+	}
+	return l.known(ctx, a.entry, c)
+}
+
+// mayTry says whether anything may be tried from there, as far as that can be said
+// without asking the directory who is meant.
+func (l *route) mayTry(ctx context.Context, c credentials) error {
+	address, name := l.waitingKeys(c)
+	for _, key := range []string{address, name} {
+		if err := l.waiting.check(key); err != nil {
+			return err
+		}
+	}
+	err := l.regulation.admits(ctx, c.remote)
+	l.waiting.note(address, err)
+	return err
+}
+
+// tried checks the password of an account, and counts it unless it is right. No
+// more look at one account at once than may be wrong about it.
+func (l *route) tried(ctx context.Context, a account, c credentials) error {
+	for waited := time.Duration(0); ; waited += pendingPause {
+		err := l.tryOnce(ctx, a, c)
+		if !errors.Is(err, errPending) {
+			return err
+		}
+		if waited >= pendingWait {
+			return &authn.Throttled{After: time.Second}
+		}
+		select {
+		case <-time.After(pendingPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 	done, err := l.turns.take(ctx, a.key)
 	if err != nil {
-		return person{}, fmt.Errorf("ldap: wait for another attempt: %w", err)
+		return fmt.Errorf("ldap: wait for another attempt: %w", err)
 	}
 	defer done()
 	attempt, err := l.regulation.begin(ctx, a, c.remote)
 	if err != nil {
-		l.remember(waitingKey(c.login, c.remote), attempt.person, err)
-		return person{}, err
+		_, name := l.waitingKeys(c)
+		l.waiting.note(name, err)
+		return errors.Join(err, attempt.undone(ctx))
 	}
-	who, sent, err := l.checked(ctx, a, c)
+	sent := false
+	if a.dn == "" {
+		err = &refusal{reason: wrong, cause: errNobody}
+	} else {
+		sent, err = l.bind(ctx, a.dn, c.password)
+	}
 	var no *refusal
-	if errors.As(err, &no) {
-		c.log.Info("password refused", "account", a.named(), "reason", string(no.reason), "err", no.cause)
-	}
+	var settled error
 	switch {
 	case err == nil:
-		err = attempt.succeeded(ctx)
-	case errors.As(err, &no) && no.reason.counts(), no == nil && sent && unanswered(err):
-		err = errors.Join(err, attempt.failed(ctx))
+		return attempt.succeeded(ctx)
+	case errors.As(err, &no) && no.reason.counts():
+		settled = attempt.failed(ctx)
+	case no == nil && sent && unanswered(err):
+		settled = attempt.unanswered(ctx)
 	default:
-		err = errors.Join(err, attempt.undone(ctx))
+		settled = attempt.undone(ctx)
 	}
-	if err != nil {
-		return person{}, err
+	if no != nil {
+		c.log.Info("password refused", "account", a.named(), "user", a.username, "reason", string(no.reason), "err", a.cause(no))
 	}
-	return who, nil
+	if settled != nil {
+		c.log.Error("what came of a password is not written down", "err", settled)
+	}
+	return errors.Join(err, settled)
 }
 
 // account is whose password is to be checked.
@@ -129,8 +176,20 @@ type account struct {
 	key string
 	// dn is what to bind as; empty if there is nobody of that name.
 	dn string
+	// username is as the entry spells it; empty where it is not known yet.
+	username string
 	// entry is nil where it is read only afterwards.
 	entry *ldap.Entry
+}
+
+// cause is why a password was refused, for the log. What a server says of a DN
+// that was made of what somebody typed stays out.
+func (a account) cause(no *refusal) error {
+	var result *ldap.Error
+	if a.entry == nil && errors.As(no.cause, &result) {
+		return fmt.Errorf("LDAP result code %d", result.ResultCode)
+	}
+	return no.cause
 }
 
 // named is the account for the log: the subject, or that there is none.
@@ -143,8 +202,8 @@ func (a account) named() string {
 
 // account finds whom a name means. Without anybody, or with several, the name
 // itself is counted, so that guessing names is no way around the counters.
-func (l *route) account(ctx context.Context, login string) (account, error) {
-	d := l.directory
+func (l *route) account(ctx context.Context, c credentials) (account, error) {
+	d, login := l.directory, c.login
 	if d.settings.Users.DNTemplate != "" {
 		// A spelling that the directory may take for another name is nobody's:
 		// it would be counted apart.
@@ -156,14 +215,16 @@ func (l *route) account(ctx context.Context, login string) (account, error) {
 	e, err := d.find(ctx, login)
 	switch {
 	case errors.Is(err, errAmbiguous):
-		l.Log.Warn("sign-in refused", "reason", "several entries for one name; make users.filter narrower", "login", authn.Bounded(login))
+		c.log.Warn("sign-in refused", "reason", "several entries for one name; make users.filter narrower", "err", err)
 		return account{key: "name:" + foldName(login)}, nil
 	case errors.Is(err, errNobody):
 		return account{key: "name:" + foldName(login)}, nil
 	case err != nil:
 		return account{}, err
 	}
-	return account{key: accountKey(e, d.settings), dn: e.DN, entry: e}, nil
+	a := account{key: accountKey(e, d.settings), dn: e.DN, entry: e}
+	a.username, _ = single(e, d.settings.Attributes.Username) // one that is unfit is refused later
+	return a, nil
 }
 
 // accountKey is the key of an entry. One without a subject, which is refused
@@ -188,29 +249,26 @@ func foldName(name string) string {
 	return strings.ToLower(norm.NFKC.String(strings.Join(strings.Fields(norm.NFKC.String(name)), " ")))
 }
 
-// checked binds as the account and reads what is said about it. Sent says that
-// the directory may have looked at the password.
-func (l *route) checked(ctx context.Context, a account, c credentials) (who person, sent bool, err error) {
-	if a.dn == "" {
-		return person{}, false, &refusal{reason: wrong, cause: errNobody}
+// known is whose entry it is, after the password was found right. Without an
+// entry it is read now.
+func (l *route) known(ctx context.Context, e *ldap.Entry, c credentials) (person, error) {
+	who, err := l.read(ctx, e, c)
+	var no *refusal
+	if errors.As(err, &no) {
+		c.log.Warn("sign-in refused, though the password is right", "reason", string(no.reason), "err", no.cause)
 	}
-	if sent, err = l.bind(ctx, a.dn, c.password); err != nil {
-		return person{}, sent, err
-	}
-	e := a.entry
-	if e == nil {
-		if e, err = l.directory.find(ctx, c.login); errors.Is(err, errNobody) || errors.Is(err, errAmbiguous) {
-			return person{}, false, &refusal{reason: wrong, cause: err}
-		} else if err != nil {
-			return person{}, false, err
-		}
-	}
-	who, err = l.known(ctx, e, c)
-	return who, false, err // the password was right
+	return who, err
 }
 
-// known is whose entry it is, after the password was found right.
-func (l *route) known(ctx context.Context, e *ldap.Entry, c credentials) (person, error) {
+func (l *route) read(ctx context.Context, e *ldap.Entry, c credentials) (person, error) {
+	if e == nil {
+		var err error
+		if e, err = l.directory.find(ctx, c.login); errors.Is(err, errNobody) || errors.Is(err, errAmbiguous) {
+			return person{}, &refusal{reason: wrong, cause: err}
+		} else if err != nil {
+			return person{}, err
+		}
+	}
 	if why := outOfUse(e, time.Now()); why != "" {
 		return person{}, &refusal{reason: why}
 	}
@@ -219,7 +277,6 @@ func (l *route) known(ctx context.Context, e *ldap.Entry, c credentials) (person
 		err = fmt.Errorf("%w: more than %d groups", errUnfit, maxGroups)
 	}
 	if errors.Is(err, errUnfit) {
-		l.Log.Warn("sign-in refused", "reason", string(unfit), "err", err)
 		return person{}, &refusal{reason: unfit, cause: err}
 	}
 	return person{who, c.login}, err
@@ -237,28 +294,42 @@ func (l *route) identity(ctx context.Context, e *ldap.Entry) (authn.Identity, er
 	return who, nil
 }
 
-// bind checks a password, on a connection that nothing is searched by. Once it
-// is sent, it goes on though whoever sent it may hang up: a guess counts, however
-// hasty its sender.
+// bind checks a password, on a connection of its own. Once it is sent, it goes on
+// though whoever sent it may hang up, and it is never sent twice: a guess counts,
+// here and at the directory, however hasty its sender.
 func (l *route) bind(ctx context.Context, dn, password string) (sent bool, err error) {
+	d := l.directory
+	if err := d.binds.take(ctx); err != nil {
+		return false, err
+	}
+	defer d.binds.giveBack()
 	began := time.Now()
-	err = l.directory.binds.do(ctx, func(ctx context.Context, c *conn) error {
-		sent = true
-		if deadline, ok := ctx.Deadline(); ok {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
-			defer cancel()
-		}
-		return c.bind(ctx, dn, password)
-	})
+	c, err := d.dialer.dial(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ldap: check a password: %w", err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		defer cancel()
+	}
+	err = c.bind(ctx, dn, password)
 	var no *refusal
 	switch {
 	case errors.As(err, &no):
 		l.pace.note(time.Since(began))
-	case err != nil:
-		err = fmt.Errorf("ldap: check a password: %w", err)
+	case errors.Is(err, errBroken):
+		d.dialer.fail(c.server)
 	}
-	return sent, err
+	if err != nil && no == nil {
+		err = fmt.Errorf("ldap: check a password: %w", authn.Foreign{Err: err})
+	}
+	if errors.Is(err, errBroken) {
+		c.close()
+	} else {
+		c.part()
+	}
+	return true, err
 }
 
 // bind binds as dn. The directory's no is a *refusal.

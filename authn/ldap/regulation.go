@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"time"
 
-	"gatehouse/authn"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -40,8 +39,8 @@ func newRegulation(c config.Regulation, route string, store session.Store, keys 
 const (
 	// pendingTime is how long an attempt may be under way; after that it was a failure.
 	pendingTime = 30 * time.Second
-	// Where there is room only if attempts under way end well, as most do, an
-	// attempt waits for that.
+	// Where there is room only if attempts under way elsewhere end well, as most
+	// do, an attempt waits for that.
 	pendingPause, pendingWait = 50 * time.Millisecond, 2 * time.Second
 )
 
@@ -56,46 +55,39 @@ type attempt struct {
 }
 
 // begin writes down an attempt at an account, or refuses it. The error is
-// *authn.Throttled or that it can't be found out.
+// *authn.Throttled, errPending or that it can't be found out; the attempt is then
+// to be undone, for it may have been written all the same.
 func (g *regulation) begin(ctx context.Context, acc account, remote string) (attempt, error) {
 	a := attempt{regulation: g, id: rand.Text(), person: g.personKey(acc.key), account: acc.named()}
-	if at, ok := network(remote); ok {
+	at, ok := network(remote)
+	if ok {
 		a.address, a.from = g.addressKey(at), g.digest(at)
 	}
-	for waited := time.Duration(0); ; waited += pendingPause {
-		err := a.enter(ctx)
-		if !errors.Is(err, errPending) {
-			return a, err
-		}
-		if waited >= pendingWait {
-			return a, &authn.Throttled{After: time.Second}
-		}
-		select {
-		case <-time.After(pendingPause):
-		case <-ctx.Done():
-			return a, context.Cause(ctx)
-		}
+	limits := []limit{g.limit(g.settings.MaxUserRetries)}
+	if ok {
+		here := g.limit(g.settings.MaxRetries)
+		here.from = a.from
+		limits = append(limits, here)
 	}
+	now := time.Now().UnixMilli()
+	err := a.change(ctx, a.person, func(t *tally) error {
+		return t.enter(failure{ID: a.id, At: now, Address: a.from}, limits...)
+	})
+	if err == nil && ok {
+		err = a.change(ctx, a.address, func(t *tally) error {
+			return t.enter(failure{ID: a.id, At: now}, g.limit(g.settings.MaxAddressRetries))
+		})
+	}
+	return a, err
 }
 
-// enter writes the attempt down with the address and with the person, if each
-// has room for one more failure.
-func (a attempt) enter(ctx context.Context) error {
-	if a.address != "" {
-		err := a.change(ctx, a.address, func(t *tally) error {
-			return t.enter(failure{ID: a.id, At: time.Now().UnixMilli()}, a.rules().address())
-		})
-		if err != nil {
-			return err
-		}
-	}
-	err := a.change(ctx, a.person, func(t *tally) error {
-		return t.enter(failure{ID: a.id, At: time.Now().UnixMilli(), Address: a.from}, a.rules().person(a.from)...)
-	})
-	if err != nil && a.address != "" {
-		err = errors.Join(err, a.drop(ctx, a.address, nil))
-	}
-	return err
+func (g *regulation) limit(count int) limit {
+	return limit{count: count, find: g.settings.FindTime.Std(), ban: g.settings.BanTime.Std()}
+}
+
+// kept is how long a failure can matter.
+func (g *regulation) kept() time.Duration {
+	return g.settings.FindTime.Std() + g.settings.BanTime.Std()
 }
 
 // admits says whether anybody may try from remote, before the directory is asked
@@ -109,30 +101,9 @@ func (g *regulation) admits(ctx context.Context, remote string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.wait(g.rules().address()); err != nil && !t.pending(g.rules().address()) {
-		return err
-	}
-	return nil
+	t.drop(failure.pending)
+	return t.wait(g.limit(g.settings.MaxAddressRetries))
 }
-
-// waits says whether an account may not be tried from remote now, without
-// writing anything.
-func (g *regulation) waits(ctx context.Context, person, remote string) error {
-	if err := g.admits(ctx, remote); err != nil {
-		return err
-	}
-	from := ""
-	if at, ok := network(remote); ok {
-		from = g.digest(at)
-	}
-	t, _, err := g.read(ctx, person)
-	if err != nil {
-		return err
-	}
-	return t.wait(g.rules().person(from)...)
-}
-
-func (g *regulation) rules() rules { return rules{g.settings} }
 
 // succeeded forgets the failures of the person at this address: they have shown
 // that they are it. What came from elsewhere stays, and so does what else this
@@ -144,7 +115,7 @@ func (a attempt) succeeded(ctx context.Context) error {
 		t.drop(func(f failure) bool { return f.ID == a.id || f.ID == "" && f.Address == a.from })
 		return nil
 	})
-	return errors.Join(err, a.drop(ctx, a.address, nil))
+	return errors.Join(err, a.settle(ctx, a.address, nil))
 }
 
 // undone takes the attempt back: the directory was not asked, or did not look
@@ -152,16 +123,26 @@ func (a attempt) succeeded(ctx context.Context) error {
 func (a attempt) undone(ctx context.Context) error {
 	ctx, cancel := settling(ctx)
 	defer cancel()
-	return errors.Join(a.drop(ctx, a.person, nil), a.drop(ctx, a.address, nil))
+	return errors.Join(a.settle(ctx, a.person, nil), a.settle(ctx, a.address, nil))
 }
 
-// failed counts a wrong password, or one that nobody can say anything about.
+// failed counts a wrong password.
 func (a attempt) failed(ctx context.Context) error {
 	ctx, cancel := settling(ctx)
 	defer cancel()
 	now := time.Now().UnixMilli()
-	err := a.drop(ctx, a.person, &failure{At: now, Address: a.from})
-	return errors.Join(err, a.drop(ctx, a.address, &failure{At: now}))
+	err := a.settle(ctx, a.person, &failure{At: now, Address: a.from})
+	return errors.Join(err, a.settle(ctx, a.address, &failure{At: now}))
+}
+
+// unanswered counts a password that the directory may have looked at. It is the
+// person's alone: nobody has learnt anything from it, and a directory that hangs
+// is not the doing of all who share an address.
+func (a attempt) unanswered(ctx context.Context) error {
+	ctx, cancel := settling(ctx)
+	defer cancel()
+	err := a.settle(ctx, a.person, &failure{At: time.Now().UnixMilli(), Address: a.from})
+	return errors.Join(err, a.settle(ctx, a.address, nil))
 }
 
 // settling bounds writing down what became of an attempt, which goes on when
@@ -171,22 +152,22 @@ func settling(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }
 
-// drop takes the attempt out of a tally and puts what it came to in its place,
+// settle takes the attempt out of a tally and puts what it came to in its place,
 // if anything. A ban that begins with that is logged.
-func (a attempt) drop(ctx context.Context, key string, instead *failure) error {
+func (a attempt) settle(ctx context.Context, key string, instead *failure) error {
 	if key == "" {
 		return nil
 	}
-	most, what := a.settings.MaxUserRetries, "too many wrong passwords for one person"
+	most, what := a.settings.MaxUserRetries, "ban: too many wrong passwords for one person"
 	if key == a.address {
-		most, what = a.settings.MaxAddressRetries, "too many wrong passwords from one address"
+		most, what = a.settings.MaxAddressRetries, "ban: too many wrong passwords from one address"
 	}
 	var ban error
 	err := a.change(ctx, key, func(t *tally) error {
 		t.drop(func(f failure) bool { return f.ID == a.id })
 		if instead != nil {
 			t.Failures = append(t.Failures, *instead)
-			ban = t.wait(limit{count: most, Regulation: a.settings})
+			ban = t.wait(a.limit(most))
 		}
 		return nil
 	})
@@ -207,7 +188,7 @@ func (g *regulation) read(ctx context.Context, key string) (t tally, raw []byte,
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return tally{}, nil, fmt.Errorf("ldap: regulation: what the store holds is not ours: %w", err)
 	}
-	t.tidy(g.settings.BanTime.Std())
+	t.tidy(g.kept())
 	return t, raw, nil
 }
 
@@ -249,9 +230,9 @@ func (g *regulation) write(ctx context.Context, key string, old []byte, t tally)
 	case old == nil && next == nil:
 		return true, nil
 	case old == nil:
-		done, err = g.store.Add(ctx, key, next, g.settings.BanTime.Std())
+		done, err = g.store.Add(ctx, key, next, g.kept())
 	default:
-		done, err = g.store.Swap(ctx, key, old, next, g.settings.BanTime.Std())
+		done, err = g.store.Swap(ctx, key, old, next, g.kept())
 	}
 	if err != nil {
 		return false, fmt.Errorf("ldap: regulation: %w", err)

@@ -91,13 +91,14 @@ func TestUntil(t *testing.T) {
 		{"over", []time.Duration{ban + 2*time.Minute, ban + time.Minute, ban}, 0},
 		{"one after the ban", []time.Duration{20 * time.Minute, 20 * time.Minute, 20 * time.Minute, 0}, 0},
 		{"of another clock", []time.Duration{0, 0, -time.Minute}, ban + time.Minute},
+		{"beside one of a clock far ahead", []time.Duration{2 * time.Minute, time.Minute, 0, -time.Hour}, ban},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var failures []failure
 			for _, ago := range c.ago {
 				failures = append(failures, failure{At: now.Add(-ago).UnixMilli()})
 			}
-			got := until(failures, 3, find, ban, now)
+			got := until(failures, limit{count: 3, find: find, ban: ban}, now)
 			if want := now.Add(c.want); c.want == 0 && !got.IsZero() || c.want > 0 && !got.Equal(want) {
 				t.Errorf("%s, not %s", got.Sub(now), c.want)
 			}
@@ -211,6 +212,33 @@ func TestRegulation(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	})
+	t.Run("LDAP-22 hanging up with the right password is no failure", func(t *testing.T) {
+		var hold sync.Mutex
+		f := newFront(t, listen(t), func(in net.Conn) (net.Conn, error) {
+			out, err := to(s.URL)(in)
+			return slow{out, &hold}, err
+		})
+		settings := settingsFor(s)
+		settings.Address, settings.Users.DNTemplate = []string{f.url("ldap")}, "uid={input},"+peopleBase
+		r := newRig(t, settings)
+		for range 3 {
+			ctx, hangUp := context.WithCancel(t.Context())
+			hold.Lock()
+			before, _ := s.Operations(t)
+			answer := make(chan error, 1)
+			go func() {
+				_, err := r.l.prove(ctx, credentials{login: "alice", password: "alice-pw", remote: here(1), log: r.l.Log})
+				answer <- err
+			}()
+			eventually(t, "it reaches slapd", func() bool { now, _ := s.Operations(t); return now > before })
+			hangUp()
+			hold.Unlock()
+			if err := <-answer; errors.Is(err, authn.ErrRejected) {
+				t.Error(err)
+			}
+		}
+		r.inFrom("alice", here(1))
 	})
 	t.Run("the right password resets", func(t *testing.T) {
 		unlocked(t)
@@ -394,6 +422,19 @@ func (m mute) Read(b []byte) (int, error) {
 	}
 }
 
+// slow is a connection by which nothing comes back while somebody holds it.
+type slow struct {
+	net.Conn
+	hold *sync.Mutex
+}
+
+func (s slow) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	s.hold.Lock()
+	defer s.hold.Unlock()
+	return n, err
+}
+
 func fromAddress(r *http.Request, remote string) *http.Request {
 	r.RemoteAddr = remote
 	return r
@@ -442,10 +483,13 @@ func TestRegulationAtOnce(t *testing.T) {
 		s := peer.NewSlapd(t, peer.SlapdOptions{})
 		store := session.NewMemory()
 		share := func(s *setup) { s.store = store }
-		rigs := []*rig{newRig(t, settingsFor(s), share), newRig(t, settingsFor(s), share)}
+		var rigs []*rig
+		for range 6 { // so that more are under way than may fail
+			rigs = append(rigs, newRig(t, settingsFor(s), share))
+		}
 		var all sync.WaitGroup
 		for i := range 40 {
-			all.Go(func() { rigs[i%2].inFrom("alice", here(1)) })
+			all.Go(func() { rigs[i%len(rigs)].inFrom("alice", here(1)) })
 		}
 		all.Wait()
 	})
@@ -493,13 +537,8 @@ func TestReplicas(t *testing.T) {
 			t.Error("the name of nobody is not lifted")
 		}
 		newRig(t, settingsFor(s), share).guess("no body", here(20))
-		key := waitingKey("no body", here(20)) // a replica that knew of the ban looks again after a while
-		known, ok := one.l.waiting.get(key)
-		if !ok {
-			t.Fatal("it is not remembered")
-		}
-		known.seen = known.seen.Add(-recheck)
-		one.l.waiting.set(key, known)
+		one.throttled("no body", "bad-pw", here(20)) // a replica that knew of the ban looks again after a while
+		one.later(believed + time.Second)
 		one.guess("no body", here(20))
 	})
 	t.Run("lift at another route", func(t *testing.T) {
@@ -549,7 +588,23 @@ func TestReplicas(t *testing.T) {
 		if lifted, err := lift("2001:db8:0:7::99"); !lifted || err != nil {
 			t.Error(lifted, err)
 		}
+		few.throttled("bob", "bob-pw", "[2001:db8:0:7::1]:1")
+		few.later(believed + time.Second)
 		few.inFrom("bob", "[2001:db8:0:7::1]:1")
+	})
+	t.Run("lift while keys are changing", func(t *testing.T) {
+		for i := range 4 {
+			one.guess("carol", here(70+i))
+		}
+		rotated, err := session.NewKeyring("https://gatehouse.test", []string{"rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw=", testKey})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := Unban{Regulation: usualRegulation(), Store: store, Keys: rotated}
+		if lifted, err := u.Lift(t.Context(), "dir", "carol", settingsFor(s)); !lifted || err != nil {
+			t.Error(lifted, err)
+		}
+		one.inFrom("carol", here(80))
 	})
 }
 

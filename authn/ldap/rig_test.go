@@ -147,9 +147,11 @@ func (r *rig) in(login, password string) person {
 	return who
 }
 
+const testKey = "bWFkZSBmb3IgdGhpcyB0ZXN0IGFuZCBub3RoaW5nIGVsc2U="
+
 // testKeys is one ring for all rigs, as replicas have it.
 func testKeys() session.Keyring {
-	keys, err := session.NewKeyring("https://gatehouse.test", []string{"bWFkZSBmb3IgdGhpcyB0ZXN0IGFuZCBub3RoaW5nIGVsc2U="})
+	keys, err := session.NewKeyring("https://gatehouse.test", []string{testKey})
 	if err != nil {
 		panic(err)
 	}
@@ -159,4 +161,16 @@ func testKeys() session.Keyring {
 // unban lifts bans as the command does.
 func unban(store session.Store, c config.Regulation) Unban {
 	return Unban{Regulation: c, Store: store, Keys: testKeys()}
+}
+
+// later is the route after a while, as far as it remembers bans itself.
+func (r *rig) later(d time.Duration) {
+	r.l.waiting.mu.Lock()
+	defer r.l.waiting.mu.Unlock()
+	for _, all := range []map[string]wait{r.l.waiting.young, r.l.waiting.old} {
+		for key, one := range all {
+			one.seen = one.seen.Add(-d)
+			all[key] = one
+		}
+	}
 }

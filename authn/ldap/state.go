@@ -116,8 +116,8 @@ func judgeBind(res *ldap.SimpleBindResult, err error) error {
 		return &refusal{reason: why, cause: said}
 	case ldap.LDAPResultNoSuchObject, ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultInvalidDNSyntax:
 		return &refusal{reason: wrong, cause: said}
-	case ldap.LDAPResultUnwillingToPerform: // 389 Directory Server says so of an inactive account
-		return &refusal{reason: disabled, cause: said}
+	case ldap.LDAPResultUnwillingToPerform: // 389 Directory Server says so of an inactive account, whatever the password
+		return &refusal{reason: wrong, cause: said}
 	case ldap.LDAPResultConstraintViolation: // and so after too many wrong passwords
 		return &refusal{reason: locked, cause: said}
 	}

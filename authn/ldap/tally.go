@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"gatehouse/authn"
-	"gatehouse/config"
 )
 
 // failure is a wrong password, or an attempt that is under way.
@@ -27,44 +26,30 @@ type tally struct {
 const maxTally = 2000
 
 // tidy drops what is too old to count.
-func (t *tally) tidy(ban time.Duration) {
+func (t *tally) tidy(keep time.Duration) {
 	now := time.Now()
-	t.drop(func(f failure) bool { return now.Sub(f.at()) > ban })
+	t.drop(func(f failure) bool { return now.Sub(f.at()) > keep })
 	slices.SortStableFunc(t.Failures, func(a, b failure) int { return cmp.Compare(a.At, b.At) })
 	t.Failures = t.Failures[max(0, len(t.Failures)-maxTally):]
 }
 
 func (t *tally) drop(which func(failure) bool) { t.Failures = slices.DeleteFunc(t.Failures, which) }
 
-// limit is how many failures there may be, of those that count for it.
+// limit is how many failures there may be within a time, and for how long
+// nothing is looked at after the last of that many.
 type limit struct {
-	config.Regulation
-	count int
+	count     int
+	find, ban time.Duration
 	// from is the address whose failures count; empty for all.
 	from string
 }
 
-// rules are the limits of the settings.
-type rules struct{ config.Regulation }
-
-func (l rules) address() limit { return limit{Regulation: l.Regulation, count: l.MaxAddressRetries} }
-
-// person has two: one for each address, which leaves the person a try elsewhere,
-// and one for all.
-func (l rules) person(from string) []limit {
-	all := limit{Regulation: l.Regulation, count: l.MaxUserRetries}
-	if from == "" {
-		return []limit{all}
-	}
-	return []limit{{Regulation: l.Regulation, count: l.MaxRetries, from: from}, all}
-}
-
 // enter adds an attempt under way, if no limit is reached. It is errPending where
 // one would not be but for others that are under way.
-func (t *tally) enter(f failure, all ...limit) error {
-	for _, l := range all {
+func (t *tally) enter(f failure, limits ...limit) error {
+	for _, l := range limits {
 		if err := t.wait(l); err != nil {
-			if t.pending(l) {
+			if slices.ContainsFunc(t.of(l), failure.pending) {
 				return errPending
 			}
 			return err
@@ -74,13 +59,13 @@ func (t *tally) enter(f failure, all ...limit) error {
 	return nil
 }
 
-// wait returns *authn.Throttled while a limit is reached.
-func (t *tally) wait(all ...limit) error {
+func (f failure) pending() bool { return f.ID != "" && time.Since(f.at()) < pendingTime }
+
+// wait returns *authn.Throttled while the limit is reached.
+func (t *tally) wait(l limit) error {
 	now := time.Now()
-	for _, l := range all {
-		if end := until(t.of(l), l.count, l.FindTime.Std(), l.BanTime.Std(), now); !end.IsZero() {
-			return &authn.Throttled{After: end.Sub(now)}
-		}
+	if end := until(t.of(l), l, now); now.Before(end) {
+		return &authn.Throttled{After: end.Sub(now)}
 	}
 	return nil
 }
@@ -93,20 +78,16 @@ func (t *tally) of(l limit) []failure {
 	return slices.DeleteFunc(slices.Clone(t.Failures), func(f failure) bool { return f.Address != l.from })
 }
 
-// pending says whether attempts under way are among those that reach a limit.
-func (t *tally) pending(l limit) bool {
-	return slices.ContainsFunc(t.of(l), func(f failure) bool { return f.ID != "" && time.Since(f.at()) < pendingTime })
-}
-
-// until says when the wait is over that n failures within find bring about, zero if
-// there is none. While somebody waits nothing is added, so the last n are those.
-func until(failures []failure, n int, find, ban time.Duration, now time.Time) time.Time {
-	if len(failures) < n {
-		return time.Time{}
+// until says when the wait is over that failures bring about, zero if they don't.
+// Every run of that many counts, not the last alone: one entry of a clock that is
+// ahead must not hide the others.
+func until(failures []failure, l limit, now time.Time) time.Time {
+	var latest time.Time
+	for i := l.count - 1; i < len(failures); i++ {
+		first, last := failures[i-l.count+1].at(), failures[i].at()
+		if end := last.Add(l.ban); last.Sub(first) <= l.find && end.After(latest) && now.Before(end) {
+			latest = end
+		}
 	}
-	first, last := failures[len(failures)-n].at(), failures[len(failures)-1].at()
-	if end := last.Add(ban); last.Sub(first) <= find && now.Before(end) {
-		return end
-	}
-	return time.Time{}
+	return latest
 }

@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -58,8 +59,11 @@ func TestAddresses(t *testing.T) {
 			if err := r.route.Ready(t.Context()); err != nil {
 				t.Error(err)
 			}
-			for _, p := range []*pool{r.l.directory.searches, r.l.directory.binds} {
-				c := p.take()
+			for _, open := range []func(context.Context) (*conn, error){r.l.directory.openSearch, r.l.directory.dialer.dial} {
+				c, err := open(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
 				if _, ok := c.raw.(*tls.Conn); ok != (c.server.TLS || settings.StartTLS && c.server.Network == "tcp") {
 					t.Errorf("TLS %v at %s", ok, c.server.Address)
 				}
@@ -189,7 +193,7 @@ func TestFailover(t *testing.T) {
 		f, r := between(t)
 		r.in("alice", "alice-pw")
 		r.in("bob", "bob-pw")
-		if n := f.used(); n != 2 { // one to search, one to bind
+		if n := f.used(); n != 3 { // one to search, one for each bind
 			t.Errorf("%d connections", n)
 		}
 	})

@@ -5,14 +5,16 @@ import (
 	"sync"
 )
 
-// turns lets those with the same key go one after the other.
+// turns lets those with the same key go one after the other, or so many at once.
 type turns struct {
+	atOnce int // zero means one
+
 	mu   sync.Mutex
 	keys map[string]*turn
 }
 
 type turn struct {
-	token chan struct{} // full while nobody has the turn
+	taken chan struct{} // one for each who has the turn
 	users int
 }
 
@@ -24,15 +26,14 @@ func (t *turns) take(ctx context.Context, key string) (done func(), err error) {
 	}
 	mine := t.keys[key]
 	if mine == nil {
-		mine = &turn{token: make(chan struct{}, 1)}
-		mine.token <- struct{}{}
+		mine = &turn{taken: make(chan struct{}, max(1, t.atOnce))}
 		t.keys[key] = mine
 	}
 	mine.users++
 	t.mu.Unlock()
 	select {
-	case <-mine.token:
-		return func() { mine.token <- struct{}{}; t.leave(key, mine) }, nil
+	case mine.taken <- struct{}{}:
+		return func() { <-mine.taken; t.leave(key, mine) }, nil
 	case <-ctx.Done():
 		t.leave(key, mine)
 		return nil, context.Cause(ctx)

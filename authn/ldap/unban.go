@@ -26,8 +26,7 @@ func (u Unban) Lift(ctx context.Context, name, login string, c config.LDAP) (boo
 		return false, fmt.Errorf("ldap: route %s: %w", name, err)
 	}
 	defer d.close()
-	g := newRegulation(u.Regulation, name, u.Store, u.Keys, nil)
-	lifted, err := g.lift(ctx, g.personKey("name:"+foldName(login)))
+	lifted, err := u.lift(ctx, func(g *regulation) string { return g.personKey("name:" + foldName(login)) }, name)
 	if err != nil || c.Users.DNTemplate != "" {
 		return lifted, err
 	}
@@ -40,7 +39,7 @@ func (u Unban) Lift(ctx context.Context, name, login string, c config.LDAP) (boo
 	if err != nil {
 		return lifted, fmt.Errorf("ldap: route %s: %w", name, err)
 	}
-	also, err := g.lift(ctx, g.personKey(accountKey(e, d.settings)))
+	also, err := u.lift(ctx, func(g *regulation) string { return g.personKey(accountKey(e, d.settings)) }, name)
 	return lifted || also, err
 }
 
@@ -51,6 +50,20 @@ func (u Unban) LiftAddress(ctx context.Context, address string) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("ldap: %q is not an address", address)
 	}
-	g := newRegulation(u.Regulation, "", u.Store, u.Keys, nil)
-	return g.lift(ctx, g.addressKey(at))
+	return u.lift(ctx, func(g *regulation) string { return g.addressKey(at) }, "")
+}
+
+// lift forgets what stands under a key, under each key of the ring: a gateway that
+// has not heard of the newest yet counts by another.
+func (u Unban) lift(ctx context.Context, key func(*regulation) string, route string) (bool, error) {
+	lifted := false
+	for _, ring := range u.Keys.Each() {
+		g := newRegulation(u.Regulation, route, u.Store, ring, nil)
+		one, err := g.lift(ctx, key(g))
+		if err != nil {
+			return lifted, err
+		}
+		lifted = lifted || one
+	}
+	return lifted, nil
 }
