@@ -128,6 +128,8 @@ func certificateFix(err error) string {
 		return "put the certificate of your own authority into a file and set tls.caFile to it"
 	case errors.As(err, new(x509.HostnameError)) && !strings.Contains(err.Error(), "legacy Common Name"):
 		return "set tls.serverName to the name in the certificate, or use that name in " + setAddress
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
+		return "it is not valid yet: see the clocks of this machine and of whoever signed it"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "have it renewed"
 	}

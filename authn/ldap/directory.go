@@ -165,7 +165,7 @@ func (d *directory) search(ctx context.Context, q query) ([]*ldap.Entry, error) 
 // page asks for one page and returns where the next begins, nil if nowhere.
 func (d *directory) page(ctx context.Context, c *conn, q query, paging *ldap.ControlPaging, room int) ([]*ldap.Entry, []byte, error) {
 	limit := room + 1 // one more, or a server that cuts in silence would hide it
-	paged := q.most > d.settings.PageSize
+	paged := q.most >= d.settings.PageSize
 	if paged {
 		limit = 0 // the page's size bounds it
 	}

@@ -242,13 +242,14 @@ func TestNestedDepth(t *testing.T) {
 func TestManyGroups(t *testing.T) {
 	t.Parallel()
 	const most = 10 * time.Second // with the race detector; the settings say 8
-	s := peer.NewSlapd(t, peer.SlapdOptions{ManyGroups: map[string]int{"alice": 5000, "bob": maxGroups}})
+	s := peer.NewSlapd(t, peer.SlapdOptions{ManyGroups: map[string]int{"alice": 5000, "bob": maxGroups, "dave": maxGroups - 1}})
 	for _, c := range []struct {
 		name string
 		set  func(*config.LDAP)
 	}{
 		{"by search", func(*config.LDAP) {}}, {"memberOf", memberOf}, {"as dn", func(c *config.LDAP) { memberOf(c); c.Groups.As = "dn" }},
 		{"in other pages", func(c *config.LDAP) { c.PageSize = 333 }}, {"nested", nest},
+		{"in one page", func(c *config.LDAP) { c.PageSize = maxGroups }}, // which slapd would not give without asking for it
 	} {
 		t.Run("LDAP-35 5,000 "+c.name, func(t *testing.T) {
 			settings := settingsFor(s)
@@ -263,6 +264,14 @@ func TestManyGroups(t *testing.T) {
 			}
 			if took := time.Since(began); took > most {
 				t.Errorf("took %s", took)
+			}
+		})
+		t.Run("LDAP-35 as many as may be "+c.name, func(t *testing.T) {
+			settings := settingsFor(s)
+			c.set(&settings)
+			r := newRig(t, settings)
+			if got := r.in("dave", "dave-pw").Groups; len(got) != maxGroups { // with "ops, emea"
+				t.Errorf("%d groups", len(got))
 			}
 		})
 		t.Run("LDAP-35 too many "+c.name, func(t *testing.T) {
