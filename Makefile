@@ -18,7 +18,7 @@ help: ## print the targets
 build: ## build bin/gatehouse
 	CGO_ENABLED=0 go build -trimpath -o bin/gatehouse ./cmd/gatehouse
 
-demo: build ## see it work: gateway, provider and app in one process on this machine
+demo: build ## see it work: gateway, provider, directory and app in one process on this machine
 	bin/gatehouse demo
 
 test: setup ## install what the tests need, then run all of them, real peers included

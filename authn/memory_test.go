@@ -113,8 +113,10 @@ func TestMemoryEndsAtAnotherSecret(t *testing.T) {
 		_, err := m.Verify(t.Context(), c.check, secret, name...)
 		return err
 	}
-	if verify(right, "right", "here", "alice") != nil || verify(right, "right", "here", "alice") != nil || right.asked.Load() != 1 {
-		t.Fatal("not remembered")
+	for range 2 {
+		if err := verify(right, "right", "here", "alice"); err != nil || right.asked.Load() != 1 {
+			t.Fatalf("not remembered: %v", err)
+		}
 	}
 	ban := &checks{err: &authn.Throttled{After: time.Hour}}
 	for i := range 100 {
@@ -137,6 +139,35 @@ func TestMemoryEndsAtAnotherSecret(t *testing.T) {
 	asked := right.asked.Load()
 	if verify(right, "right", "there", "alice") != nil || right.asked.Load() != asked || wrong.asked.Load() != 1 {
 		t.Errorf("asked again: %d, %d", right.asked.Load(), wrong.asked.Load())
+	}
+}
+
+// TestMemoryAnew: a session is not made of what was proved before, but a refusal
+// holds, and those who ask at once share a check.
+func TestMemoryAnew(t *testing.T) {
+	m := newMemory(t, authn.MemoryOptions{Lifetime: time.Hour, RejectedLifetime: time.Hour})
+	c := &checks{id: authn.Identity{Subject: "alice"}}
+	for range 3 {
+		if _, err := m.Verify(t.Context(), c.check, "right", "alice"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if id, err := m.VerifyAnew(t.Context(), c.check, "right", "alice"); err != nil || id.Subject != "alice" {
+			t.Fatal(err)
+		}
+	}
+	if c.asked.Load() != 3 {
+		t.Errorf("asked %d times", c.asked.Load())
+	}
+	bad := &checks{err: authn.ErrRejected}
+	for range 3 {
+		if _, err := m.VerifyAnew(t.Context(), bad.check, "wrong", "alice"); !errors.Is(err, authn.ErrRejected) {
+			t.Error(err)
+		}
+	}
+	if _, err := m.Verify(t.Context(), bad.check, "right", "alice"); err == nil || bad.asked.Load() != 2 {
+		t.Errorf("%v, asked %d times: another secret ends the proof by this way too", err, bad.asked.Load())
 	}
 }
 

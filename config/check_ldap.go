@@ -29,11 +29,13 @@ func (k *checks) ldap(at string, l LDAP) {
 // servers refuses passwords on a network that others can listen to (LDAP-15).
 func (k *checks) servers(at string, l LDAP) {
 	encrypted, begins := false, false
+	unknown := len(l.Address) == 0 // then it is not known what has an effect
 	for i, text := range l.Address {
 		path := indexed(at+".address", i)
 		s, problem := ParseServer(text)
 		if problem != "" {
 			k.fault(path, problem, "write it like ldaps://ldap.example.com")
+			unknown = true
 			continue
 		}
 		plain := s.Network == "tcp" && !s.TLS
@@ -42,13 +44,32 @@ func (k *checks) servers(at string, l LDAP) {
 		case plain && strings.HasSuffix(s.Address, ":636"):
 			k.fault(path, "636 is the port of ldaps, but the address says ldap", "write ldaps://"+s.Host)
 		case plain && !l.StartTLS && !l.InsecurePlainLDAP && !thisMachine(s.Host):
-			k.fault(path, "would send passwords over the network as they are", "write ldaps://"+s.Host+", or set startTLS; for tests behind closed doors there is insecurePlainLDAP")
+			k.fault(path, "would send passwords over the network as they are", "write ldaps://"+s.Host+", or set "+k.named(at, "startTLS")+"; for tests behind closed doors there is "+k.named(at, "insecurePlainLDAP"))
 		}
 	}
-	if l.StartTLS && !begins {
+	if l.StartTLS && !begins && !unknown {
 		k.fault(at+".startTLS", "has no effect, for no address begins with ldap://", "remove it: ldaps is TLS already, and a socket needs none")
 	}
-	k.clientTLS(at+".tls", l.TLS, encrypted)
+	k.clientTLS(at+".tls", l.TLS, encrypted || unknown)
+}
+
+// named is a setting of the directory at a path, for a fix. Who has the
+// environment alone has never seen that name, so the variable's stands beside it.
+func (k *checks) named(at, key string) string {
+	if k.name != environment {
+		return key
+	}
+	return key + " (" + k.variable(at, key) + ")"
+}
+
+// variable is what a setting of the directory at a path is called in the
+// environment: by the short name, if it is the first directory.
+func (k *checks) variable(at, key string) string {
+	first := slices.IndexFunc(k.c.Authn, func(r Route) bool { return r.LDAP != nil })
+	if short := directoryVariable(key); short != "" && at == indexed("authn", first)+".ldap" {
+		return short
+	}
+	return variableOf(at + "." + key)
 }
 
 // thisMachine is stricter than loopback: what is below localhost may be looked up
@@ -61,15 +82,38 @@ func thisMachine(host string) bool {
 // nobody and let pass (RFC 4513, section 5.1.2; LDAP-16).
 func (k *checks) bind(at string, l LDAP) {
 	k.dn(at+".baseDN", l.BaseDN)
-	if l.BindDN != "" && (l.Preset != "activeDirectory" || !strings.ContainsAny(l.BindDN, `@\`)) {
-		k.dn(at+".bindDN", l.BindDN)
-	}
+	k.bindName(at, l)
 	secret := l.BindPassword != "" || l.BindPasswordFile != ""
 	switch {
 	case l.BindDN != "" && !secret:
-		k.fault(at+".bindPassword", "is missing, and a name without a password proves nothing", "set bindPasswordFile or bindPassword, or remove bindDN to search without a name")
+		// Where the name stands, for the password stands nowhere.
+		k.add(k.valueAt(at+".bindDN"), at+".bindPassword", "is missing, and a name without a password proves nothing", k.password(at))
 	case l.BindDN == "" && secret:
-		k.fault(at+".bindPassword", "has no effect without bindDN", "set bindDN too, or remove it")
+		k.fault(at+".bindPassword", "has no effect without bindDN", "set "+k.named(at, "bindDN")+" too, or remove it")
+	}
+}
+
+// password says how to set the password of bindDN, in the way in which that is set.
+func (k *checks) password(at string) string {
+	short := k.valueAt(at + ".bindDN").source
+	if pw, ok := strings.CutSuffix(short, "BIND_DN"); ok && !strings.HasPrefix(short, prefix) {
+		return "set bindPassword (" + pw + "BIND_PW), or bindPasswordFile, or unset bindDN (" + short + ") to search without a name"
+	}
+	return "set " + k.named(at, "bindPasswordFile") + " or " + k.named(at, "bindPassword") + ", or remove bindDN to search without a name"
+}
+
+// bindName refuses a name to bind as that is no DN. Only Active Directory takes
+// name@domain and DOMAIN\name.
+func (k *checks) bindName(at string, l LDAP) {
+	_, err := ldap.ParseDN(l.BindDN)
+	windows := strings.ContainsAny(l.BindDN, `@\`) && (err != nil || !strings.Contains(l.BindDN, "="))
+	switch {
+	case l.BindDN == "" || windows && l.Preset == "activeDirectory":
+	case windows:
+		k.fault(at+".bindDN", quoted(l.BindDN)+" is not a DN", "for Active Directory set preset to activeDirectory ("+variableOf(at+".preset")+
+			"=activeDirectory with the environment alone); else write it like cn=gatehouse,ou=services,dc=example,dc=org")
+	default:
+		k.dn(at+".bindDN", l.BindDN)
 	}
 }
 
@@ -178,7 +222,7 @@ func (k *checks) groupNames(at string, l LDAP) {
 		isDN := err == nil && strings.Contains(g, "=") && len(dn.RDNs) > 0
 		switch {
 		case l.Groups.From == "none":
-			k.fault(path, "nobody is in it, for groups.from is none", "set groups.from, or remove allowedGroups")
+			k.fault(path, "nobody is in it, for groups.from is none", "set "+k.named(at, "groups.from")+", or remove "+k.named(at, "allowedGroups"))
 			return
 		case l.Groups.As == "dn" && !isDN:
 			k.fault(path, quoted(g)+" is not a DN, but groups are known by theirs", "write the whole DN, or set groups.as to name")

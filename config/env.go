@@ -87,8 +87,14 @@ func (d *document) overlay(env []string, s *setting) {
 		}
 	}
 	d.directory(set, s, from)
+	said := map[string]bool{}
 	for _, v := range d.derived(set, s) {
-		d.put(v, from)
+		if kind := d.otherKind(v.path); kind == "" {
+			d.put(v, from)
+		} else if group := spelled(v.path[:3]); !said[group] {
+			said[group] = true // once for all that are meant for another route
+			d.wrongRoute(v, kind)
+		}
 	}
 }
 
@@ -143,6 +149,20 @@ func variableName(key string) string {
 		b.WriteRune(unicode.ToUpper(r))
 	}
 	return b.String()
+}
+
+// variableAt is the environment name of the setting at a location, keys and indexes.
+func variableAt(location []string) string {
+	parts := make([]string, len(location))
+	for i, key := range location {
+		parts[i] = variableName(key)
+	}
+	return prefix + strings.Join(parts, "_")
+}
+
+// variableOf is that of the setting at a path.
+func variableOf(path string) string {
+	return variableAt(strings.FieldsFunc(path, func(r rune) bool { return strings.ContainsRune(".[]", r) }))
 }
 
 // resolve finds the setting that an environment name, without its prefix, stands for.
@@ -364,43 +384,4 @@ func (d *document) forget(path string) {
 			}
 		}
 	}
-}
-
-// putAlias writes v, a variable with a name of its own.
-func (d *document) putAlias(a alias, v variable, s *setting, from map[string]variable) {
-	v.path = []step{{key: "upstreams"}, {list: true}}
-	item := s.Properties["upstreams"].Items
-	if a.kind != "" {
-		item = s.Properties["authn"].Items.Properties[a.kind]
-		n, ok := d.routeOf(a.kind, place{source: a.name})
-		if !ok {
-			return
-		}
-		v.path = []step{{key: "authn"}, {list: true, index: n}, {key: a.kind}}
-	}
-	for key := range strings.SplitSeq(a.key, ".") {
-		v.path = append(v.path, step{key: key})
-		item = item.Properties[key]
-	}
-	v.setting = item
-	d.put(v, from)
-}
-
-// routeOf finds the first route of a kind, or makes one of that name.
-func (d *document) routeOf(kind string, at place) (int, bool) {
-	routes, ok := d.root["authn"].([]any)
-	if !ok && d.root["authn"] != nil {
-		return 0, false
-	}
-	for i, r := range routes {
-		if m, ok := r.(map[string]any); ok {
-			if _, ok := m[kind]; ok {
-				return i, true
-			}
-		}
-	}
-	d.root["authn"] = append(routes, map[string]any{"name": kind})
-	d.mark("authn", at)
-	d.mark(indexed("authn", len(routes)), at)
-	return len(routes), true
 }

@@ -37,41 +37,47 @@ type overlayLDAP struct {
 	*document
 	schema *setting
 	from   map[string]variable
+	set    map[string]string
 }
 
 // directory puts the environment of a Weights & Biases server's directory over
 // the document. …_LOGIN and …_TLS_ENABLE alone make no route: charts set them
 // whether or not there is a directory.
 func (d *document) directory(set map[string]string, s *setting, from map[string]variable) {
-	o := overlayLDAP{d, s, from}
+	o := overlayLDAP{d, s, from, set}
 	plain := directoryAliases()
 	for _, prefix := range directoryNames() {
 		for _, name := range slices.Sorted(maps.Keys(plain)) {
-			if value := set[prefix+name]; value != "" {
+			if value := o.text(prefix + name); value != "" {
 				o.put(prefix+name, value, plain[name], nil)
 			}
 		}
 	}
 	for _, prefix := range directoryNames() {
-		if value := set[prefix+"GROUP_ALLOW_LIST"]; value != "" {
+		if value := o.text(prefix + "GROUP_ALLOW_LIST"); value != "" {
 			o.allowList(prefix+"GROUP_ALLOW_LIST", value)
 		}
 	}
 	for _, prefix := range directoryNames() {
-		if value := set[prefix+"ATTRIBUTES"]; value != "" {
+		if value := o.text(prefix + "ATTRIBUTES"); value != "" {
 			o.attributes(prefix+"ATTRIBUTES", value)
 		}
 	}
-	if !o.present() {
-		return
+	if o.present() {
+		o.flags()
 	}
+	o.unknown()
+}
+
+// flags reads what says true or false.
+func (o overlayLDAP) flags() {
 	for _, prefix := range directoryNames() {
-		if on, ok := o.flag(prefix+"LOGIN", set); ok {
-			o.put(prefix+"LOGIN", set[prefix+"LOGIN"], "testOnly", !on)
+		if value, on, ok := o.flag(prefix + "LOGIN"); ok {
+			o.put(prefix+"LOGIN", value, "testOnly", !on)
 		}
 		// What the address says is never weakened: ldaps stays ldaps.
-		if on, ok := o.flag(prefix+"TLS_ENABLE", set); ok && on && o.plain() {
-			o.put(prefix+"TLS_ENABLE", set[prefix+"TLS_ENABLE"], "startTLS", true)
+		if value, on, ok := o.flag(prefix + "TLS_ENABLE"); ok && on && o.plain() {
+			o.put(prefix+"TLS_ENABLE", value, "startTLS", true)
 		}
 	}
 }
@@ -105,17 +111,17 @@ func (o overlayLDAP) plain() bool {
 }
 
 // flag reads a variable that says True or False, in any case.
-func (o overlayLDAP) flag(name string, set map[string]string) (on, ok bool) {
-	switch value := set[name]; {
+func (o overlayLDAP) flag(name string) (value string, on, ok bool) {
+	switch value = o.text(name); {
 	case value == "":
 	case strings.EqualFold(value, "true"):
-		return true, true
+		return value, true, true
 	case strings.EqualFold(value, "false"):
-		return false, true
+		return value, false, true
 	default:
 		o.variableFault(name, "", quoted(value)+" is neither true nor false", "set it to one of the two")
 	}
-	return false, false
+	return value, false, false
 }
 
 // attributes reads email=mail,group=gidNumber.
@@ -126,7 +132,7 @@ func (o overlayLDAP) attributes(name, text string) {
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		switch setting := known[key]; {
 		case !ok || key == "" || value == "":
-			o.variableFault(name, "", quoted(pair)+" is not key=attribute", "write it like email=mail,group=gidNumber")
+			o.variableFault(name, "", quoted(pair)+" is not key=attribute", "write it like email=mail,group=memberOf")
 		case strings.EqualFold(key, "group"):
 			o.groups(name, value)
 		case setting == "":

@@ -78,17 +78,20 @@ func (k *checks) secretText(file, path string) (string, bool) {
 		k.fault(path, "can't be read: "+reason(err), readable)
 		return "", false
 	}
-	text := string(bytes.TrimPrefix(b, []byte("\ufeff")))
-	if rest, ok := strings.CutSuffix(text, "\r\n"); ok {
-		text = rest
-	} else {
-		text = strings.TrimSuffix(text, "\n")
-	}
+	text := withoutLineBreak(string(bytes.TrimPrefix(b, []byte("\ufeff"))))
 	if strings.TrimSpace(text) == "" {
 		k.fault(path, "the file is empty", "put the secret in it")
 		return "", false
 	}
 	return text, true
+}
+
+// withoutLineBreak is text without the one line break at its end.
+func withoutLineBreak(text string) string {
+	if rest, ok := strings.CutSuffix(text, "\r\n"); ok {
+		return rest
+	}
+	return strings.TrimSuffix(text, "\n")
 }
 
 // readFile reads a regular file of at most most bytes.

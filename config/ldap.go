@@ -142,8 +142,8 @@ type LDAPBasicCache struct {
 
 // LDAPPool is the connections that are kept open.
 type LDAPPool struct {
-	// The most connections for searches, and as many again for checking
-	// passwords. Who finds none free waits.
+	// The most connections for searches, and for checking passwords, each of
+	// which has one of its own, as many again. Who finds none free waits.
 	Size int `json:"size" jsonschema:"minimum=1,maximum=1000,default=8"`
 	// How long one that is not used stays open.
 	IdleTimeout Duration `json:"idleTimeout" jsonschema:"default=5m"`

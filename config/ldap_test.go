@@ -95,6 +95,30 @@ func TestDirectoryIsNotMade(t *testing.T) {
 	}
 }
 
+// TestDirectoryForeignNames: what other programs and Kubernetes call LDAP_… says nothing here.
+func TestDirectoryForeignNames(t *testing.T) {
+	foreign := []string{
+		"LDAP_ORGANISATION=Example", "LDAP_DOMAIN=example.org", "LDAP_ADMIN_PASSWORD=x", "LDAPTLS_CACERT=/etc/ssl/ca.pem", "LDAP_PORT=tcp://10.0.0.1:389",
+		"LDAP_SERVICE_HOST=10.0.0.1", "LOCAL_LDAP_SERVICE_PORT=389", "LOCAL_LDAP_PORT_389_TCP_ADDR=10.0.0.1", "LOCAL_LDAP_TYPO=",
+	}
+	directoryOf(t, append(foreign, "LDAP_ADDRESS=ldaps://ldap.example.com", "LDAP_BASE_DN=dc=example,dc=org")...)
+	c := decode(t, "", minimal(append(foreign, "LDAP_GROUP_ALLOWLIST=ml")...)...)
+	if len(c.Authn) != 1 || c.Authn[0].LDAP != nil {
+		t.Errorf("%+v", c.Authn)
+	}
+}
+
+// TestDirectoryPasswordLine: the one line break that files leave at the end of a
+// password is not part of it; all else is.
+func TestDirectoryPasswordLine(t *testing.T) {
+	for text, want := range map[string]string{"hunter2\n": "hunter2", "hunter2\r\n": "hunter2", ` "hunter2' `: ` "hunter2' `, `"hunter2'`: `"hunter2'`, `"`: `"`} {
+		l := directoryOf(t, "LDAP_ADDRESS=ldaps://ldap.example.com", "LDAP_BASE_DN=dc=example,dc=org", "LDAP_BIND_DN=cn=x", "LDAP_BIND_PW="+text)
+		if got := l.BindPassword.Reveal(); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
 // TestDirectoryTLS: TLS_ENABLE begins TLS where the address does not, and
 // weakens nothing where it does.
 func TestDirectoryTLS(t *testing.T) {
@@ -133,9 +157,9 @@ func TestDirectoryWarnings(t *testing.T) {
 		{LDAP: &LDAP{InsecurePlainLDAP: true}}, {LDAP: &LDAP{TestOnly: true}}, {LDAP: &LDAP{AllowedGroups: []string{"ml"}}},
 	}}
 	want := []string{
-		"authn[0].ldap: lets in everybody whom the directory knows; see allowedGroups and allowedEmailDomains",
+		"authn[0].ldap: lets in everybody whom the directory knows; see allowedGroups (LOCAL_LDAP_GROUP_ALLOW_LIST) and allowedEmailDomains",
 		"authn[0].ldap.insecurePlainLDAP: anyone on the network can read passwords",
-		"authn[1].ldap.testOnly: nobody can sign in by this route",
+		"authn[1].ldap.testOnly: nobody can sign in by this route (LOCAL_LDAP_LOGIN=false with the environment alone)",
 	}
 	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
 		t.Error(diff)

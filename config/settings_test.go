@@ -74,8 +74,9 @@ These names stand for settings too:
 `
 
 const afterAliases = `
-The names of a Weights & Biases server work as they are: they make a route ` + "`oidc`" + ` if there is no OIDC route, and an empty one counts as
-absent. Two names of one setting with different values are a fault. So this is a whole configuration, without any file:
+The names of a Weights & Biases server work as they are: they make a route ` + "`oidc`" + ` if there is no OIDC route, and a route ` + "`ldap`" + ` after it if
+there is no LDAP route (see [ldap.md](ldap.md)). An empty one counts as absent. Two names of one setting with different values are a fault, and so
+is an unknown name that begins with ` + "`LOCAL_LDAP_`" + `. So this is a whole configuration, without any file:
 
 ` + "```sh" + `
 GATEHOUSE_PUBLIC_URL=https://wandb.example.com \

@@ -74,16 +74,12 @@ func (d *document) locate(location []string, s *setting) (string, *setting) {
 
 // provide says how to set what is missing at a location.
 func (d *document) provide(location []string) string {
-	parts := make([]string, len(location))
-	for i, key := range location {
-		parts[i] = variableName(key)
-	}
-	variables := prefix + strings.Join(parts, "_")
+	variables := variableAt(location)
 	switch {
 	case len(location) == 1 && location[0] == "authn":
 		variables = "OIDC_ISSUER and OIDC_CLIENT_ID, or LOCAL_LDAP_ADDRESS and LOCAL_LDAP_BASE_DN"
 	case len(location) == 4 && location[2] == "ldap":
-		variables = "LOCAL_LDAP_" + parts[3]
+		variables = "LOCAL_LDAP_" + variableName(location[3])
 	case len(location) == 1 && location[0] == "upstreams":
 		variables = "GATEHOUSE_UPSTREAM"
 	}

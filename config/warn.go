@@ -29,9 +29,9 @@ func openDirectory(at string, l LDAP) []string {
 	var out []string
 	switch {
 	case l.TestOnly:
-		out = append(out, at+".testOnly: nobody can sign in by this route")
+		out = append(out, at+".testOnly: nobody can sign in by this route (LOCAL_LDAP_LOGIN=false with the environment alone)")
 	case len(l.AllowedGroups) == 0 && len(l.AllowedEmailDomains) == 0:
-		out = append(out, at+": lets in everybody whom the directory knows; see allowedGroups and allowedEmailDomains")
+		out = append(out, at+": lets in everybody whom the directory knows; see allowedGroups (LOCAL_LDAP_GROUP_ALLOW_LIST) and allowedEmailDomains")
 	}
 	if l.InsecurePlainLDAP {
 		out = append(out, at+".insecurePlainLDAP: anyone on the network can read passwords")

@@ -86,6 +86,9 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 		return
 	}
 	sentence := "You are not signed in."
+	if len(h.signIns) == 0 && page.WantsPage(x.r) {
+		sentence = "Nobody can sign in here with a browser."
+	}
 	if errors.Is(err, authn.ErrRejected) {
 		h.o.Log.Debug("credential rejected", "request_id", x.id[0], "err", err)
 		sentence = "Your credential is wrong, or it is no longer valid."

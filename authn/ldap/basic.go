@@ -24,21 +24,29 @@ func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
 	if err := c.screen(); err != nil { // not worth remembering
 		return authn.Identity{}, err
 	}
-	// An address is told only what it has proved itself: what somebody else's
-	// program has proved would answer guesses.
-	at, _ := network(c.remote)
-	requestID := r.Header.Get("X-Request-Id")
-	id, err := l.memory.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) {
-		c := c
-		c.log = l.Log.With("request_id", requestID, "remote", c.remote)
-		who, err := l.prove(ctx, c)
-		if err == nil {
-			c.log.Info("password accepted", "subject", who.Subject)
-		}
-		return who.Identity, err
-	}, c.password, at, c.login)
+	id, err := l.verify(r, c, l.memory.Verify)
 	if err != nil && !errors.Is(err, authn.ErrRejected) {
 		return authn.Identity{}, fmt.Errorf("ldap: %w", err)
 	}
 	return id, err
+}
+
+// verifier is a way to ask the memory.
+type verifier func(ctx context.Context, check func(context.Context) (authn.Identity, error), secret string, name ...string) (authn.Identity, error)
+
+// verify finds out by way of the memory whose password it is: a password that was
+// wrong a moment ago is not counted again, be it that a button was pressed twice.
+// An address is told only what it has proved itself.
+func (l *route) verify(r *http.Request, c credentials, by verifier) (authn.Identity, error) {
+	at, _ := network(c.remote)
+	requestID := r.Header.Get("X-Request-Id")
+	return by(r.Context(), func(ctx context.Context) (authn.Identity, error) {
+		c := c
+		c.log = l.Log.With("request_id", requestID, "remote", c.remote)
+		who, err := l.prove(ctx, c)
+		if err == nil {
+			c.log.Info("password accepted", "user", who.Username, "subject", who.Subject)
+		}
+		return who, err
+	}, c.password, at, c.login)
 }

@@ -99,16 +99,18 @@ func (k *checker) server(ctx context.Context, s config.Server) {
 func serverFix(err error, s config.Server) string {
 	var record tls.RecordHeaderError
 	text := err.Error()
+	// The library hands on the text alone of what ended a connection.
+	strange := notLDAP(err) || strings.HasSuffix(text, ": EOF") || strings.Contains(text, errFrame.Error())
 	switch {
 	case strings.Contains(text, "certificate"):
 		return certificateFix(err)
-	case errors.As(err, &record) || notLDAP(err) && strings.Contains(text, ": TLS: "):
+	case errors.As(err, &record) || strange && strings.Contains(text, ": TLS: "):
 		return "it does not speak TLS there: use its ldaps port, or ldap:// with " + setTLS
 	case strings.Contains(text, "begin TLS"):
 		return "it does not begin TLS: use ldaps://, or have StartTLS enabled there"
-	case notLDAP(err) && plain(s):
+	case strange && plain(s):
 		return "something else than LDAP is listening there: see the port; or it is a TLS port: write ldaps://"
-	case notLDAP(err):
+	case strange:
 		return "something else than LDAP is listening there: see the port"
 	}
 	return "check " + setAddress + ", and that the server is up and can be reached from here"
@@ -144,7 +146,7 @@ func (k *checker) bind(ctx context.Context) bool {
 	}
 	c, err := k.openSearch(ctx)
 	if err != nil {
-		fix := "check " + bindName + " and bindPassword (LOCAL_LDAP_BIND_PW): they are what the gateway searches as"
+		fix := "check bindDN and bindPassword (LOCAL_LDAP_BIND_DN and LOCAL_LDAP_BIND_PW): they are what the gateway searches as"
 		if !errors.As(err, new(refusedService)) { // it did not come to that
 			fix = serverFix(err, k.brokenAt(err))
 		}

@@ -167,7 +167,7 @@ func TestCheck(t *testing.T) {
 		{"a wrong password of bindDN", func(t *testing.T, c *config.LDAP) {
 			t.Cleanup(func() { s.SetPassword(t, s.ServiceDN, s.ServicePassword) })
 			c.BindPassword = "bad-pw"
-		}, []string{`FAULT bind: the directory refuses bindDN: LDAP Result Code 49 "Invalid Credentials":  | check bindDN (LOCAL_LDAP_BIND_DN) and bindPassword (LOCAL_LDAP_BIND_PW): they are what`}, true},
+		}, []string{`FAULT bind: the directory refuses bindDN: LDAP Result Code 49 "Invalid Credentials":  | check bindDN and bindPassword (LOCAL_LDAP_BIND_DN and LOCAL_LDAP_BIND_PW): they are what`}, true},
 		{"baseDN that is not there", func(_ *testing.T, c *config.LDAP) { c.BaseDN = "dc=example,dc=com" }, []string{"FAULT baseDN: what is searched below is not there: dc=example,dc=com | check baseDN"}, true},
 		{"users.baseDN that is not there", func(_ *testing.T, c *config.LDAP) { c.Users.BaseDN = "ou=nowhere," + treeBase }, []string{
 			"FAULT people: what is searched below is not there: ou=nowhere,dc=example,dc=org | check users.baseDN (LOCAL_LDAP_USER_BASE_DN) and users.filter", "ok groups",
@@ -183,7 +183,7 @@ func TestCheck(t *testing.T) {
 				"set bindDN (LOCAL_LDAP_BIND_DN): who searches without a name may not be shown people", "ok regulation",
 		}, true},
 		{"another authority", func(_ *testing.T, c *config.LDAP) { c.TLS.CAFile = other.CAFile }, []string{
-			"FAULT ADDRESS: connect to ADDRESS: TLS: tls: failed to verify certificate: x509: certificate signed by unknown authority | put the certificate of your own authority into a file and set tls.caFile to it",
+			"FAULT ADDRESS: connect to ADDRESS: TLS: tls: failed to verify certificate: x509: certificate signed by unknown authority",
 		}, true},
 		{"another name", func(_ *testing.T, c *config.LDAP) { c.TLS.ServerName = "ldap.example.org" }, []string{
 			"FAULT ADDRESS: connect to ADDRESS: TLS: tls: failed to verify certificate: x509: certificate is valid for localhost, not ldap.example.org | set tls.serverName to the name in the certificate, or use that name in the address (LOCAL_LDAP_ADDRESS)",
@@ -201,12 +201,12 @@ func TestCheck(t *testing.T) {
 		}, true},
 		{"TLS there, without a name", func(_ *testing.T, c *config.LDAP) {
 			c.Address, c.BindDN, c.BindPassword = []string{"ldap" + strings.TrimPrefix(s.TLSURL, "ldaps")}, "", ""
-		}, []string{"ok ADDRESS: connected in the clear", "ok bind: as nobody (anonymous)", "FAULT baseDN: "}, true},
+		}, []string{"ok ADDRESS: connected in the clear", "ok bind: as nobody (anonymous)", "FAULT baseDN: search below dc=example,dc=org: the connection to the directory broke: ADDRESS: unable to read LDAP response packet: EOF | something else than LDAP is listening there: see the port; or it is a TLS port: write ldaps://"}, true},
 		{"StartTLS refused", func(t *testing.T, c *config.LDAP) {
 			c.Address, c.StartTLS = []string{newFront(t, listen(t), overTLS(s.TLSURL)).url("ldap")}, true
 		}, []string{`FAULT ADDRESS: connect to ADDRESS: begin TLS: LDAP Result Code 1 "Operations Error": TLS already started | it does not begin TLS: use ldaps://, or have StartTLS enabled there`}, true},
 		{"a web server", func(_ *testing.T, c *config.LDAP) { c.Address = []string{strings.Replace(web.URL, "http", "ldap", 1)} }, []string{
-			"ok ADDRESS: connected in the clear", "FAULT bind: the connection to the directory broke: ADDRESS: unable to read LDAP response packet: the directory does not speak LDAP",
+			"ok ADDRESS: connected in the clear", "FAULT bind: the connection to the directory broke: ADDRESS: unable to read LDAP response packet: the directory does not speak LDAP | something else than LDAP is listening there: see the port; or it is a TLS port",
 		}, true},
 		{"a web server with StartTLS", func(_ *testing.T, c *config.LDAP) {
 			c.Address, c.StartTLS, c.ConnectTimeout = []string{strings.Replace(web.URL, "http", "ldap", 1)}, true, config.Duration(200*time.Millisecond)

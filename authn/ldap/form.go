@@ -30,9 +30,9 @@ const (
 
 // What people read. None of it tells whether there is such a name.
 const (
-	sentenceOutage  = "The directory that knows your password can’t be reached right now."
+	sentenceOutage  = "Your password can’t be checked right now. Please try again in a moment."
 	sentenceForeign = "That form did not come from this page. Open the sign-in page and try again."
-	sentenceStale   = "This page was open for too long, or your browser did not send its cookie. Please try again."
+	sentenceStale   = "This page was open for too long, or your browser sends no cookies here. Allow cookies for this site, then try again."
 )
 
 // sentence says what a refusal means to the person, and what to do.
@@ -87,6 +87,12 @@ func (l *route) showForm(w http.ResponseWriter, r *http.Request) {
 	l.show(w, r, f)
 }
 
+// person is who has signed in, and by what name they are found again.
+type person struct {
+	authn.Identity
+	login string
+}
+
 // form is the page as it is shown.
 type form struct {
 	status            int
@@ -128,11 +134,17 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 	}
 	f := form{landing: l.Landings.Clean(in.landing), username: in.login}
 	if !l.genuine(r, in.token) {
+		l.log(r).Info("sign-in form without its cookie, or too old")
 		f.status, f.problem = http.StatusForbidden, sentenceStale
 		l.show(w, r, f)
 		return
 	}
-	who, err := l.prove(r.Context(), credentials{login: in.login, password: in.password, remote: r.RemoteAddr, log: l.log(r)})
+	c := credentials{login: in.login, password: in.password, remote: r.RemoteAddr}
+	err := c.screen() // not worth remembering
+	who := person{login: in.login}
+	if err == nil {
+		who.Identity, err = l.verify(r, c, l.memory.VerifyAnew)
+	}
 	if err == nil {
 		err = l.admit(w, r, who)
 	}
@@ -198,7 +210,7 @@ func (l *route) admit(w http.ResponseWriter, r *http.Request, who person) error 
 	if err != nil {
 		return fmt.Errorf("start session: %w", err)
 	}
-	l.log(r).Info("signed in", "subject", who.Subject)
+	l.log(r).Info("signed in", "user", who.Username, "subject", who.Subject)
 	return nil
 }
 
@@ -221,8 +233,8 @@ func (l *route) failed(w http.ResponseWriter, r *http.Request, f form, who perso
 		return
 	default:
 		l.log(r).Error("sign-in could not be finished", "err", err)
-		l.Pages.Outage(w, r, page.Outage{Sentence: sentenceOutage, RetryURL: l.signInURL(f.landing), After: outageRetry})
-		return
+		w.Header().Set("Retry-After", strconv.Itoa(int(outageRetry/time.Second)))
+		f.status, f.problem = http.StatusServiceUnavailable, sentenceOutage
 	}
 	l.show(w, r, f)
 }

@@ -23,38 +23,41 @@ func TestPool(t *testing.T) {
 		settings.Pool.Size = size
 		return newRig(t, settings, lax)
 	}
-	t.Run("50 at once, no more than twice the size", func(t *testing.T) {
-		const size = 4
-		r := sized(t, size)
-		peak, stop := make(chan int), make(chan struct{})
-		go func() {
-			most := 0
-			for {
-				select {
-				case <-stop:
-					peak <- most
-					return
-				default:
-					most = max(most, s.Connections(t))
-				}
-			}
-		}()
-		var all sync.WaitGroup
-		for i := range 50 {
-			all.Go(func() {
-				login := names()[i%len(names())]
-				if _, err := r.prove(login, login+"-pw"); err != nil {
-					t.Error(err)
-				}
+	for _, c := range []struct{ id, template string }{{"search", ""}, {"check passwords", "uid={input}," + peopleBase}} {
+		t.Run("50 at once, no more connections than the size to "+c.id, func(t *testing.T) {
+			const size, signIns = 4, 50
+			var hold sync.Mutex // while it is held, slapd is as slow as can be
+			f := newFront(t, listen(t), func(in net.Conn) (net.Conn, error) {
+				out, err := to(s.URL)(in)
+				return slow{out, &hold}, err
 			})
-		}
-		all.Wait()
-		close(stop)
-		if n := <-peak; n < 2 || n > 2*size {
-			t.Errorf("%d connections", n)
-		}
-		eventually(t, "those that search are left", func() bool { n := s.Connections(t); return n >= 1 && n <= size })
-	})
+			settings := settingsFor(s)
+			settings.Pool.Size, settings.Address, settings.Users.DNTemplate = size, []string{f.url("ldap")}, c.template
+			r := newRig(t, settings, lax)
+			hold.Lock()
+			release := sync.OnceFunc(hold.Unlock)
+			defer release()
+			var all sync.WaitGroup
+			for i := range signIns {
+				all.Go(func() {
+					login := []string{"alice", "bob", "carol", "dave", "josé"}[i%5]
+					if _, err := r.prove(login, login+"-pw"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			eventually(t, "all connections are in use", func() bool { return s.Connections(t) == size })
+			time.Sleep(50 * time.Millisecond)
+			if n := s.Connections(t); n != size {
+				t.Errorf("%d connections", n)
+			}
+			release()
+			all.Wait()
+			if n := s.Connections(t); n < 1 || n > 2*size {
+				t.Errorf("%d connections are left", n)
+			}
+		})
+	}
 	t.Run("connections are used again", func(t *testing.T) {
 		r := sized(t, 4)
 		for range 10 {

@@ -59,16 +59,9 @@ func (c credentials) screen() error {
 	return nil
 }
 
-// person is who somebody has proved to be.
-type person struct {
-	authn.Identity
-	// login is what they typed, by which they are found again.
-	login string
-}
-
 // prove finds out whose name and password these are. Every no takes as long as
 // every other, so that it does not tell whether there is such a name (LDAP-21).
-func (l *route) prove(ctx context.Context, c credentials) (person, error) {
+func (l *route) prove(ctx context.Context, c credentials) (authn.Identity, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, l.settings.Timeout.Std())
 	defer cancel()
@@ -80,20 +73,19 @@ func (l *route) prove(ctx context.Context, c credentials) (person, error) {
 	return who, err
 }
 
-func (l *route) ask(ctx context.Context, c credentials) (person, error) {
+func (l *route) ask(ctx context.Context, c credentials) (authn.Identity, error) {
 	if err := c.screen(); err != nil {
-		c.log.Info("password refused", "account", "unknown", "reason", string(wrong), "err", err)
-		return person{}, err
+		return authn.Identity{}, err
 	}
 	if err := l.mayTry(ctx, c); err != nil {
-		return person{}, err
+		return authn.Identity{}, err
 	}
 	a, err := l.account(ctx, c)
 	if err != nil {
-		return person{}, err
+		return authn.Identity{}, err
 	}
 	if err := l.tried(ctx, a, c); err != nil {
-		return person{}, err
+		return authn.Identity{}, err
 	}
 	return l.known(ctx, a.entry, c)
 }
@@ -109,6 +101,9 @@ func (l *route) mayTry(ctx context.Context, c credentials) error {
 	}
 	err := l.regulation.admits(ctx, c.remote)
 	l.waiting.note(address, err)
+	if err != nil {
+		c.log.Info("password not looked at", "reason", "of the address", "err", err)
+	}
 	return err
 }
 
@@ -141,11 +136,12 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 	if err != nil {
 		_, name := l.waitingKeys(c)
 		l.waiting.note(name, err)
+		c.log.Info("password not looked at", "account", a.named(), "err", err)
 		return errors.Join(err, attempt.undone(ctx))
 	}
 	sent := false
 	if a.dn == "" {
-		err = &refusal{reason: wrong, cause: errNobody}
+		err = &refusal{reason: wrong, cause: a.nobody}
 	} else {
 		sent, err = l.bind(ctx, a.dn, c.password)
 	}
@@ -162,7 +158,7 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 		settled = attempt.undone(ctx)
 	}
 	if no != nil {
-		c.log.Info("password refused", "account", a.named(), "user", a.username, "reason", string(no.reason), "err", a.cause(no))
+		c.log.Info("password refused", "account", a.named(), "reason", string(no.reason), "err", a.cause(no))
 	}
 	if settled != nil {
 		c.log.Error("what came of a password is not written down", "err", settled)
@@ -174,8 +170,9 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 type account struct {
 	// key is one for all spellings of a name (LDAP-23).
 	key string
-	// dn is what to bind as; empty if there is nobody of that name.
-	dn string
+	// dn is what to bind as; empty if there is nobody of that name, or several.
+	dn     string
+	nobody error
 	// username is as the entry spells it; empty where it is not known yet.
 	username string
 	// entry is nil where it is read only afterwards.
@@ -192,10 +189,11 @@ func (a account) cause(no *refusal) error {
 	return no.cause
 }
 
-// named is the account for the log: the subject, or that there is none.
+// named is the account for the log: the name as the entry spells it and the
+// subject, or that there is none.
 func (a account) named() string {
 	if subject, ok := strings.CutPrefix(a.key, "id:"); ok {
-		return subject
+		return a.username + " (" + subject + ")"
 	}
 	return "unknown" // the name stays out of the log: people type passwords there
 }
@@ -208,17 +206,17 @@ func (l *route) account(ctx context.Context, c credentials) (account, error) {
 		// A spelling that the directory may take for another name is nobody's:
 		// it would be counted apart.
 		if folded := foldName(login); folded != strings.ToLower(login) {
-			return account{key: "name:" + folded}, nil
+			return account{key: "name:" + folded, nobody: errNobody}, nil
 		}
 		return account{key: "name:" + foldName(login), dn: d.templated(login)}, nil
 	}
 	e, err := d.find(ctx, login)
 	switch {
 	case errors.Is(err, errAmbiguous):
-		c.log.Warn("sign-in refused", "reason", "several entries for one name; make users.filter narrower", "err", err)
-		return account{key: "name:" + foldName(login)}, nil
+		c.log.Warn("several entries for one name", "fix", "make users.filter narrower")
+		return account{key: "name:" + foldName(login), nobody: err}, nil
 	case errors.Is(err, errNobody):
-		return account{key: "name:" + foldName(login)}, nil
+		return account{key: "name:" + foldName(login), nobody: err}, nil
 	case err != nil:
 		return account{}, err
 	}
@@ -251,7 +249,7 @@ func foldName(name string) string {
 
 // known is whose entry it is, after the password was found right. Without an
 // entry it is read now.
-func (l *route) known(ctx context.Context, e *ldap.Entry, c credentials) (person, error) {
+func (l *route) known(ctx context.Context, e *ldap.Entry, c credentials) (authn.Identity, error) {
 	who, err := l.read(ctx, e, c)
 	var no *refusal
 	if errors.As(err, &no) {
@@ -260,26 +258,26 @@ func (l *route) known(ctx context.Context, e *ldap.Entry, c credentials) (person
 	return who, err
 }
 
-func (l *route) read(ctx context.Context, e *ldap.Entry, c credentials) (person, error) {
+func (l *route) read(ctx context.Context, e *ldap.Entry, c credentials) (authn.Identity, error) {
 	if e == nil {
 		var err error
 		if e, err = l.directory.find(ctx, c.login); errors.Is(err, errNobody) || errors.Is(err, errAmbiguous) {
-			return person{}, &refusal{reason: wrong, cause: err}
+			return authn.Identity{}, &refusal{reason: wrong, cause: err}
 		} else if err != nil {
-			return person{}, err
+			return authn.Identity{}, err
 		}
 	}
 	if why := outOfUse(e, time.Now()); why != "" {
-		return person{}, &refusal{reason: why}
+		return authn.Identity{}, &refusal{reason: why}
 	}
 	who, err := l.identity(ctx, e)
 	if errors.Is(err, errTooMany) {
 		err = fmt.Errorf("%w: more than %d groups", errUnfit, maxGroups)
 	}
 	if errors.Is(err, errUnfit) {
-		return person{}, &refusal{reason: unfit, cause: err}
+		return authn.Identity{}, &refusal{reason: unfit, cause: err}
 	}
-	return person{who, c.login}, err
+	return who, err
 }
 
 // identity is an entry with its groups.

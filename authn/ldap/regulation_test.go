@@ -225,6 +225,8 @@ func TestRegulation(t *testing.T) {
 		for range 3 {
 			ctx, hangUp := context.WithCancel(t.Context())
 			hold.Lock()
+			release := sync.OnceFunc(hold.Unlock)
+			defer release()
 			before, _ := s.Operations(t)
 			answer := make(chan error, 1)
 			go func() {
@@ -233,7 +235,7 @@ func TestRegulation(t *testing.T) {
 			}()
 			eventually(t, "it reaches slapd", func() bool { now, _ := s.Operations(t); return now > before })
 			hangUp()
-			hold.Unlock()
+			release()
 			if err := <-answer; errors.Is(err, authn.ErrRejected) {
 				t.Error(err)
 			}

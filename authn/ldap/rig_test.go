@@ -122,7 +122,8 @@ func (r *rig) prove(login, password string) (person, error) {
 func (r *rig) proveFrom(login, password, remote string) (person, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
 	defer cancel()
-	return r.l.prove(ctx, credentials{login: login, password: password, remote: remote, log: r.l.Log})
+	who, err := r.l.prove(ctx, credentials{login: login, password: password, remote: remote, log: r.l.Log})
+	return person{who, login}, err
 }
 
 // refused checks a no and returns its reason.

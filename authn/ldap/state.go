@@ -103,7 +103,7 @@ func judgeBind(res *ldap.SimpleBindResult, err error) error {
 	if !errors.As(err, &result) {
 		return err
 	}
-	said := authn.Foreign{Err: err}
+	said := resultError{err}
 	switch result.ResultCode {
 	case ldap.LDAPResultInvalidCredentials:
 		why := wrong
@@ -123,6 +123,12 @@ func judgeBind(res *ldap.SimpleBindResult, err error) error {
 	}
 	return err
 }
+
+// resultError prints what a server has said, without what it left empty.
+type resultError struct{ error }
+
+func (e resultError) Error() string { return strings.TrimRight(authn.Bounded(e.error.Error()), ": ") }
+func (e resultError) Unwrap() error { return e.error }
 
 // policyReason reads the password policy's word (draft-behera-ldap-password-policy,
 // section 6.2; draft-vchu-ldap-pwd-policy for older servers).

@@ -46,6 +46,7 @@ Exit codes: 0 all is well, 1 something that the settings point at is at fault,
 		}
 		r := report{out: cmd.OutOrStdout()}
 		r.section("settings", settingsFindings(c, *file))
+		r.warn(c.Warnings())
 		if !*offline {
 			for _, s := range looks(c) {
 				r.look(cmd.Context(), s)
@@ -62,11 +63,7 @@ func settingsFindings(c config.Config, file string) []authn.Finding {
 		from = "from " + file
 	}
 	detail := fmt.Sprintf("sound, %s: %d upstream(s), %d route(s), %s store", from, len(c.Upstreams), len(c.Authn), storeName(c.Store))
-	out := []authn.Finding{{OK: true, What: "settings", Detail: detail}}
-	for _, warning := range c.Warnings() {
-		out = append(out, authn.Finding{OK: true, What: "warning", Detail: warning})
-	}
-	return out
+	return []authn.Finding{{OK: true, What: "settings", Detail: detail}}
 }
 
 // aLook is one thing that the settings point at.
@@ -156,10 +153,10 @@ func roundTrip(ctx context.Context, store session.Store) error {
 	return store.Delete(ctx, key)
 }
 
-// report prints findings and counts the faults.
+// report prints findings, and counts the faults and the warnings.
 type report struct {
-	out    io.Writer
-	faults int
+	out              io.Writer
+	faults, warnings int
 }
 
 func (r *report) look(ctx context.Context, l aLook) {
@@ -176,11 +173,23 @@ func (r *report) section(title string, findings []authn.Finding) {
 			mark = "FAULT"
 			r.faults++
 		}
-		fmt.Fprintf(r.out, "  %s  %-22s %s\n", mark, f.What, indent(f.Detail))
+		r.line(mark, f.What, f.Detail)
 		if f.Fix != "" {
 			fmt.Fprintf(r.out, "         %-22s %s\n", "to do:", indent(f.Fix))
 		}
 	}
+}
+
+// warn prints what is not wrong but deserves a look.
+func (r *report) warn(warnings []string) {
+	r.warnings += len(warnings)
+	for _, w := range warnings {
+		r.line("WARN ", "settings", w)
+	}
+}
+
+func (r *report) line(mark, what, detail string) {
+	fmt.Fprintf(r.out, "  %s  %-22s %s\n", mark, what, indent(detail))
 }
 
 // indent keeps the further lines of a text below its first.
@@ -189,10 +198,14 @@ func indent(s string) string {
 }
 
 func (r *report) end() error {
-	if r.faults == 0 {
+	switch {
+	case r.faults > 0:
+		fmt.Fprintf(r.out, "\n%d fault(s).\n", r.faults)
+		return errReported
+	case r.warnings > 0:
+		fmt.Fprintf(r.out, "\nAll is well, with %d warning(s).\n", r.warnings)
+	default:
 		fmt.Fprintln(r.out, "\nAll is well.")
-		return nil
 	}
-	fmt.Fprintf(r.out, "\n%d fault(s).\n", r.faults)
-	return errReported
+	return nil
 }

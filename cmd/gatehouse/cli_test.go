@@ -51,11 +51,13 @@ func TestCommandLine(t *testing.T) {
 		"a port that is none":          {args: []string{"demo", "--port", "99999999"}, code: 2, errs: "is not a port"},
 		"an unknown flag":              {args: []string{"serve", "--conf", "x"}, code: 2, errs: "unknown flag: --conf"},
 		"a stray argument":             {args: []string{"check", "x.yaml"}, code: 2, errs: "takes no arguments"},
-		"check --offline, good":        {args: []string{"check", "--offline", "-c", good}, out: "All is well."},
+		"check --offline, good":        {args: []string{"check", "--offline", "-c", good}, out: "All is well, with 1 warning(s)."},
+		"check --offline, a warning":   {args: []string{"check", "--offline", "-c", good}, out: "  WARN   settings               authn[0].oidc: lets in everybody"},
+		"check --offline, no warning":  {args: []string{"check", "--offline", "-c", good}, env: []string{"GATEHOUSE_AUTHN_0_OIDC_ALLOWED_EMAIL_DOMAINS=example.com"}, out: "All is well.\n"},
 		"check --offline, every fault": {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "publicURL"},
 		"check, a typo is understood":  {args: []string{"check", "--offline", "-c", bad}, code: 2, errs: "upstreams"},
 		"check, no such file":          {args: []string{"check", "-c", "/nowhere/x.yaml"}, code: 2, errs: "/nowhere/x.yaml"},
-		"check by env, implicit":       {args: []string{"check", "--offline"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com")[:4], "OIDC_AUTH_METHOD=implicit"), out: "All is well."},
+		"check by env, implicit":       {args: []string{"check", "--offline"}, env: append(operatorEnv("http://127.0.0.1:9", "https://idp.example.com")[:4], "OIDC_AUTH_METHOD=implicit"), out: "All is well, with 1 warning(s)."},
 		"check by env":                 {args: []string{"check", "--offline"}, env: operatorEnv("http://127.0.0.1:9", "https://idp.example.com"), out: "from the environment"},
 		"serve with wrong settings":    {args: []string{"serve", "-c", bad}, code: 2, errs: "publicURL"},
 		"serve, no settings":           {args: []string{"serve"}, code: 2, errs: "publicURL"},
@@ -95,7 +97,7 @@ func TestCheckLooksAtEverything(t *testing.T) {
 	env := operatorEnv(upstream, w.provider.URL)
 
 	code, out, errs := command(t, env, "check")
-	if code != 0 || strings.Contains(out, "FAULT") || !strings.Contains(out, "All is well.") {
+	if code != 0 || strings.Contains(out, "FAULT") || !strings.Contains(out, "All is well, with 1 warning(s).") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
 	for _, part := range []string{"settings", "route oidc", "store (memory)", "upstream"} {

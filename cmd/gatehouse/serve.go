@@ -71,14 +71,14 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	return errors.Join(err, g.close())
 }
 
-// tryOut looks at every directory that is only being tested, as gatehouse check
-// does, and logs what it finds. It goes on beside the gateway; what it returns
-// ends it.
+// tryOut looks at every directory as gatehouse check does and logs the faults, and
+// all that it finds if the directory is only being tested. It goes on beside the
+// gateway; what it returns ends it.
 func tryOut(ctx context.Context, c config.Config, log *slog.Logger) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	for _, r := range c.Authn {
-		if r.LDAP == nil || !r.LDAP.TestOnly {
+		if r.LDAP == nil {
 			continue
 		}
 		running.Go(func() {
@@ -86,9 +86,10 @@ func tryOut(ctx context.Context, c config.Config, log *slog.Logger) (end func())
 			defer cancel()
 			log := log.With("route", r.Name)
 			for _, f := range ldap.Check(ctx, *r.LDAP, c.Regulation) {
-				if f.OK {
+				switch {
+				case f.OK && r.LDAP.TestOnly:
 					log.Info("directory test", "what", f.What, "seen", f.Detail)
-				} else {
+				case !f.OK:
 					log.Warn("directory test", "what", f.What, "fault", f.Detail, "fix", f.Fix)
 				}
 			}

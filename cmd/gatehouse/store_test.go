@@ -173,7 +173,7 @@ func TestCheckOfRedis(t *testing.T) {
 		says string
 	}{
 		"a server that is there":  {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + open}, 0, "could be written, replaced, read and deleted"},
-		"the right password":      {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + guarded, "GATEHOUSE_STORE_REDIS_PASSWORD=right"}, 0, "All is well."},
+		"the right password":      {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + guarded, "GATEHOUSE_STORE_REDIS_PASSWORD=right"}, 0, "All is well, with 1 warning(s)."},
 		"no password":             {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + guarded}, 1, "set store.redis.passwordFile"},
 		"a wrong password":        {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://" + guarded, "GATEHOUSE_STORE_REDIS_PASSWORD=wrong"}, 1, "is wrong: see store.redis.username"},
 		"TLS where there is none": {[]string{"GATEHOUSE_STORE_REDIS_URL=rediss://" + open}, 1, "to do:"},

@@ -68,7 +68,7 @@ func unban(ctx context.Context, c config.Config, u ldap.Unban, name, address str
 		if was {
 			lines = append(lines, what+": wrong passwords forgotten")
 		} else {
-			lines = append(lines, what+": nothing was counted")
+			lines = append(lines, what+": nothing was counted (the log tells whether a person or an address has to wait)")
 		}
 	}
 	if address != "" {
