@@ -24,6 +24,7 @@ type directory struct {
 	dialer   *dialer
 	searches *pool  // bound as bindDN, or as nobody
 	binds    places // for checking passwords, each on a connection of its own
+	service  service
 	log      *slog.Logger
 
 	base, users, groups *ldap.DN
@@ -55,6 +56,7 @@ func newDirectory(c config.LDAP) (*directory, error) {
 	}
 	d.searches = newPool(c.Pool, d.dialer, d.openSearch)
 	d.binds = make(places, max(1, c.Pool.Size))
+	d.service.turn = make(places, 1)
 	return d, nil
 }
 
@@ -98,30 +100,25 @@ func below(dn, base *ldap.DN) bool {
 // canonical is one spelling for all of a DN's.
 func canonical(dn *ldap.DN) string { return authn.FoldASCII(dn.String()) }
 
-// refusedService is the directory's no to bindDN.
-type refusedService struct{ err error }
-
-func (e refusedService) Error() string {
-	return "the directory refuses bindDN: " + authn.Bounded(e.err.Error())
-}
-func (e refusedService) Unwrap() error { return e.err }
-
 // openSearch connects, and binds as the one who searches.
 func (d *directory) openSearch(ctx context.Context) (*conn, error) {
+	if err := d.service.rests(); err != nil {
+		return nil, err
+	}
 	c, err := d.dialer.dial(ctx)
 	if err != nil || d.settings.BindDN == "" {
 		return c, err
 	}
-	err = c.do(ctx, func(l *ldap.Conn) error { return l.Bind(d.settings.BindDN, d.settings.BindPassword.Reveal()) })
+	err = d.service.bind(ctx, c, d.settings)
 	if err == nil {
 		return c, nil
 	}
 	c.close()
-	if errors.Is(err, errBroken) {
+	switch {
+	case errors.Is(err, errBroken):
 		d.dialer.fail(c.server)
 		return nil, authn.Foreign{Err: err}
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil, errors.As(err, new(refusedService)):
 		return nil, err
 	}
 	return nil, refusedService{err}

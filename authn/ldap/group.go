@@ -198,8 +198,8 @@ func (d *directory) nested(ctx context.Context, e *ldap.Entry, found []group) ([
 		if out = append(out, next...); len(out) > maxGroups {
 			return nil, errTooMany
 		}
-		if depth > maxDepth && len(next) > 0 {
-			d.log.Warn("groups are left out", "reason", "they nest too deep", "group", authn.Bounded(next[0].dn.String()))
+		if depth == maxDepth && len(next) > 0 {
+			d.log.Warn("groups may be left out", "reason", "they nest too deep", "group", authn.Bounded(next[0].dn.String()))
 			return out, nil
 		}
 		var err error

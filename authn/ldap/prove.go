@@ -272,7 +272,7 @@ func (l *route) read(ctx context.Context, e *ldap.Entry, c credentials) (authn.I
 	}
 	who, err := l.identity(ctx, e)
 	if errors.Is(err, errTooMany) {
-		err = fmt.Errorf("%w: more than %d groups", errUnfit, maxGroups)
+		err = fmt.Errorf("%w: more than %d groups, or more than the directory lists at once", errUnfit, maxGroups)
 	}
 	if errors.Is(err, errUnfit) {
 		return authn.Identity{}, &refusal{reason: unfit, cause: err}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -572,6 +573,32 @@ func TestServiceRefused(t *testing.T) {
 	var no refusedService
 	if !errors.As(err, &no) || strings.Contains(err.Error(), "old") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestServiceIsNotLocked: any number of sign-ins, at once or not, try a wrong
+// bindPassword no more often than a person's, and one that is right again is found.
+func TestServiceIsNotLocked(t *testing.T) {
+	s := newScripted(t, func(s *setup) { s.ldap.BindPassword = "old" })
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { _ = s.unsure("alice", "right") })
+	}
+	all.Wait()
+	err := s.unsure("alice", "right")
+	if binds, most := s.d.Count(authntest.OpBind), s.l.Deps.Regulation.MaxUserRetries; binds != most || most == 0 {
+		t.Errorf("%d binds, not %d", binds, most)
+	}
+	if !errors.As(err, new(refusedService)) || !strings.Contains(err.Error(), "not tried again for 15m") || !strings.Contains(err.Error(), "Invalid Credentials") {
+		t.Error(err)
+	}
+	s.l.directory.settings.BindPassword = "svc-right"
+	passed := s.l.directory.service.refused
+	for i := range passed {
+		passed[i] = passed[i].Add(-s.l.Deps.Regulation.FindTime.Std())
+	}
+	if _, err := s.prove("alice", "right"); err != nil || len(s.l.directory.service.refused) != 0 {
+		t.Errorf("%v, and %d are counted still", err, len(s.l.directory.service.refused))
 	}
 }
 
