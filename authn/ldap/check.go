@@ -75,7 +75,7 @@ func (k *checker) bad(what, detail, fix string) {
 
 // server looks at one address.
 func (k *checker) server(ctx context.Context, s config.Server) {
-	c, err := k.at(ctx, s)
+	c, err := k.at(s).dial(ctx)
 	if err != nil {
 		k.bad(s.Address, err.Error(), serverFix(err, s))
 		return

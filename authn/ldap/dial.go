@@ -42,7 +42,7 @@ func (d *dialer) dial(ctx context.Context) (*conn, error) {
 			return c, nil
 		}
 		errs = append(errs, fmt.Errorf("connect to %s: %w", s.Address, authn.Foreign{Err: err}))
-		if ctx.Err() != nil {
+		if over(ctx) {
 			break
 		}
 		d.fail(s)

@@ -24,7 +24,8 @@ type directory struct {
 	dialer   *dialer
 	searches *pool  // bound as bindDN, or as nobody
 	binds    places // for checking passwords, each on a connection of its own
-	service  service
+	service  *service
+	referred *service // at other servers, where another password may be right
 	log      *slog.Logger
 
 	base, users, groups *ldap.DN
@@ -37,7 +38,10 @@ func newDirectory(c config.LDAP) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &directory{settings: c, preset: presetOf(c.Preset), log: slog.New(slog.DiscardHandler)}
+	d := &directory{
+		settings: c, preset: presetOf(c.Preset), log: slog.New(slog.DiscardHandler),
+		service: newService(c), referred: newService(c),
+	}
 	d.dialer = &dialer{servers: c.Servers(), startTLS: c.StartTLS, tls: conf, timeout: c.ConnectTimeout.Std()}
 	if len(d.dialer.servers) == 0 {
 		return nil, errors.New("address: names no server")
@@ -56,7 +60,6 @@ func newDirectory(c config.LDAP) (*directory, error) {
 	}
 	d.searches = newPool(c.Pool, d.dialer, d.openSearch)
 	d.binds = make(places, max(1, c.Pool.Size))
-	d.service.turn = make(places, 1)
 	return d, nil
 }
 
@@ -102,26 +105,7 @@ func canonical(dn *ldap.DN) string { return authn.FoldASCII(dn.String()) }
 
 // openSearch connects, and binds as the one who searches.
 func (d *directory) openSearch(ctx context.Context) (*conn, error) {
-	if err := d.service.rests(); err != nil {
-		return nil, err
-	}
-	c, err := d.dialer.dial(ctx)
-	if err != nil || d.settings.BindDN == "" {
-		return c, err
-	}
-	err = d.service.bind(ctx, c, d.settings)
-	if err == nil {
-		return c, nil
-	}
-	c.close()
-	switch {
-	case errors.Is(err, errBroken):
-		d.dialer.fail(c.server)
-		return nil, authn.Foreign{Err: err}
-	case ctx.Err() != nil, errors.As(err, new(refusedService)):
-		return nil, err
-	}
-	return nil, refusedService{err}
+	return d.service.open(ctx, d.dialer)
 }
 
 // query is one search.

@@ -100,7 +100,9 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	d.Log = d.Log.With("route", name)
-	dir.log, dir.service.limit = d.Log, d.Regulation
+	dir.log = d.Log
+	dir.service.spread(d.Regulation)
+	dir.referred.spread(d.Regulation)
 	l := &route{
 		Deps: d, name: name, settings: c, directory: dir, memory: memory,
 		regulation: newRegulation(d.Regulation, name, d.Store, d.Keys, d.Log),

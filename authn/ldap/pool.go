@@ -52,7 +52,7 @@ func newPool(c config.LDAPPool, d *dialer, open func(context.Context) (*conn, er
 // do asks by one connection. If that breaks, which it does for every one that
 // was open when a server restarted, the question is asked once more by a new
 // one: a search changes nothing. The first try leaves half of the time to the
-// second.
+// second, be it spent on waiting for a connection that somebody else opens.
 func (p *pool) do(ctx context.Context, ask func(context.Context, *conn) error) error {
 	if err := p.take(ctx); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (p *pool) do(ctx context.Context, ask func(context.Context, *conn) error) e
 	if err == nil {
 		err = p.once(first, c, ask)
 	}
-	if errors.Is(err, errBroken) && ctx.Err() == nil {
+	if err != nil && (errors.Is(err, errBroken) || over(first)) && !over(ctx) {
 		err = p.once(ctx, nil, ask)
 	}
 	return err
@@ -77,6 +77,13 @@ func half(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, time.Until(deadline)/2)
+}
+
+// over says whether the time of ctx is up. Its own word may come a little later
+// than that of a connection with the same deadline.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // once asks by c, or by a new connection if c is nil.

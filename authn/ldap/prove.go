@@ -65,21 +65,21 @@ func (l *route) prove(ctx context.Context, c credentials) (authn.Identity, error
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, l.settings.Timeout.Std())
 	defer cancel()
-	who, err := l.ask(ctx, c)
-	var throttled *authn.Throttled
-	if errors.Is(err, authn.ErrRejected) && !errors.As(err, &throttled) {
+	var who authn.Identity
+	err := c.screen()
+	if err == nil {
+		if err := l.mayTry(ctx, c); err != nil { // known before, and told at once
+			return authn.Identity{}, err
+		}
+		who, err = l.ask(ctx, c)
+	}
+	if errors.Is(err, authn.ErrRejected) {
 		l.pace.hold(ctx, began)
 	}
 	return who, err
 }
 
 func (l *route) ask(ctx context.Context, c credentials) (authn.Identity, error) {
-	if err := c.screen(); err != nil {
-		return authn.Identity{}, err
-	}
-	if err := l.mayTry(ctx, c); err != nil {
-		return authn.Identity{}, err
-	}
 	a, err := l.account(ctx, c)
 	if err != nil {
 		return authn.Identity{}, err
@@ -145,6 +145,8 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 	} else {
 		sent, err = l.bind(ctx, a.dn, c.password)
 	}
+	lost := sent && unanswered(err)
+	err = a.spoken(err)
 	var no *refusal
 	var settled error
 	switch {
@@ -152,13 +154,13 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 		return attempt.succeeded(ctx)
 	case errors.As(err, &no) && no.reason.counts():
 		settled = attempt.failed(ctx)
-	case no == nil && sent && unanswered(err):
+	case no == nil && lost:
 		settled = attempt.unanswered(ctx)
 	default:
 		settled = attempt.undone(ctx)
 	}
 	if no != nil {
-		c.log.Info("password refused", "account", a.named(), "reason", string(no.reason), "err", a.cause(no))
+		c.log.Info("password refused", "account", a.named(), "reason", string(no.reason), "err", no.cause)
 	}
 	if settled != nil {
 		c.log.Error("what came of a password is not written down", "err", settled)
@@ -179,14 +181,19 @@ type account struct {
 	entry *ldap.Entry
 }
 
-// cause is why a password was refused, for the log. What a server says of a DN
-// that was made of what somebody typed stays out.
-func (a account) cause(no *refusal) error {
+// spoken is what the directory said of a password. What it says of a DN that was
+// made of what somebody typed stays out, for people type passwords there.
+func (a account) spoken(err error) error {
 	var result *ldap.Error
-	if a.entry == nil && errors.As(no.cause, &result) {
-		return fmt.Errorf("LDAP result code %d", result.ResultCode)
+	if a.entry != nil || !errors.As(err, &result) || result.ResultCode >= ldap.ErrorNetwork {
+		return err
 	}
-	return no.cause
+	bare := fmt.Errorf("LDAP result code %d", result.ResultCode)
+	var no *refusal
+	if errors.As(err, &no) {
+		return &refusal{reason: no.reason, cause: bare}
+	}
+	return fmt.Errorf("ldap: check a password: %w", bare)
 }
 
 // named is the account for the log: the name as the entry spells it and the
@@ -296,17 +303,20 @@ func (l *route) identity(ctx context.Context, e *ldap.Entry) (authn.Identity, er
 // though whoever sent it may hang up, and it is never sent twice: a guess counts,
 // here and at the directory, however hasty its sender.
 func (l *route) bind(ctx context.Context, dn, password string) (sent bool, err error) {
-	d := l.directory
+	d, began := l.directory, time.Now()
 	if err := d.binds.take(ctx); err != nil {
 		return false, err
 	}
 	defer d.binds.giveBack()
-	began := time.Now()
 	c, err := d.dialer.dial(ctx)
 	if err != nil {
 		return false, fmt.Errorf("ldap: check a password: %w", err)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
+		if time.Until(deadline) < l.settings.Timeout.Std()/8 { // too late for an answer, so it would count for nothing
+			c.part()
+			return false, errBusy
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
 		defer cancel()

@@ -37,7 +37,7 @@ func (d *directory) follow(ctx context.Context, req *ldap.SearchRequest, res *ld
 		return nil
 	}
 	for _, ref := range refs[:min(len(refs), maxReferrals)] {
-		s, base, ok := d.referred(ref)
+		s, base, ok := d.refersTo(ref)
 		if !ok {
 			return fmt.Errorf("%w: %s", errReferred, authn.Bounded(ref))
 		}
@@ -73,9 +73,9 @@ func referrals(err error) []string {
 	return out
 }
 
-// referred reads a referral to a host that the settings name, with no less
+// refersTo reads a referral to a host that the settings name, with no less
 // encryption than the settings ask of every server.
-func (d *directory) referred(ref string) (config.Server, string, bool) {
+func (d *directory) refersTo(ref string) (config.Server, string, bool) {
 	u, err := url.Parse(ref)
 	if err != nil || u.User != nil {
 		return config.Server{}, "", false
@@ -98,24 +98,19 @@ func isServer(host string, s config.Server) bool {
 	return false
 }
 
-// at connects to one server that is not among those of the settings.
-func (d *directory) at(ctx context.Context, s config.Server) (*conn, error) {
-	return (&dialer{servers: []config.Server{s}, startTLS: d.dialer.startTLS, tls: d.dialer.tls, timeout: d.dialer.timeout}).dial(ctx)
+// at is the way to one server that is not among those of the settings.
+func (d *directory) at(s config.Server) *dialer {
+	return &dialer{servers: []config.Server{s}, startTLS: d.dialer.startTLS, tls: d.dialer.tls, timeout: d.dialer.timeout}
 }
 
 func (d *directory) searchAt(ctx context.Context, s config.Server, req *ldap.SearchRequest) ([]*ldap.Entry, error) {
-	c, err := d.at(ctx, s)
+	c, err := d.referred.open(ctx, d.at(s))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("referred to %s: %w", s.Address, err)
 	}
 	defer c.part()
 	var res *ldap.SearchResult
 	err = c.do(ctx, func(l *ldap.Conn) (err error) {
-		if d.settings.BindDN != "" {
-			if err := l.Bind(d.settings.BindDN, d.settings.BindPassword.Reveal()); err != nil {
-				return err
-			}
-		}
 		res, err = l.Search(req)
 		return err
 	})

@@ -552,14 +552,14 @@ func TestReferrals(t *testing.T) {
 	})
 	t.Run("never with less encryption", func(t *testing.T) {
 		s := newScripted(t, func(s *setup) { s.ldap.ReferralHosts = []string{"dc2.example.org"} })
-		if _, _, ok := s.l.directory.referred("ldap://dc2.example.org/dc=x"); ok {
+		if _, _, ok := s.l.directory.refersTo("ldap://dc2.example.org/dc=x"); ok {
 			t.Error("in the clear")
 		}
-		if to, base, ok := s.l.directory.referred("ldaps://DC2.example.org/dc=x"); !ok || to.Address != "dc2.example.org:636" || base != "dc=x" {
+		if to, base, ok := s.l.directory.refersTo("ldaps://DC2.example.org/dc=x"); !ok || to.Address != "dc2.example.org:636" || base != "dc=x" {
 			t.Errorf("%+v %s %v", to, base, ok)
 		}
 		for _, ref := range []string{"http://dc2.example.org", "ldapi://%2Ftmp", "ldaps://dc2.example.org.evil.test", "ldaps://user@dc2.example.org", "x", ""} {
-			if _, _, ok := s.l.directory.referred(ref); ok {
+			if _, _, ok := s.l.directory.refersTo(ref); ok {
 				t.Errorf("%q is followed", ref)
 			}
 		}
@@ -580,25 +580,108 @@ func TestServiceRefused(t *testing.T) {
 // bindPassword no more often than a person's, and one that is right again is found.
 func TestServiceIsNotLocked(t *testing.T) {
 	s := newScripted(t, func(s *setup) { s.ldap.BindPassword = "old" })
-	var all sync.WaitGroup
-	for range 20 {
-		all.Go(func() { _ = s.unsure("alice", "right") })
+	service, rest := s.l.directory.service, s.l.Deps.Regulation.FindTime.Std()/time.Duration(s.l.Deps.Regulation.MaxUserRetries)
+	for range 2 {
+		before := s.d.Count(authntest.OpBind)
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() { _ = s.unsure("alice", "right") })
+		}
+		all.Wait()
+		err := s.unsure("alice", "right")
+		if binds := s.d.Count(authntest.OpBind) - before; binds != 1 {
+			t.Errorf("%d binds", binds)
+		}
+		if !errors.As(err, new(refusedService)) || !strings.Contains(err.Error(), "(not tried again for 3m45s") || !strings.Contains(err.Error(), "Invalid Credentials") {
+			t.Error(err)
+		}
+		service.until = service.until.Add(-rest)
 	}
-	all.Wait()
-	err := s.unsure("alice", "right")
-	if binds, most := s.d.Count(authntest.OpBind), s.l.Deps.Regulation.MaxUserRetries; binds != most || most == 0 {
-		t.Errorf("%d binds, not %d", binds, most)
-	}
-	if !errors.As(err, new(refusedService)) || !strings.Contains(err.Error(), "not tried again for 15m") || !strings.Contains(err.Error(), "Invalid Credentials") {
+	service.password = "svc-right"
+	if _, err := s.prove("alice", "right"); err != nil {
 		t.Error(err)
 	}
-	s.l.directory.settings.BindPassword = "svc-right"
-	passed := s.l.directory.service.refused
-	for i := range passed {
-		passed[i] = passed[i].Add(-s.l.Deps.Regulation.FindTime.Std())
+}
+
+// TestServiceIsLocked: what is not a wrong password is tried again at once.
+func TestServiceIsLocked(t *testing.T) {
+	s := newScripted(t)
+	locked := &authntest.Result{Code: 49, Message: "80090308: LdapErr: DSID-0C09041C, comment: AcceptSecurityContext error, data 775, v4563"}
+	s.d.AnswerBind("cn=svc,"+scriptedBase, locked, nil)
+	if err := s.unsure("alice", "right"); !errors.As(err, new(refusedService)) || !strings.Contains(err.Error(), "data 775") {
+		t.Error(err)
 	}
-	if _, err := s.prove("alice", "right"); err != nil || len(s.l.directory.service.refused) != 0 {
-		t.Errorf("%v, and %d are counted still", err, len(s.l.directory.service.refused))
+	s.d.AnswerBind("cn=svc,"+scriptedBase, nil, nil)
+	if _, err := s.prove("alice", "right"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServiceFailover: all who wait while the first server hangs at the bind go on
+// with the second.
+func TestServiceFailover(t *testing.T) {
+	second := newScripted(t)
+	s := newScripted(t, func(s *setup) { s.ldap.Address = append(s.ldap.Address, second.url) })
+	s.d.SetFaults(authntest.DirectoryFaults{SilentFrom: 1})
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			if who, err := s.prove([]string{"alice", "bob"}[i%2], "right"); err != nil || who.Subject == "" {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestServiceReferred: a referral is no way around.
+func TestServiceReferred(t *testing.T) {
+	second := newScripted(t)
+	s := newScripted(t, func(s *setup) {
+		s.ldap.ReferralHosts, s.ldap.InsecurePlainLDAP = []string{strings.TrimPrefix(second.url, "ldap://")}, true
+	})
+	second.d.AnswerBind("cn=svc,"+scriptedBase, &authntest.Result{Code: 49}, &authntest.Result{Code: 49})
+	s.d.SetFaults(authntest.DirectoryFaults{References: []string{second.url + "/" + scriptedBase + "??sub"}})
+	for i := range 10 {
+		_ = s.unsure(fmt.Sprintf("nobody-%d", i), "wrong")
+	}
+	if n := second.d.Count(authntest.OpBind); n != 1 {
+		t.Errorf("%d binds", n)
+	}
+}
+
+// TestLateForAnAnswer: a password that waited until there is no time for an answer is
+// not sent, so it counts for nothing.
+func TestLateForAnAnswer(t *testing.T) {
+	s := newScripted(t)
+	binds := s.l.directory.binds
+	for range cap(binds) {
+		binds <- struct{}{}
+	}
+	time.AfterFunc(950*time.Millisecond, func() {
+		for range cap(binds) {
+			binds.giveBack()
+		}
+	})
+	if err := s.unsure("alice", "right"); !errors.Is(err, errBusy) || s.d.Count(authntest.OpBind) != 1 {
+		t.Errorf("%v, %d binds", err, s.d.Count(authntest.OpBind))
+	}
+	for range 3 {
+		s.refused("alice", "wrong") // all that regulation allows are left
+	}
+}
+
+// TestSpoken: LDAP-42 what a server says of a DN that was made of what somebody typed
+// is nobody's to read.
+func TestSpoken(t *testing.T) {
+	s := newScripted(t, func(s *setup) { s.ldap.Users.DNTemplate = "uid={input},ou=people," + scriptedBase })
+	for _, code := range []int{1, 34, 49, 80, 123} {
+		answer := &authntest.Result{Code: code, Message: "no: uid=alice,ou=people"}
+		s.d.AnswerBind("uid=alice,ou=people,"+scriptedBase, answer, answer)
+		_, err := s.prove("alice", "right")
+		if err == nil || strings.Contains(err.Error(), "alice") || !strings.Contains(err.Error(), fmt.Sprint("result code ", code)) {
+			t.Errorf("%d: %v", code, err)
+		}
 	}
 }
 
@@ -629,6 +712,31 @@ func TestTimingOfRefusals(t *testing.T) {
 	}
 	if known, unknown := took("bob", "wrong"), took("nobody else", "wrong"); (known - unknown).Abs() > 100*time.Millisecond {
 		t.Errorf("with a slow directory a known name takes %s, an unknown one %s", known, unknown)
+	}
+}
+
+// TestTimingOfBans: LDAP-21 who comes while the guesses that end in a ban are looked at
+// is told no sooner if there is nobody of that name.
+func TestTimingOfBans(t *testing.T) {
+	const step = 150 * time.Millisecond
+	s := newScripted(t, func(s *setup) { s.step = step; s.ldap.Timeout = config.Duration(5 * time.Second) })
+	s.d.SetFaults(authntest.DirectoryFaults{Before: func(o authntest.Operation) {
+		if o.Kind == authntest.OpBind && strings.HasPrefix(o.DN, "uid=") {
+			time.Sleep(step / 2)
+		}
+	}})
+	for _, login := range []string{"alice", "nobody"} {
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() { s.refused(login, "wrong") })
+		}
+		time.Sleep(step / 10)
+		began := time.Now()
+		_, err := s.prove(login, "wrong")
+		if took := time.Since(began); !errors.As(err, new(*authn.Throttled)) || took < step {
+			t.Errorf("%s: %v after %s", login, err, took)
+		}
+		all.Wait()
 	}
 }
 

@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -20,54 +21,83 @@ func (e refusedService) Error() string {
 }
 func (e refusedService) Unwrap() error { return e.err }
 
-// service keeps a wrong bindPassword from locking the account that it belongs to:
-// every sign-in would try it again. Like a person's it is tried only so often,
-// one bind at a time, until one goes well.
+// service opens connections that search. It keeps a wrong bindPassword from
+// locking the account that it belongs to, for every sign-in would try it again:
+// one bind at a time, and after a wrong password none for a while.
 type service struct {
-	limit config.Regulation // the zero value is none
-	turn  places
+	dn, password string
+	rest         time.Duration // after a wrong password; zero is none
+	turn         places
 
-	mu      sync.Mutex
-	refused []time.Time
-	last    error
+	mu    sync.Mutex
+	until time.Time
+	last  error
 }
 
-// rests says that it is not tried now, and why.
-func (s *service) rests() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.refused) > 0 && time.Since(s.refused[0]) >= s.limit.FindTime.Std() {
-		s.refused = s.refused[1:]
-	}
-	if most := s.limit.MaxUserRetries; most == 0 || len(s.refused) < most {
-		return nil
-	}
-	wait := time.Until(s.refused[0].Add(s.limit.FindTime.Std())).Round(time.Second)
-	return refusedService{fmt.Errorf("%w (not tried again for %s, lest the account be locked; a restart tries at once)", s.last, wait)}
+func newService(c config.LDAP) *service {
+	return &service{dn: c.BindDN, password: c.BindPassword.Reveal(), turn: make(places, 1)}
 }
 
-// note keeps what the directory said.
-func (s *service) note(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case err == nil:
-		s.refused = nil
-	case ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials): // else it did not look at the password
-		s.refused, s.last = append(s.refused, time.Now()), err
-	}
+// spread has it try no more often than a person may within findTime.
+func (s *service) spread(r config.Regulation) {
+	s.rest = r.FindTime.Std() / time.Duration(max(1, r.MaxUserRetries))
 }
 
-// bind binds as the service.
-func (s *service) bind(ctx context.Context, c *conn, settings config.LDAP) error {
+// open connects by d, and binds as the one who searches.
+func (s *service) open(ctx context.Context, d *dialer) (*conn, error) {
+	if s.dn == "" {
+		return d.dial(ctx)
+	}
+	// Who waits while a server hangs finds it marked, so the turn comes first.
 	if err := s.turn.take(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	defer s.turn.giveBack()
-	if err := s.rests(); err != nil {
-		return err
+	if err := s.resting(); err != nil {
+		return nil, err
 	}
-	err := c.do(ctx, func(l *ldap.Conn) error { return l.Bind(settings.BindDN, settings.BindPassword.Reveal()) })
+	c, err := d.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = c.do(ctx, func(l *ldap.Conn) error { return l.Bind(s.dn, s.password) })
 	s.note(err)
-	return err
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.Is(err, errBroken):
+		if !errors.Is(err, context.Canceled) {
+			d.fail(c.server)
+		}
+		err = authn.Foreign{Err: err}
+	case ctx.Err() == nil:
+		err = refusedService{err}
+	}
+	c.close()
+	return nil, err
+}
+
+// resting says that it is not tried now, and why.
+func (s *service) resting() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait := time.Until(s.until)
+	if wait <= 0 {
+		return nil
+	}
+	return refusedService{fmt.Errorf("%w (not tried again for %s, lest the account be locked; a restart tries at once)", s.last, wait.Round(time.Second))}
+}
+
+// note has it rest if the password is wrong. A directory that says what else is
+// the matter, such as that the account is locked already, does not count it.
+func (s *service) note(err error) {
+	if !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
+		return
+	}
+	var no *refusal
+	if errors.As(judgeBind(nil, err), &no) && no.reason == wrong {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.until, s.last = time.Now().Add(s.rest), resultError{err}
+	}
 }
