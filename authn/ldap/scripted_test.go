@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -621,7 +622,9 @@ func TestServiceIsLocked(t *testing.T) {
 // with the second.
 func TestServiceFailover(t *testing.T) {
 	second := newScripted(t)
-	s := newScripted(t, func(s *setup) { s.ldap.Address = append(s.ldap.Address, second.url) })
+	s := newScripted(t, func(s *setup) {
+		s.ldap.Address, s.ldap.Timeout = append(s.ldap.Address, second.url), config.Duration(4*time.Second)
+	})
 	s.d.SetFaults(authntest.DirectoryFaults{SilentFrom: 1})
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -727,16 +730,23 @@ func TestTimingOfBans(t *testing.T) {
 	}})
 	for _, login := range []string{"alice", "nobody"} {
 		var all sync.WaitGroup
-		for range 3 {
-			all.Go(func() { s.refused(login, "wrong") })
-		}
-		time.Sleep(step / 10)
-		began := time.Now()
-		_, err := s.prove(login, "wrong")
-		if took := time.Since(began); !errors.As(err, new(*authn.Throttled)) || took < step {
-			t.Errorf("%s: %v after %s", login, err, took)
+		var bans atomic.Int32
+		for range 4 {
+			all.Go(func() {
+				began := time.Now()
+				_, err := s.prove(login, "wrong")
+				if took := time.Since(began); !errors.Is(err, authn.ErrRejected) || took < step {
+					t.Errorf("%s: %v after %s", login, err, took)
+				}
+				if errors.As(err, new(*authn.Throttled)) {
+					bans.Add(1)
+				}
+			})
 		}
 		all.Wait()
+		if bans.Load() != 1 {
+			t.Errorf("%s: %d of 4 are told to wait", login, bans.Load())
+		}
 	}
 }
 
