@@ -51,6 +51,16 @@ func (h *dirHouse) run() *dirHouse {
 	return h
 }
 
+// tested waits until the gateway has looked at the directory, as it does when it starts.
+func (h *dirHouse) tested() {
+	h.t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(h.out.String(), `"directory tested"`); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("the directory is not looked at\n%s", h.out.tail(20))
+		}
+	}
+}
+
 func (h *dirHouse) command(ctx context.Context, args ...string) *exec.Cmd {
 	h.t.Helper()
 	program, err := shared.gatehouse()
@@ -211,6 +221,7 @@ func TestDirectoryBasic(t *testing.T) {
 		t.Fatalf("the right password gets %d\n%s", status, h.out.tail(20))
 	}
 	h.knows(h.app.last(t, "/graphql"), "alice", "alice@example.org", "admins,research")
+	h.tested()
 	binds, searches := h.directory.Operations(t)
 	for range 100 {
 		if status, _ := ask("alice", "alice-pw"); status != http.StatusOK {

@@ -38,9 +38,10 @@ func newService(c config.LDAP) *service {
 	return &service{dn: c.BindDN, password: c.BindPassword.Reveal(), turn: make(places, 1)}
 }
 
-// spread has it try no more often than a person may within findTime.
+// spread has it try no more often than a person may within findTime, the look
+// that gatehouse serve takes at the start included.
 func (s *service) spread(r config.Regulation) {
-	s.rest = r.FindTime.Std() / time.Duration(max(1, r.MaxUserRetries))
+	s.rest = r.FindTime.Std() / time.Duration(max(1, r.MaxUserRetries-1))
 }
 
 // open connects by d, and binds as the one who searches.

@@ -81,21 +81,29 @@ func tryOut(ctx context.Context, c config.Config, log *slog.Logger) (end func())
 		if r.LDAP == nil {
 			continue
 		}
-		running.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-			defer cancel()
-			log := log.With("route", r.Name)
-			for _, f := range ldap.Check(ctx, *r.LDAP, c.Regulation) {
-				switch {
-				case f.OK && r.LDAP.TestOnly:
-					log.Info("directory test", "what", f.What, "seen", f.Detail)
-				case !f.OK:
-					log.Warn("directory test", "what", f.What, "fault", f.Detail, "fix", f.Fix)
-				}
-			}
-		})
+		running.Go(func() { tryDirectory(ctx, *r.LDAP, c.Regulation, log.With("route", r.Name)) })
 	}
 	return func() { cancel(); running.Wait() }
+}
+
+func tryDirectory(ctx context.Context, c config.LDAP, limits config.Regulation, log *slog.Logger) {
+	limited, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	findings := ldap.Check(limited, c, limits)
+	if ctx.Err() != nil { // the gateway ends, which is no fault of the directory's
+		return
+	}
+	faults := 0
+	for _, f := range findings {
+		switch {
+		case !f.OK:
+			faults++
+			log.Warn("directory test", "what", f.What, "fault", f.Detail, "fix", f.Fix)
+		case c.TestOnly:
+			log.Info("directory test", "what", f.What, "seen", f.Detail)
+		}
+	}
+	log.Info("directory tested", "faults", faults)
 }
 
 func storeName(s config.Store) string {
