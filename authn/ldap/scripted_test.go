@@ -58,6 +58,9 @@ func newScripted(t *testing.T, change ...func(*setup)) *scripted {
 	return &scripted{rig: newRig(t, c, change...), d: d, url: url}
 }
 
+// patient is for what takes a busy machine a while.
+func patient(s *setup) { s.ldap.Timeout = config.Duration(10 * time.Second) }
+
 // unsure checks that nobody is let in and nobody refused: it can't be found out.
 func (s *scripted) unsure(login, password string) error {
 	s.Helper()
@@ -304,7 +307,7 @@ func TestLyingDirectory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScripted(t)
+			s := newScripted(t, patient)
 			s.in("bob", "right")
 			s.d.SetFaults(c.fault)
 			if c.refused {
