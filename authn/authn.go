@@ -19,7 +19,9 @@ package authn
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -73,6 +75,21 @@ type Throttled struct {
 
 func (e *Throttled) Error() string {
 	return "too many attempts; wait " + e.After.Round(time.Second).String()
+}
+
+// Seconds is how long to wait, rounded up, as Retry-After has it.
+func (e *Throttled) Seconds() int { return max(1, int(math.Ceil(e.After.Seconds()))) }
+
+// Sentence tells it to people.
+func (e *Throttled) Sentence() string {
+	wait := strconv.Itoa(e.Seconds()) + " seconds"
+	switch s := e.Seconds(); {
+	case s == 1:
+		wait = "a second"
+	case s >= 100:
+		wait = strconv.Itoa((s+59)/60) + " minutes"
+	}
+	return "Too many attempts. Try again in " + wait + "."
 }
 
 // Is makes it a kind of [ErrRejected].

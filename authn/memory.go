@@ -100,27 +100,24 @@ func NewMemory(o MemoryOptions) (*Memory, error) {
 // gives up, under a time limit of its own. The parts of a name are bound with
 // their lengths, so that "ab", "c" is not "a", "bc".
 func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identity, error), secret string, name ...string) (Identity, error) {
-	return m.verify(ctx, m.recall, check, secret, name)
+	return m.verify(ctx, false, check, secret, name)
 }
 
 // VerifyAnew is Verify for what is worth more than one request, such as a
 // session: what was proved before does not count, only what is being proved now.
 // What was refused a moment ago is refused again.
 func (m *Memory) VerifyAnew(ctx context.Context, check func(context.Context) (Identity, error), secret string, name ...string) (Identity, error) {
-	return m.verify(ctx, m.recallRefusal, check, secret, name)
+	return m.verify(ctx, true, check, secret, name)
 }
 
-// recaller finds an answer that still counts.
-type recaller func(who, credential sum) (remembered, bool)
-
-func (m *Memory) verify(ctx context.Context, recall recaller, check func(context.Context) (Identity, error), secret string, name []string) (Identity, error) {
+func (m *Memory) verify(ctx context.Context, anew bool, check func(context.Context) (Identity, error), secret string, name []string) (Identity, error) {
 	who := m.sum(name)
 	credential := m.sum(append([]string{string(who[:])}, secret))
-	if a, ok := recall(who, credential); ok {
+	if a, ok := m.recall(who, credential, anew); ok {
 		return a.identity, a.err
 	}
 	flight := m.flights.DoChan(string(credential[:]), func() (any, error) {
-		if a, ok := recall(who, credential); ok { // by a flight that has just ended
+		if a, ok := m.recall(who, credential, anew); ok { // by a flight that has just ended
 			return a.identity, a.err
 		}
 		select {
@@ -144,19 +141,9 @@ func (m *Memory) verify(ctx context.Context, recall recaller, check func(context
 	}
 }
 
-// recallRefusal ends a proof of another secret.
-func (m *Memory) recallRefusal(who, credential sum) (remembered, bool) {
-	if a, ok := m.refusals.GetIfPresent(credential); ok && time.Now().Before(a.until) {
-		return a, true
-	}
-	if a, ok := m.proofs.GetIfPresent(who); ok && a.credential != credential {
-		m.proofs.Invalidate(who)
-	}
-	return remembered{}, false
-}
-
-// recall returns a refusal or a proof. A proof of another secret is ended.
-func (m *Memory) recall(who, credential sum) (remembered, bool) {
+// recall returns a refusal, or a proof unless it is asked for anew. A proof of
+// another secret is ended.
+func (m *Memory) recall(who, credential sum, anew bool) (remembered, bool) {
 	now := time.Now()
 	if a, ok := m.refusals.GetIfPresent(credential); ok && now.Before(a.until) {
 		return a, true
@@ -165,7 +152,7 @@ func (m *Memory) recall(who, credential sum) (remembered, bool) {
 	if ok && a.credential != credential {
 		m.proofs.Invalidate(who)
 	}
-	return a, ok && a.credential == credential && now.Before(a.until)
+	return a, ok && !anew && a.credential == credential && now.Before(a.until)
 }
 
 // contained keeps a panic on the flight's goroutine from ending the gateway.

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -99,10 +98,9 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 
 // throttle answers somebody whose credential is not looked at for now.
 func (h *Handler) throttle(x *exchange, wait *authn.Throttled) {
-	seconds := max(1, int(math.Ceil(wait.After.Seconds())))
 	h.o.Log.Info("too many attempts", "request_id", x.id[0], "remote", x.remote, "wait", wait.After.Round(time.Second).String())
-	x.Header()["Retry-After"] = []string{strconv.Itoa(seconds)}
-	h.o.Pages.Error(x, x.r, http.StatusTooManyRequests, "Too many attempts. Try again in "+strconv.Itoa(seconds)+" seconds.")
+	x.Header()["Retry-After"] = []string{strconv.Itoa(wait.Seconds())}
+	h.o.Pages.Error(x, x.r, http.StatusTooManyRequests, wait.Sentence())
 }
 
 // challengeFor leaves out what makes a browser open a password box of its own:

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -221,9 +220,8 @@ func (l *route) failed(w http.ResponseWriter, r *http.Request, f form, who perso
 	var not *authn.NotAllowed
 	switch {
 	case errors.As(err, &wait):
-		seconds := max(1, int(math.Ceil(wait.After.Seconds())))
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		f.status, f.problem = http.StatusTooManyRequests, "Too many attempts. Try again in "+span(seconds)+"."
+		w.Header().Set("Retry-After", strconv.Itoa(wait.Seconds()))
+		f.status, f.problem = http.StatusTooManyRequests, wait.Sentence()
 		l.log(r).Info("sign-in refused", "reason", "too many attempts", "wait", wait.After.Round(time.Second).String())
 	case errors.As(err, &no):
 		f.status, f.problem = http.StatusUnauthorized, no.reason.sentence()
@@ -237,17 +235,6 @@ func (l *route) failed(w http.ResponseWriter, r *http.Request, f form, who perso
 		f.status, f.problem = http.StatusServiceUnavailable, sentenceOutage
 	}
 	l.show(w, r, f)
-}
-
-// span is a length of time in words, rounded up.
-func span(seconds int) string {
-	switch {
-	case seconds == 1:
-		return "a second"
-	case seconds < 100:
-		return strconv.Itoa(seconds) + " seconds"
-	}
-	return strconv.Itoa((seconds+59)/60) + " minutes"
 }
 
 // The token of a form is what its cookie holds too, sealed: another site can

@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
@@ -148,12 +149,7 @@ func (l *route) route() authn.Route {
 }
 
 func (l *route) accepts(way string) bool {
-	for _, a := range l.settings.Accept {
-		if a == way {
-			return true
-		}
-	}
-	return len(l.settings.Accept) == 0
+	return len(l.settings.Accept) == 0 || slices.Contains(l.settings.Accept, way)
 }
 
 // allowedGroups are the groups of the settings in the spelling that groups have.
