@@ -3,77 +3,35 @@ package directory
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"io"
-	"net/netip"
-	"os/exec"
+	"net"
+	"os"
+	"runtime"
 	"strconv"
-	"strings"
+	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// network joins this machine, by a pair of virtual interfaces, to the network
-// namespace that a program gets. This machine is all that the program reaches.
-type network struct {
-	ip           string // the program
-	name, peer   string
-	ours, theirs netip.Prefix
+// enclosed is a program in a network namespace of its own, where it can have
+// ports that others on this machine have too. No interface joins the two: what
+// comes and goes among this machine's would disturb others, a browser for one,
+// which ends what it is loading. A port inside is reached through a relay.
+type enclosed struct {
+	*process
+	namespace *os.File
 }
 
-// newNetwork makes a pair of interfaces and addresses that nobody else has,
-// neither this process nor another. They are gone when the test ends.
-func newNetwork(t testing.TB) *network {
+// enclose runs a program in a namespace that has no name and ends with it. The
+// program ends when its input does: so both are gone even if the test crashes.
+func enclose(t testing.TB, name, log, program string, args ...string) *enclosed {
 	t.Helper()
-	ip := find(t, "ip", "iproute2")
-	for attempt := 0; ; attempt++ {
-		n := randomNetwork()
-		n.ip = ip
-		out, err := exec.CommandContext(t.Context(), ip, "link", "add", n.name, "type", "veth", "peer", "name", n.peer).CombinedOutput()
-		if err != nil {
-			if attempt < 10 && strings.Contains(string(out), "File exists") {
-				continue // the name stands for the addresses, so they are taken too
-			}
-			t.Fatalf("no pair of network interfaces: %v: %s", err, out)
-		}
-		ctx := context.WithoutCancel(t.Context())
-		t.Cleanup(func() {
-			// The kernel takes its time to end a namespace with what is in it. An error says that it was faster.
-			_ = exec.CommandContext(ctx, ip, "link", "delete", n.name).Run()
-		})
-		run(t, ip, "address", "add", n.ours.String(), "dev", n.name)
-		run(t, ip, "link", "set", n.name, "up")
-		return n
-	}
-}
-
-// randomNetwork takes one of the 16,384 networks of four addresses in
-// 10.213.0.0/16.
-func randomNetwork() *network {
-	var b [2]byte
-	_, _ = rand.Read(b[:]) // never fails
-	first := binary.BigEndian.Uint16(b[:]) &^ 3
-	address := func(host uint16) netip.Prefix {
-		b := binary.BigEndian.AppendUint16([]byte{10, 213}, first|host)
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte(b)), 30)
-	}
-	return &network{name: fmt.Sprintf("dir%da", first), peer: fmt.Sprintf("dir%db", first), ours: address(1), theirs: address(2)}
-}
-
-// address is where the program is.
-func (n *network) address() string { return n.theirs.Addr().String() }
-
-// start runs a program in the namespace. The namespace has no name and ends
-// with the program, and this program ends when its input does: so both are gone
-// even if the test crashes.
-func (n *network) start(t testing.TB, name, log, program string, args ...string) *process {
-	t.Helper()
-	const inside = `echo && read go && ip link set lo up && ip address add "$1" dev "$2" && ip link set "$2" up && shift 2 && exec "$@" >&2`
-	p := command(t, name, log, find(t, "unshare", "util-linux"), append([]string{
-		"--net", "sh", "-c", inside, "sh", n.theirs.String(), n.peer, program}, args...)...)
-	in, err := p.cmd.StdinPipe()
-	if err != nil {
+	const inside = `ip link set lo up && echo && exec "$@" >&2`
+	find(t, "ip", "iproute2")
+	p := command(t, name, log, find(t, "unshare", "util-linux"), append([]string{"--net", "sh", "-c", inside, "sh", program}, args...)...)
+	if _, err := p.cmd.StdinPipe(); err != nil { // os/exec closes it with the program
 		t.Fatal(err)
 	}
 	out, err := p.cmd.StdoutPipe()
@@ -81,16 +39,91 @@ func (n *network) start(t testing.TB, name, log, program string, args ...string)
 		t.Fatal(err)
 	}
 	p.start(t)
-	_, err = bufio.NewReader(out).ReadString('\n') // it is in its namespace
-	if err == nil {
-		err = exec.CommandContext(t.Context(), n.ip, "link", "set", n.peer, "netns", strconv.Itoa(p.cmd.Process.Pid)).Run()
-	}
-	if err == nil {
-		_, err = io.WriteString(in, "go\n")
-	}
-	if err != nil {
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		p.stop()
 		t.Fatalf("no network namespace: %v\n%s", err, p.said())
 	}
-	return p
+	// It is in its namespace from before the line that it wrote.
+	namespace, err := os.Open("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/ns/net")
+	if err != nil {
+		p.stop()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = namespace.Close() })
+	return &enclosed{p, namespace}
+}
+
+// relay makes a port of the program reachable and returns the address. It
+// ends with the test.
+func (e *enclosed) relay(t testing.TB, port int) string {
+	t.Helper()
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var open sync.WaitGroup
+	open.Go(func() {
+		for {
+			outer, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() { e.carry(ctx, outer, port) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		cancel()
+		open.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// carry joins a connection to one inside. If there is none to be had, the outer
+// one is reset: what relies on a refused connection sees the next best thing.
+func (e *enclosed) carry(ctx context.Context, outer net.Conn, port int) {
+	defer outer.Close()
+	inner, err := e.dial(ctx, port)
+	if err != nil {
+		if tcp, ok := outer.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		return
+	}
+	defer inner.Close()
+	stop := context.AfterFunc(ctx, func() { _, _ = outer.Close(), inner.Close() })
+	defer stop()
+	// The end of either side ends both: an LDAP connection has no half.
+	var one sync.WaitGroup
+	one.Go(func() {
+		_, _ = io.Copy(inner, outer)
+		_, _ = inner.Close(), outer.Close()
+	})
+	_, _ = io.Copy(outer, inner)
+	_, _ = inner.Close(), outer.Close()
+	one.Wait()
+}
+
+// dial connects to a port inside. A socket stays in the namespace that its
+// thread was in when it was made.
+func (e *enclosed) dial(ctx context.Context, port int) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err := unix.Setns(int(e.namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{err: fmt.Errorf("network namespace: %w", err)}
+			return
+		}
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
 }

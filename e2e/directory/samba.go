@@ -21,8 +21,8 @@ const (
 	service       = "svc-gatehouse"
 )
 
-// Samba is a running domain controller of Active Directory. Its address belongs
-// to a network namespace that only this machine reaches. Certificates that Samba
+// Samba is a running domain controller of Active Directory. Its ports are
+// relayed out of a network namespace. Certificates that Samba
 // makes for itself are of no use to Go: they have no alternative names, and some
 // a negative serial number. So it has one of another authority.
 type Samba struct {
@@ -38,7 +38,7 @@ type Samba struct {
 	dir           string
 	adminPassword string
 	trust         *tls.Config
-	server        *process
+	server        *enclosed
 }
 
 // NewSamba makes a domain and starts its controller, which ends with the test.
@@ -64,13 +64,12 @@ func NewSamba(t testing.TB) *Samba {
 	write(t, conf, sambaConfiguration(s.dir))
 	run(t, tool, "domain", "provision", "--configfile="+conf, "--server-role=dc", "--dns-backend=NONE", "--quiet",
 		"--realm="+realm, "--domain="+domain, "--host-name=dc1", "--adminpass="+s.adminPassword)
-	n := newNetwork(t)
 	ca := newAuthority(t, s.dir)
 	s.CAFile = ca.file
-	ca.server(t, []string{controller}, n.address())
+	ca.server(t, []string{controller}, "127.0.0.1")
 	s.trust = ca.trust(controller)
-	s.URL, s.TLSURL = "ldap://"+n.address(), "ldaps://"+n.address()
-	s.server = n.start(t, "samba", filepath.Join(s.dir, "log"), samba, "-i", "-M", "single", "-s", conf)
+	s.server = enclose(t, "samba", filepath.Join(s.dir, "log"), samba, "-i", "-M", "single", "-s", conf)
+	s.URL, s.TLSURL = "ldap://"+s.server.relay(t, 389), "ldaps://"+s.server.relay(t, 636)
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
@@ -78,8 +77,7 @@ func NewSamba(t testing.TB) *Samba {
 		}
 	})
 	err := s.server.ready(func() error {
-		// While the address comes up, the kernel would wait a second before it tries again.
-		c, err := s.connect(100 * time.Millisecond)
+		c, err := s.connect(time.Second)
 		if err == nil {
 			_ = c.Close()
 		}
