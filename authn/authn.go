@@ -56,6 +56,12 @@ type Identity struct {
 	AuthTime time.Time `json:"auth_time"`
 	// Expires is when the proof is worthless; zero means it ends with the session.
 	Expires time.Time `json:"exp,omitzero"`
+	// Account is what a service account is to the application; zero for people,
+	// and for services that are not registered.
+	Account Account `json:"-"`
+	// Onward says that the application knows the credential too, and judges by it:
+	// it goes on.
+	Onward bool `json:"-"`
 }
 
 // The two answers of an [Authenticator] that are not a failure to find out.
@@ -65,6 +71,11 @@ var (
 	// ErrRejected: the credential is wrong, expired or revoked.
 	ErrRejected = errors.New("credential rejected")
 )
+
+// ErrApplication says that the credential is the application's own and for it to
+// judge, and that the settings let it: the request goes on with the credential
+// and without any identity.
+var ErrApplication = errors.New("credential is the application's own")
 
 // Throttled refuses to look at a credential for now, whether or not it is right:
 // 429 (RFC 6585, section 4). To those who don't know it, it is [ErrRejected].
@@ -98,6 +109,7 @@ func (e *Throttled) Is(target error) bool { return target == ErrRejected }
 // An Authenticator recognises one kind of credential. It only reads the request.
 //
 //   - no credential of its kind: [ErrNoCredential]; the next one is asked
+//   - the application's own: [ErrApplication]; the chain stops
 //   - wrong, expired or revoked: an error that wraps [ErrRejected]; the answer
 //     is 401 (429 for a *[Throttled]) and the chain stops
 //   - could not find out: any other error; the answer is 503, the chain stops

@@ -24,6 +24,7 @@ func (k *checks) all() {
 	k.listeners()
 	k.upstreams()
 	k.routes()
+	k.accounts()
 	k.regulation()
 	k.session()
 	k.store()

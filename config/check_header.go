@@ -65,6 +65,9 @@ func (k *checks) paths() {
 	own := []struct{ path, value string }{
 		{"paths.callback", p.Callback}, {"paths.signOut", p.SignOut}, {"paths.prefix", p.Prefix},
 	}
+	if p.Token != "" {
+		own = append(own, struct{ path, value string }{"paths.token", p.Token})
+	}
 	for i, o := range own {
 		problem := wrongPath(o.value)
 		if problem == "" && strings.HasSuffix(o.value, "/") {

@@ -9,7 +9,7 @@ import (
 )
 
 func (k *checks) routes() {
-	names, clients := map[string]string{}, map[[2]string]string{}
+	names, only, clients := map[string]string{}, map[string]string{}, map[[2]string]string{}
 	for i, r := range k.c.Authn {
 		at := indexed("authn", i)
 		if first, ok := names[r.Name]; ok {
@@ -17,25 +17,33 @@ func (k *checks) routes() {
 		} else {
 			names[r.Name] = at
 		}
-		switch {
-		case r.OIDC != nil && r.LDAP != nil:
-			k.fault(at, "is two kinds of route at once, oidc and ldap", "make two routes of it, each with a name")
+		kinds := r.kinds()
+		if first, ok := only[strings.Join(kinds, "")]; ok && (r.Bearer != nil || r.APIKey != nil) {
+			k.fault(at, "is a second route of the kind "+kinds[0]+", beside "+first, "make one of the two")
 			continue
+		}
+		only[strings.Join(kinds, "")] = at
+		switch {
+		case len(kinds) > 1:
+			k.fault(at, "is several kinds of route at once: "+strings.Join(kinds, ", "), "make a route of each, with a name")
 		case r.LDAP != nil:
 			k.ldap(at+".ldap", *r.LDAP)
-			continue
-		case r.OIDC == nil:
-			k.fault(at, "says nothing about how people sign in", "add oidc with issuer and clientID, or ldap with address and baseDN")
-			continue
+		case r.Bearer != nil:
+			k.bearer(at+".bearer", *r.Bearer)
+		case r.APIKey != nil:
+			k.apiKey(at+".apiKey", *r.APIKey)
+		case r.OIDC != nil:
+			at += ".oidc"
+			client := [2]string{r.OIDC.Issuer, r.OIDC.ClientID}
+			if first, ok := clients[client]; ok {
+				k.fault(at+".clientID", "is the same client of the same issuer as "+first, "remove one of the two routes")
+			} else {
+				clients[client] = at
+			}
+			k.oidc(at, *r.OIDC)
+		default:
+			k.fault(at, "says nothing about how people sign in, or what programs send", "add oidc with issuer and clientID, ldap with address and baseDN, bearer with issuers, or apiKey with application")
 		}
-		at += ".oidc"
-		client := [2]string{r.OIDC.Issuer, r.OIDC.ClientID}
-		if first, ok := clients[client]; ok {
-			k.fault(at+".clientID", "is the same client of the same issuer as "+first, "remove one of the two routes")
-		} else {
-			clients[client] = at
-		}
-		k.oidc(at, *r.OIDC)
 	}
 	k.together()
 }
@@ -50,10 +58,18 @@ func (k *checks) oidc(at string, o OIDC) {
 	}
 }
 
-// issuer refuses what discovery would read otherwise than people do (SSRF-12).
+// issuer checks an OpenID provider's, and how to speak to it.
 func (k *checks) issuer(at string, o OIDC) {
+	if scheme := k.issuerURL(at+".issuer", o.Issuer); scheme != "" {
+		k.clientTLS(at+".tls", o.TLS, scheme == "https")
+	}
+}
+
+// issuerURL refuses what discovery would read otherwise than people do
+// (SSRF-12). It returns the scheme, or "" after a fault.
+func (k *checks) issuerURL(path, issuer string) string {
 	const fix = "write it exactly as the provider's discovery document does, for instance https://idp.example.com"
-	u, problem := webURL(o.Issuer, "https", "http")
+	u, problem := webURL(issuer, "https", "http")
 	switch {
 	case problem != "":
 	case u.Scheme == "http" && !loopback(u.Hostname()):
@@ -66,10 +82,10 @@ func (k *checks) issuer(at string, o OIDC) {
 		problem = `has an empty, "." or ".." part in its path`
 	}
 	if problem != "" {
-		k.fault(at+".issuer", problem, fix)
-		return
+		k.fault(path, problem, fix)
+		return ""
 	}
-	k.clientTLS(at+".tls", o.TLS, u.Scheme == "https")
+	return u.Scheme
 }
 
 // dotted says whether a decoded path has parts that may lead elsewhere. One
@@ -213,10 +229,11 @@ func (k *checks) admission(at string, domains, groups []string) {
 	}
 }
 
-// vouching is what a route may say of whom.
+// vouching is what a route, or one of its issuers, may say of whom.
 type vouching struct {
-	at, prefix string
-	domains    []string
+	at, prefix, issuer string
+	tokens             bool // it takes that issuer's tokens from programs
+	domains            []string
 }
 
 // vouchings lists what each route may say of whom.
@@ -226,26 +243,46 @@ func (c *Config) vouchings() []vouching {
 		at := indexed("authn", i)
 		switch {
 		case r.OIDC != nil:
-			out = append(out, vouching{at + ".oidc", r.SubjectPrefix(), r.OIDC.AllowedEmailDomains})
+			out = append(out, vouching{at + ".oidc", r.OIDC.SubjectPrefix, r.OIDC.Issuer, false, r.OIDC.AllowedEmailDomains})
 		case r.LDAP != nil:
-			out = append(out, vouching{at + ".ldap", r.SubjectPrefix(), r.LDAP.AllowedEmailDomains})
+			out = append(out, vouching{at + ".ldap", r.LDAP.SubjectPrefix, "", false, r.LDAP.AllowedEmailDomains})
+		case r.Bearer != nil:
+			for n, issuer := range r.Bearer.Issuers {
+				out = append(out, vouching{indexed(at+".bearer.issuers", n), issuer.SubjectPrefix, issuer.Issuer, true, issuer.AllowedEmailDomains})
+			}
+		case r.APIKey != nil && r.APIKey.Application == "verify":
+			out = append(out, vouching{at + ".apiKey", r.APIKey.SubjectPrefix, "", false, r.APIKey.AllowedEmailDomains})
 		}
 	}
 	return out
 }
 
-// together checks that no two routes can name the same person.
+// together checks that no two routes can name the same person. One issuer names
+// the same people in a browser and in programs' tokens.
 func (k *checks) together() {
 	all := k.c.vouchings()
+	several := false
 	for i := range all {
 		for j := range i {
+			if all[i].issuer == all[j].issuer && all[i].tokens != all[j].tokens {
+				if all[i].prefix != all[j].prefix {
+					k.fault(all[i].at+".subjectPrefix", "is not that of "+all[j].at+", which has the same issuer, so that one person would have two names", "give both the same")
+				}
+				continue
+			}
+			several = true
 			k.prefixes(all[j].at, all[i].at, all[j].prefix, all[i].prefix)
 			if !k.c.SharedEmails {
 				k.overlap(all[j].at, all[i].at, all[j].domains, all[i].domains)
 			}
 		}
-		if len(all) > 1 && !k.c.SharedEmails && all[i].domains == nil {
-			k.fault(all[i].at+".allowedEmailDomains", "is missing: with several routes each could vouch for the other's addresses",
+	}
+	for _, v := range all {
+		if len(k.c.ServiceAccounts) > 0 && v.prefix != "" && (strings.HasPrefix(v.prefix, AccountPrefix) || strings.HasPrefix(AccountPrefix, v.prefix)) {
+			k.fault(v.at+".subjectPrefix", quoted(v.prefix)+" is what service accounts' subjects begin with", "use another")
+		}
+		if several && !k.c.SharedEmails && v.domains == nil {
+			k.fault(v.at+".allowedEmailDomains", "is missing: with several routes each could vouch for the other's addresses",
 				"name the domains that it may vouch for, or set sharedEmails if an address is the same person everywhere")
 		}
 	}

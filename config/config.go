@@ -13,6 +13,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -34,6 +35,10 @@ type Config struct {
 	Upstreams []Upstream `json:"upstreams" jsonschema:"required,minItems=1"`
 	// The ways in, in the order in which they are asked and offered.
 	Authn []Route `json:"authn" jsonschema:"required,minItems=1"`
+	// The application's teams, as far as service accounts need them.
+	Teams []Team `json:"teams,omitempty"`
+	// The programs that have an identity of their own.
+	ServiceAccounts []ServiceAccount `json:"serviceAccounts,omitempty"`
 	// Says that an e-mail address means the same person whichever route vouches
 	// for it. Without it, routes must not be able to vouch for the same domain.
 	SharedEmails bool `json:"sharedEmails,omitempty"`
@@ -138,6 +143,10 @@ type Route struct {
 	OIDC *OIDC `json:"oidc,omitempty"`
 	// Sign-in with the password that people have in a directory.
 	LDAP *LDAP `json:"ldap,omitempty"`
+	// Tokens that programs send: JWTs, access tokens, and the W&B SDK's exchange.
+	Bearer *Bearer `json:"bearer,omitempty"`
+	// API keys that programs send.
+	APIKey *APIKey `json:"apiKey,omitempty"`
 }
 
 // OIDC is sign-in at an OpenID provider.
@@ -282,13 +291,18 @@ type Redis struct {
 type Headers struct {
 	// The headers and what each is made from. Without it, the default contract:
 	// X-Forwarded-User (subject), -Email, -Preferred-Username, -Groups and
-	// X-Gatehouse-Subject, -Issuer, -Route.
+	// X-Gatehouse-Subject, -Issuer, -Route, -Teams, -Roles.
 	Identity []Header `json:"identity,omitempty" jsonschema:"minItems=1"`
 	// What stands between groups in one header.
 	GroupSeparator string `json:"groupSeparator" jsonschema:"enum=\\,,enum=|,enum=;,default=\\,"`
 	// The most bytes that the identity headers may take together. Somebody with
 	// more groups than fit is refused, never shown with fewer.
 	MaxSize Size `json:"maxSize" jsonschema:"default=16KiB"`
+	// Whether X-Wandb-Username and X-Wandb-User-Email, by which a program says for
+	// whom it works, go on: "members" lets a person name themselves and a service
+	// account a member of its team, "keep" anybody name anybody, "strip" nobody
+	// name anybody. They never are an identity.
+	Attribution string `json:"attribution" jsonschema:"enum=members,enum=keep,enum=strip,default=members"`
 	// Further header names that no client may send to an upstream.
 	Scrub []string `json:"scrub,omitempty" jsonschema:"uniqueItems=true"`
 }
@@ -298,7 +312,7 @@ type Header struct {
 	// The header's name.
 	Name string `json:"name" jsonschema:"required"`
 	// What it is made from.
-	From string `json:"from" jsonschema:"required,enum=subject,enum=username,enum=name,enum=email,enum=groups,enum=issuer,enum=route,enum=kind"`
+	From string `json:"from" jsonschema:"required,enum=subject,enum=username,enum=name,enum=email,enum=groups,enum=issuer,enum=route,enum=kind,enum=team,enum=teams,enum=roles"`
 }
 
 // Paths is the gateway's own paths on every host.
@@ -308,6 +322,8 @@ type Paths struct {
 	Callback string `json:"callback" jsonschema:"default=/oidc/callback"`
 	// Where people sign out.
 	SignOut string `json:"signOut" jsonschema:"default=/logout"`
+	// Where programs exchange a JWT for an access token, if there is a bearer route.
+	Token string `json:"token,omitempty" jsonschema:"default=/oidc/token"`
 	// What the gateway's own pages are below.
 	Prefix string `json:"prefix" jsonschema:"default=/.gatehouse"`
 }
@@ -347,8 +363,15 @@ func (c Config) Networks() []netip.Prefix {
 	return out
 }
 
+// tokenDocuments are where programs look for the token endpoint (RFC 8414,
+// section 3; RFC 9728, section 3).
+func tokenDocuments() []string {
+	return []string{"/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"}
+}
+
 // Owns says whether path, decoded, is one of the gateway's own.
 func (p Paths) Owns(path string) bool {
-	return path == p.SignOut || path == p.Prefix || strings.HasPrefix(path, p.Prefix+"/") ||
+	return p.Token != "" && (path == p.Token || slices.Contains(tokenDocuments(), path)) ||
+		path == p.SignOut || path == p.Prefix || strings.HasPrefix(path, p.Prefix+"/") ||
 		path == p.Callback || strings.HasPrefix(path, p.Callback+"/")
 }

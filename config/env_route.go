@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -55,11 +56,15 @@ func (d *document) otherKind(path []step) string {
 		return ""
 	}
 	route, _ := routes[path[1].index].(map[string]any)
-	kind := map[string]string{"ldap": "oidc", "oidc": "ldap"}[path[2].key]
-	if route[kind] == nil || route[path[2].key] != nil {
+	if route[path[2].key] != nil {
 		return "" // both in the file are a fault of their own
 	}
-	return kind
+	for _, kind := range []string{"oidc", "ldap", "bearer", "apiKey"} {
+		if kind != path[2].key && route[kind] != nil && slices.Contains([]string{"oidc", "ldap", "bearer", "apiKey"}, path[2].key) {
+			return kind
+		}
+	}
+	return ""
 }
 
 // wrongRoute is the fault of a variable that counts routes wrong: those that

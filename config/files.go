@@ -23,6 +23,13 @@ func (k *checks) files() {
 		if r.LDAP != nil {
 			k.secret(&r.LDAP.BindPassword, r.LDAP.BindPasswordFile, joined(indexed("authn", i), "ldap.bindPassword"))
 		}
+		if r.Bearer != nil {
+			for n, issuer := range r.Bearer.Issuers {
+				if in := issuer.Introspection; in != nil {
+					k.secret(&in.ClientSecret, in.ClientSecretFile, indexed(indexed("authn", i)+".bearer.issuers", n)+".introspection.clientSecret")
+				}
+			}
+		}
 	}
 	if r := k.c.Store.Redis; r != nil {
 		k.secret(&r.Password, r.PasswordFile, "store.redis.password")

@@ -47,15 +47,41 @@ func (c Config) CallbackPath(i int) string {
 	return c.Paths.Callback + "/" + c.Authn[i].Name
 }
 
-// SubjectPrefix is what stands before every subject of the route.
-func (r Route) SubjectPrefix() string {
+// AccountPrefix is what the subjects of service accounts begin with that prove
+// themselves by an API key of the gateway.
+const AccountPrefix = "account:"
+
+// SubjectPrefixes are what stands before the subjects of the route.
+func (r Route) SubjectPrefixes() []string {
 	switch {
 	case r.OIDC != nil:
-		return r.OIDC.SubjectPrefix
+		return []string{r.OIDC.SubjectPrefix}
 	case r.LDAP != nil:
-		return r.LDAP.SubjectPrefix
+		return []string{r.LDAP.SubjectPrefix}
+	case r.Bearer != nil:
+		var out []string
+		for _, i := range r.Bearer.Issuers {
+			out = append(out, i.SubjectPrefix)
+		}
+		return out
+	case r.APIKey != nil:
+		return []string{r.APIKey.SubjectPrefix, AccountPrefix}
 	}
-	return ""
+	return nil
+}
+
+// kinds are what a route says that it is.
+func (r Route) kinds() []string {
+	var out []string
+	for _, k := range []struct {
+		name string
+		set  bool
+	}{{"oidc", r.OIDC != nil}, {"ldap", r.LDAP != nil}, {"bearer", r.Bearer != nil}, {"apiKey", r.APIKey != nil}} {
+		if k.set {
+			out = append(out, k.name)
+		}
+	}
+	return out
 }
 
 // Load reads the files and makes what a client needs: TLS 1.2 or newer, the

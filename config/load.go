@@ -53,6 +53,9 @@ func decodeBy(s *setting, schema *jsonschema.Schema, d *document, env []string) 
 	if err != nil {
 		return Config{}, err
 	}
+	if b := c.bearer(); b == nil || b.Exchange.Disabled {
+		c.Paths.Token = "" // there is no such endpoint, so the path is the application's
+	}
 	if len(d.faults) == 0 {
 		k := checks{document: d, c: &c}
 		k.files()

@@ -51,6 +51,12 @@ func (o OIDC) Format(w fmt.State, _ rune) {
 }
 
 // Format is like [OIDC.Format].
+func (i Introspection) Format(w fmt.State, _ rune) {
+	type plain Introspection
+	_, _ = fmt.Fprintf(w, "%+v", plain(i))
+}
+
+// Format is like [OIDC.Format].
 func (r Redis) Format(w fmt.State, _ rune) {
 	type plain Redis
 	_, _ = fmt.Fprintf(w, "%+v", plain(r))

@@ -18,6 +18,17 @@ func (c Config) openDoors() []string {
 		if r.OIDC != nil && len(r.OIDC.AllowedGroups) == 0 && len(r.OIDC.AllowedEmailDomains) == 0 {
 			out = append(out, indexed("authn", i)+".oidc: lets in everybody whom the provider knows; see allowedGroups and allowedEmailDomains")
 		}
+		if r.Bearer != nil {
+			for n, issuer := range r.Bearer.Issuers {
+				at := indexed(indexed("authn", i)+".bearer.issuers", n)
+				if issuer.SkipAudienceValidation {
+					out = append(out, at+".skipAudienceValidation: a token that was made for any other place is good here too")
+				}
+				if len(issuer.AllowedGroups) == 0 && len(issuer.AllowedEmailDomains) == 0 {
+					out = append(out, at+": lets in everybody for whom the issuer makes such tokens; see allowedGroups and allowedEmailDomains")
+				}
+			}
+		}
 		if r.LDAP != nil {
 			out = append(out, openDirectory(indexed("authn", i)+".ldap", *r.LDAP)...)
 		}

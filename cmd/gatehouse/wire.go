@@ -175,8 +175,10 @@ func (g *gateway) choices(except, landing string) []page.Choice {
 func foreignPrefixes(c config.Config, i int) []string {
 	var out []string
 	for j, r := range c.Authn {
-		if p := r.SubjectPrefix(); j != i && p != "" {
-			out = append(out, p)
+		for _, p := range r.SubjectPrefixes() {
+			if j != i && p != "" {
+				out = append(out, p)
+			}
 		}
 	}
 	return out

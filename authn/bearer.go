@@ -1,0 +1,40 @@
+package authn
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// maxToken bounds a token, in bytes.
+const maxToken = 16 << 10
+
+// BearerOf reads the token of an Authorization header (RFC 6750, section 2.1).
+// The error is [ErrNoCredential] where there is none of this scheme. It wraps
+// [ErrRejected] for what is Bearer and no token, or one of several.
+func BearerOf(r *http.Request) (string, error) {
+	values := r.Header["Authorization"]
+	token, bearer := "", false
+	for _, v := range values {
+		scheme, rest, _ := strings.Cut(strings.Trim(v, " \t"), " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			token, bearer = strings.TrimLeft(rest, " "), true
+		}
+	}
+	switch {
+	case !bearer:
+		return "", ErrNoCredential
+	case len(values) > 1:
+		return "", fmt.Errorf("bearer: one of several credentials: %w", ErrRejected)
+	case len(token) > maxToken:
+		return "", fmt.Errorf("bearer: longer than %d bytes: %w", maxToken, ErrRejected)
+	case token == "" || strings.ContainsFunc(token, notToken):
+		return "", fmt.Errorf("bearer: not a token: %w", ErrRejected)
+	}
+	return token, nil
+}
+
+// notToken tells what is not in the syntax of a token (b64token).
+func notToken(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._~+/=", r))
+}
