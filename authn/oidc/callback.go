@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/session"
 )
@@ -214,7 +215,7 @@ func (o *relying) spend(w http.ResponseWriter, r *http.Request, a attempt) error
 	defer cancel()
 	added, err := o.Store.Add(ctx, "attempt:"+attemptID(a.State), []byte{1}, attemptMarked)
 	if err != nil {
-		return fmt.Errorf("%w: mark the attempt as used: %w", errUnavailable, err)
+		return fmt.Errorf("%w: mark the attempt as used: %w", issuer.ErrUnavailable, err)
 	}
 	o.setAttempt(w, o.attemptCookie(a.State), "")
 	if !added {
@@ -254,7 +255,7 @@ func (o *relying) admit(w http.ResponseWriter, r *http.Request, p authn.Proof, f
 		return fmt.Errorf("%w: %w", errTooMuch, err)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: start session: %w", errUnavailable, err)
+		return fmt.Errorf("%w: start session: %w", issuer.ErrUnavailable, err)
 	}
 	o.log(r).Info("signed in", "subject", p.Identity.Subject)
 	return nil
@@ -288,7 +289,7 @@ func (o *relying) failed(w http.ResponseWriter, r *http.Request, f failure) {
 			Identity: f.who, Missing: no.Missing, SwitchURL: o.signInURL(f.landing, "switch", "1"),
 		})
 		return
-	case errors.Is(f.err, errUnavailable), errors.As(f.err, &said) && said.passing():
+	case errors.Is(f.err, issuer.ErrUnavailable), errors.As(f.err, &said) && said.passing():
 		log.Error("sign-in could not be finished")
 		o.Pages.Outage(w, r, page.Outage{Sentence: sentenceOutage, RetryURL: again.URL, After: 30 * time.Second})
 		return

@@ -15,6 +15,7 @@ import (
 	upstream "github.com/coreos/go-oidc/v3/oidc"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 )
 
@@ -57,7 +58,7 @@ func Check(ctx context.Context, c config.OIDC, redirectURI string) []authn.Findi
 		return k.findings
 	}
 	var err error
-	if k.client, err = newClient(c.TLS); err != nil {
+	if k.client, err = issuer.NewClient(c.TLS); err != nil {
 		k.bad("TLS settings", err.Error(), "name a file that can be read and holds PEM")
 		return k.findings
 	}
@@ -80,7 +81,7 @@ func (k *checker) checkRedirect() {
 	switch {
 	case err != nil || u.Hostname() == "" || u.Path == "" || u.Path == "/" || u.RawQuery != "" || u.Fragment != "":
 		k.bad(what, fmt.Sprintf("%q is not a URL with a path", k.redirect), "set publicURL and paths.callback")
-	case u.Scheme != "https" && !loopback(u):
+	case u.Scheme != "https" && !issuer.Loopback(u):
 		k.bad(what, k.redirect+" is not https", "set publicURL to the https address that browsers use")
 	default:
 		k.good(what, k.redirect+" (register exactly this at the provider)")
@@ -176,7 +177,7 @@ func (k *checker) checkClock(ctx context.Context) {
 }
 
 func (k *checker) checkKeys(ctx context.Context, m *metadata) {
-	keys, err := fetchKeys(ctx, m.JWKSURI, k.client)
+	keys, err := issuer.FetchKeys(ctx, m.JWKSURI, k.client)
 	if err != nil {
 		k.bad("signing keys", authn.Bounded(err.Error()), "check that "+authn.Bounded(m.JWKSURI)+" can be opened from here")
 		return

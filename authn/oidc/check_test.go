@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 
 	upstream "github.com/coreos/go-oidc/v3/oidc"
@@ -129,7 +130,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	t.Run("advice", func(t *testing.T) {
-		if got := adviceOnDiscovery("https://corp.auth.eu-west-1.amazoncognito.com", statusError(404)); !strings.Contains(got, "cognito-idp") {
+		if got := adviceOnDiscovery("https://corp.auth.eu-west-1.amazoncognito.com", issuer.StatusError(404)); !strings.Contains(got, "cognito-idp") {
 			t.Error(got)
 		}
 		if got := adviceOnDiscovery(issuerURL, &upstream.IssuerMismatchError{Provided: issuerURL, Discovered: issuerURL + "/"}); !strings.Contains(got, "slash") {

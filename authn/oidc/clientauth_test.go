@@ -187,9 +187,4 @@ func TestClientAuthentication(t *testing.T) {
 			}
 		})
 	}
-	t.Run("key without PEM", func(t *testing.T) {
-		if _, _, err := parseKey([]byte("hello")); err == nil {
-			t.Error("accepted")
-		}
-	})
 }

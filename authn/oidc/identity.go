@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 )
 
@@ -25,7 +26,7 @@ func newMapping(route string, c config.OIDC, foreign []string) mapping {
 
 // source is claims and where they are from.
 type source struct {
-	claims
+	issuer.Claims
 	userinfo bool
 }
 
@@ -64,7 +65,7 @@ func (m mapping) fill(p *profile, s source) error {
 	if err != nil {
 		return err
 	}
-	name, err := s.text(m.settings.Claims.Name)
+	name, err := s.Text(m.settings.Claims.Name)
 	if err != nil {
 		return err
 	}
@@ -101,13 +102,13 @@ func (p *profile) note(field string, s source) {
 }
 
 // said names the fields that c has anything about, be it that there is nothing.
-func (m mapping) said(c claims) []string {
+func (m mapping) said(c issuer.Claims) []string {
 	var fields []string
 	for _, f := range []struct{ name, claim string }{
 		{"username", m.settings.Claims.Username}, {"name", m.settings.Claims.Name},
 		{"email", m.settings.Claims.Email}, {"groups", m.settings.Claims.Groups},
 	} {
-		if _, ok := c.find(f.claim); ok {
+		if _, ok := c.Find(f.claim); ok {
 			fields = append(fields, f.name)
 		}
 	}
@@ -119,7 +120,7 @@ func (m mapping) username(s source) (string, error) {
 	if claim == m.settings.Claims.Email {
 		return m.email(s) // a name that anybody could give themselves is none
 	}
-	username, err := s.text(claim)
+	username, err := s.Text(claim)
 	if err == nil && username != "" && (len(username) > authn.MaxID || !authn.CleanID(username)) {
 		err = fmt.Errorf("claim %q can't name anybody", claim)
 	}
@@ -128,7 +129,7 @@ func (m mapping) username(s source) (string, error) {
 
 func (m mapping) groups(s source) (groups []string, listed bool, err error) {
 	claim := m.settings.Claims.Groups
-	groups, listed, err = s.list(claim)
+	groups, listed, err = s.List(claim)
 	if slices.ContainsFunc(groups, func(g string) bool { return strings.ContainsFunc(g, unicode.IsControl) }) {
 		err = fmt.Errorf("claim %q has a group with a control character", claim)
 	}
@@ -138,15 +139,15 @@ func (m mapping) groups(s source) (groups []string, listed bool, err error) {
 // email returns the address that the source vouches for, if there is one. An
 // address that nobody vouches for, or that is not in plain form, is as good as none.
 func (m mapping) email(s source) (string, error) {
-	email, err := s.text(m.settings.Claims.Email)
+	email, err := s.Text(m.settings.Claims.Email)
 	if err != nil || email == "" {
 		return "", err
 	}
 	if len(email) > authn.MaxID || !authn.CleanID(email) {
 		return "", fmt.Errorf("claim %q can't be an address", m.settings.Claims.Email)
 	}
-	_, said := s.find(m.settings.Claims.EmailVerified)
-	vouched := s.isTrue(m.settings.Claims.EmailVerified) || m.settings.TrustUnverifiedEmail && !said
+	_, said := s.Find(m.settings.Claims.EmailVerified)
+	vouched := s.IsTrue(m.settings.Claims.EmailVerified) || m.settings.TrustUnverifiedEmail && !said
 	if _, ok := authn.EmailDomain(email); !ok || !vouched {
 		return "", nil
 	}
@@ -165,7 +166,7 @@ var errNoAddress = &authn.NotAllowed{
 }
 
 // identity joins who somebody is, by the ID token alone, with their profile.
-func (m mapping) identity(id claims, p profile) (authn.Identity, error) {
+func (m mapping) identity(id issuer.Claims, p profile) (authn.Identity, error) {
 	who, err := m.subject(id)
 	if err != nil {
 		return authn.Identity{}, err
@@ -179,9 +180,9 @@ func (m mapping) identity(id claims, p profile) (authn.Identity, error) {
 			return authn.Identity{}, errors.New("the subject looks like one of another route")
 		}
 	}
-	proved, err := id.instant("auth_time")
+	proved, err := id.Instant("auth_time")
 	if err == nil && proved.IsZero() {
-		proved, err = id.instant("iat")
+		proved, err = id.Instant("iat")
 	}
 	if err != nil {
 		return authn.Identity{}, err
@@ -193,11 +194,11 @@ func (m mapping) identity(id claims, p profile) (authn.Identity, error) {
 
 // subject reads what names a person for ever. An address does so only if it is
 // known to be theirs.
-func (m mapping) subject(id claims) (string, error) {
+func (m mapping) subject(id issuer.Claims) (string, error) {
 	if m.settings.Claims.Subject != m.settings.Claims.Email {
-		return id.text(m.settings.Claims.Subject)
+		return id.Text(m.settings.Claims.Subject)
 	}
-	email, err := m.email(source{claims: id})
+	email, err := m.email(source{Claims: id})
 	if err == nil && email == "" {
 		err = errNoAddress
 	}
@@ -217,7 +218,7 @@ func (m mapping) missingGroups(p profile, sources ...source) error {
 		return nil
 	}
 	for _, s := range sources {
-		if s.beyond(m.settings.Claims.Groups) {
+		if s.Beyond(m.settings.Claims.Groups) {
 			return errOverage
 		}
 	}

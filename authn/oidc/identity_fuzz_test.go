@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 )
 
@@ -24,13 +25,13 @@ func FuzzClaims(f *testing.F) {
 		SubjectPrefix: "p:", TrustUnverifiedEmail: true, Claims: config.Claims{Groups: "realm_access.roles"},
 	}), []string{"p:other:", "b:"})
 	f.Fuzz(func(t *testing.T, text []byte) {
-		id, err := parseClaims(text)
+		id, err := issuer.ParseClaims(text)
 		if err != nil {
 			return
 		}
-		_, _ = id.audience()
-		_ = id.beyond("groups")
-		p, err := m.profile(source{claims: id})
+		_, _ = id.Audience()
+		_ = id.Beyond("groups")
+		p, err := m.profile(source{Claims: id})
 		if err != nil {
 			return
 		}

@@ -10,18 +10,19 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 )
 
 // mapped maps claims, written as JSON, with these settings.
 func mapped(t *testing.T, c config.OIDC, text string, foreign ...string) (authn.Identity, error) {
 	t.Helper()
-	id, err := parseClaims([]byte(text))
+	id, err := issuer.ParseClaims([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := newMapping("main", withDefaults(c), foreign)
-	p, err := m.profile(source{claims: id})
+	p, err := m.profile(source{Claims: id})
 	if err != nil {
 		return authn.Identity{}, err
 	}
@@ -29,7 +30,7 @@ func mapped(t *testing.T, c config.OIDC, text string, foreign ...string) (authn.
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	return who, m.missingGroups(p, source{claims: id})
+	return who, m.missingGroups(p, source{Claims: id})
 }
 
 func TestClaimNames(t *testing.T) {
@@ -218,8 +219,8 @@ func TestEmail(t *testing.T) {
 	})
 	t.Run("verified elsewhere", func(t *testing.T) { // each source vouches for its own address
 		m := newMapping("main", withDefaults(config.OIDC{}), nil)
-		id := source{claims: claims{"email": []byte(`"chosen@corp.test"`)}}
-		info := source{claims{"email": []byte(`"real@x.test"`), "email_verified": []byte(`true`)}, true}
+		id := source{Claims: issuer.Claims{"email": []byte(`"chosen@corp.test"`)}}
+		info := source{issuer.Claims{"email": []byte(`"real@x.test"`), "email_verified": []byte(`true`)}, true}
 		p, err := m.profile(id, info)
 		if err != nil || p.Email != "real@x.test" || !slices.Equal(p.FromUserinfo, []string{"email"}) {
 			t.Errorf("%+v, %v", p, err)

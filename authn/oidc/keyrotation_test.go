@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 )
 
 // TestKeyRotation: the signing-key-rotation modules.
@@ -59,7 +60,7 @@ func TestKeyRotation(t *testing.T) {
 					return resign(t, token, compromised)
 				}
 			})
-			time.Sleep(keysAge + time.Minute)
+			time.Sleep(issuer.KeysAge + time.Minute)
 			r.starts.proofs = nil
 			r.refused(r.browser().signIn(""), 400)
 			r.logged("signature is not the issuer's")

@@ -156,7 +156,7 @@ func lies() []lie {
 		all = append(all, inHeader("JWT-05 kid "+name, "signature", func(h map[string]any) { h["kid"] = kid }))
 	}
 	all = append(all,
-		inHeader("JWT-05 kid number", "key ID", func(h map[string]any) { h["kid"] = 7 }),
+		inHeader("JWT-05 kid number", `is not a string`, func(h map[string]any) { h["kid"] = 7 }),
 		inHeader("JWT-12 crit", "not supported", func(h map[string]any) { h["crit"] = []string{"exp"} }),
 		inHeader("JWT-12 crit b64", "not supported", func(h map[string]any) { h["crit"], h["b64"] = []string{"b64"}, false }),
 		inHeader("JWT-12 b64", "not supported", func(h map[string]any) { h["b64"] = false }),

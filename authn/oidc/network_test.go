@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 )
 
@@ -33,12 +34,12 @@ func TestNetwork(t *testing.T) {
 		}
 		return s, ca
 	}
-	ready := func(t *testing.T, issuer string, c config.ClientTLS) error {
-		client, err := newClient(c)
+	ready := func(t *testing.T, from string, c config.ClientTLS) error {
+		client, err := issuer.NewClient(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return newProvider(withDefaults(config.OIDC{Issuer: issuer, ClientID: "gw", TLS: c}), client, quietLog).ready(t.Context())
+		return newProvider(withDefaults(config.OIDC{Issuer: from, ClientID: "gw", TLS: c}), client, quietLog).ready(t.Context())
 	}
 	t.Run("SSRF-10 own authority", func(t *testing.T) {
 		s, ca := tlsIssuer(t, tls.VersionTLS12, tls.VersionTLS13)
@@ -59,30 +60,30 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 	t.Run("SSRF-07 gzip bomb", func(t *testing.T) {
-		issuer, stop, err := authntest.Start(authntest.IssuerOptions{Keys: []authntest.Key{es256()}})
+		peer, stop, err := authntest.Start(authntest.IssuerOptions{Keys: []authntest.Key{es256()}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer stop()
-		issuer.Set(discovery(authntest.Instead(gzipped(64 << 20))))
-		if err := ready(t, issuer.URL(), config.ClientTLS{}); err == nil || !strings.Contains(err.Error(), "larger than") {
+		peer.Set(discovery(authntest.Instead(gzipped(64 << 20))))
+		if err := ready(t, peer.URL(), config.ClientTLS{}); err == nil || !strings.Contains(err.Error(), "larger than") {
 			t.Errorf("%v", err)
 		}
 	})
 	t.Run("loopback http", func(t *testing.T) {
-		issuer, stop, err := authntest.Start(authntest.IssuerOptions{Keys: []authntest.Key{es256()}})
+		peer, stop, err := authntest.Start(authntest.IssuerOptions{Keys: []authntest.Key{es256()}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := ready(t, issuer.URL(), config.ClientTLS{}); err != nil {
+		if err := ready(t, peer.URL(), config.ClientTLS{}); err != nil {
 			t.Error(err)
 		}
-		issuer.Set(at("token_endpoint", "http://idp.test/token"))
-		if err := ready(t, issuer.URL(), config.ClientTLS{}); err == nil {
+		peer.Set(at("token_endpoint", "http://idp.test/token"))
+		if err := ready(t, peer.URL(), config.ClientTLS{}); err == nil {
 			t.Error("a loopback issuer may send codes over the network in the clear")
 		}
 		stop()
-		if err := ready(t, issuer.URL(), config.ClientTLS{}); err == nil {
+		if err := ready(t, peer.URL(), config.ClientTLS{}); err == nil {
 			t.Error("ready without a provider")
 		}
 	})
@@ -90,17 +91,17 @@ func TestNetwork(t *testing.T) {
 		evil := 0
 		s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { evil++ }))
 		defer s.Close()
-		issuer, stop, err := authntest.Start(authntest.IssuerOptions{Keys: []authntest.Key{es256()}})
+		peer, stop, err := authntest.Start(authntest.IssuerOptions{Keys: []authntest.Key{es256()}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer stop()
-		issuer.Set(func(f *authntest.Faults) { f.At[authntest.Token] = authntest.SendTo(307, s.URL) })
-		client, err := newClient(config.ClientTLS{})
+		peer.Set(func(f *authntest.Faults) { f.At[authntest.Token] = authntest.SendTo(307, s.URL) })
+		client, err := issuer.NewClient(config.ClientTLS{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := withDefaults(config.OIDC{Issuer: issuer.URL(), ClientID: "gw", ClientSecret: "s"})
+		c := withDefaults(config.OIDC{Issuer: peer.URL(), ClientID: "gw", ClientSecret: "s"})
 		o := &relying{settings: c, client: client}
 		m, err := newProvider(c, client, quietLog).metadata(t.Context())
 		if err != nil {
@@ -124,12 +125,8 @@ func TestNetwork(t *testing.T) {
 		if err := os.WriteFile(empty, []byte("no PEM"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newClient(config.ClientTLS{CAFile: empty}); err == nil {
+		if _, err := issuer.NewClient(config.ClientTLS{CAFile: empty}); err == nil {
 			t.Error("accepted")
-		}
-		cert, key := writeKeyPair(t)
-		if c, err := newTLS(config.ClientTLS{CertFile: cert, KeyFile: key}); err != nil || len(c.Certificates) != 1 {
-			t.Errorf("%v", err)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 	"gatehouse/session"
 )
 
@@ -116,13 +117,13 @@ func TestRenewWithoutNews(t *testing.T) {
 
 func TestSchedule(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	exp := func(d time.Duration) claims {
+	exp := func(d time.Duration) issuer.Claims {
 		text, _ := json.Marshal(now.Add(d).Unix())
-		return claims{"exp": text}
+		return issuer.Claims{"exp": text}
 	}
 	for name, c := range map[string]struct {
 		expiry time.Time
-		id     claims
+		id     issuer.Claims
 		life   time.Duration
 		early  time.Duration
 	}{

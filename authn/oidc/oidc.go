@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,6 +32,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -64,10 +64,6 @@ type Deps struct {
 	Log             *slog.Logger
 }
 
-// errUnavailable marks what could not be found out, as opposed to what was
-// found out and is not acceptable.
-var errUnavailable = errors.New("could not find out")
-
 // relying is one route: this gateway as a relying party of one provider.
 type relying struct {
 	Deps
@@ -79,13 +75,13 @@ type relying struct {
 	provider    *provider
 	mapping     mapping
 	admission   authn.Admission
-	assertion   *assertion // nil unless the client authenticates by privateKeyJWT
+	assertion   *issuer.Assertion // nil unless the client authenticates by privateKeyJWT
 }
 
 // New makes the route that signs people in at the provider of c. It opens no
 // connection: the provider may be down. Its errors are faults of the settings.
 func New(name, label string, c config.OIDC, d Deps) (authn.Route, error) {
-	client, err := newClient(c.TLS)
+	client, err := issuer.NewClient(c.TLS)
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}
@@ -213,7 +209,7 @@ func withDefaults(c config.OIDC) config.OIDC {
 
 // validate refuses settings that no sign-in could be safe with.
 func validate(c config.OIDC) error {
-	if _, err := parseIssuer(c.Issuer); err != nil {
+	if _, err := issuer.Parse(c.Issuer); err != nil {
 		return err
 	}
 	if c.ClientID == "" {
@@ -226,33 +222,9 @@ func validate(c config.OIDC) error {
 		return fmt.Errorf("clientAuth: %q needs a clientSecret", a)
 	}
 	for _, alg := range c.SigningAlgorithms {
-		if !slices.Contains(asymmetric(), alg) {
-			return fmt.Errorf("signingAlgorithms: %q is not one of %s", alg, strings.Join(asymmetric(), ", "))
+		if !slices.Contains(issuer.Algorithms(), alg) {
+			return fmt.Errorf("signingAlgorithms: %q is not one of %s", alg, strings.Join(issuer.Algorithms(), ", "))
 		}
 	}
 	return nil
-}
-
-// parseIssuer checks that issuer is a URL that discovery is defined for
-// (OpenID Connect Discovery, section 4): https, or http on this machine, with
-// neither query nor fragment, and nothing that a URL parser would tidy away.
-func parseIssuer(issuer string) (*url.URL, error) {
-	u, err := url.Parse(issuer)
-	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "":
-		return nil, fmt.Errorf("issuer: %q is not a URL", issuer)
-	case u.Scheme != "https" && !(u.Scheme == "http" && loopback(u)):
-		return nil, errors.New("issuer: must be https")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(issuer, "#"):
-		return nil, errors.New("issuer: must have no user, query or fragment")
-	case strings.HasSuffix(u.Hostname(), "."), u.String() != issuer, u.Path != "" && u.JoinPath().Path != u.Path:
-		return nil, fmt.Errorf("issuer: %q is not in its plain form", issuer)
-	}
-	return u, nil
-}
-
-// loopback tells this machine, where plain http can't be listened to.
-func loopback(u *url.URL) bool {
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -3,11 +3,9 @@ package oidc
 import (
 	"context"
 	"encoding/json/v2"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 )
 
@@ -27,14 +26,7 @@ const (
 	probeAge = 30 * time.Second
 	// maxBackoff is the longest wait after a failed discovery.
 	maxBackoff = 30 * time.Second
-	// maxEndpoint bounds an endpoint's URL in bytes; errors and logs name it.
-	maxEndpoint = 2000
 )
-
-// asymmetric are the signature algorithms that can ever be accepted.
-func asymmetric() []string {
-	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-}
 
 // metadata is what the provider says of itself (OpenID Connect Discovery, section 3).
 type metadata struct {
@@ -49,7 +41,7 @@ type metadata struct {
 	// IssInResponse: every authorization response names its issuer (RFC 9207, section 3).
 	IssInResponse bool `json:"authorization_response_iss_parameter_supported"`
 
-	keys *keySet
+	keys *issuer.KeySet
 }
 
 // provider is one OpenID provider as far as it is known. Metadata is asked for
@@ -73,7 +65,7 @@ func newProvider(c config.OIDC, client *http.Client, log *slog.Logger) *provider
 }
 
 // metadata returns what is known of the provider, asking for it if nothing is.
-// Its error wraps errUnavailable.
+// Its error wraps issuer.ErrUnavailable.
 func (p *provider) metadata(ctx context.Context) (*metadata, error) {
 	known, last, wait := p.state(metadataAge)
 	if wait && known != nil {
@@ -88,7 +80,7 @@ func (p *provider) metadata(ctx context.Context) (*metadata, error) {
 	}
 	select {
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: provider metadata: %w", errUnavailable, ctx.Err())
+		return nil, fmt.Errorf("%w: provider metadata: %w", issuer.ErrUnavailable, ctx.Err())
 	case a := <-answer:
 		if a.Err != nil {
 			return nil, a.Err
@@ -112,7 +104,7 @@ func (p *provider) ready(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("oidc: %w", err)
 	}
-	return known.keys.ready(ctx)
+	return known.keys.Ready(ctx)
 }
 
 // state returns what is known, the last discovery's error and whether it is too
@@ -130,7 +122,7 @@ func (p *provider) state(due time.Duration) (known *metadata, err error, wait bo
 // discover asks the provider for its metadata, once at a time, with its own
 // bound: who asked first may go away.
 func (p *provider) discover() (any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	ctx, cancel := context.WithTimeout(context.Background(), issuer.CallTime)
 	defer cancel()
 	m, err := fetchMetadata(ctx, p.settings.Issuer, p.client)
 	if err == nil {
@@ -141,7 +133,7 @@ func (p *provider) discover() (any, error) {
 	p.asked = time.Now()
 	if err != nil {
 		p.failed++
-		p.err = fmt.Errorf("%w: provider metadata: %w", errUnavailable, err)
+		p.err = fmt.Errorf("%w: provider metadata: %w", issuer.ErrUnavailable, err)
 		p.log.Warn("provider metadata not to be had", "err", err, "failed", p.failed)
 		return nil, p.err
 	}
@@ -156,7 +148,7 @@ func (p *provider) adopt(m *metadata) {
 	if p.known != nil && p.known.JWKSURI == m.JWKSURI {
 		m.keys = p.known.keys
 	} else {
-		m.keys = newKeySet(m.JWKSURI, p.client)
+		m.keys = issuer.NewKeySet(m.JWKSURI, p.client)
 	}
 	if p.known != nil && p.known.TokenEndpoint != m.TokenEndpoint {
 		p.log.Warn("provider moved its token endpoint", "from", p.known.TokenEndpoint, "to", m.TokenEndpoint)
@@ -204,7 +196,7 @@ func (r *rawDocument) UnmarshalJSON(text []byte) error {
 // check refuses metadata with an endpoint that can't be trusted with what is
 // sent there.
 func (m *metadata) check(c config.OIDC) error {
-	issuer, err := parseIssuer(c.Issuer)
+	base, err := issuer.Parse(c.Issuer)
 	if err != nil {
 		return err
 	}
@@ -221,7 +213,7 @@ func (m *metadata) check(c config.OIDC) error {
 		if e.url == "" && !e.needed {
 			continue
 		}
-		if err := checkEndpoint(e.url, issuer); err != nil {
+		if err := issuer.CheckEndpoint(e.url, base); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
 	}
@@ -231,30 +223,8 @@ func (m *metadata) check(c config.OIDC) error {
 	return nil
 }
 
-// checkEndpoint accepts https anywhere but at hosts that may mean this machine
-// or its link, unless the issuer's does, and plain http only where the issuer
-// itself is on this machine.
-func checkEndpoint(raw string, issuer *url.URL) error {
-	u, err := url.Parse(raw)
-	switch {
-	case len(raw) > maxEndpoint:
-		return fmt.Errorf("longer than %d bytes", maxEndpoint)
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return fmt.Errorf("%q is not a URL", authn.Bounded(raw))
-	case u.User != nil || u.Fragment != "":
-		return errors.New("must have no user and no fragment")
-	case u.Scheme == "http" && issuer.Scheme == "http" && loopback(issuer) && loopback(u):
-		return nil
-	case u.Scheme != "https":
-		return fmt.Errorf("%q must be https", authn.Bounded(raw))
-	case inner(u.Hostname()) && !inner(issuer.Hostname()):
-		return fmt.Errorf("%q may be an address of this machine or its link", authn.Bounded(raw))
-	}
-	return nil
-}
-
 // algorithms are the signature algorithms to accept: what the settings name, or
-// the asymmetric ones that the provider names. Without a word from either it is
+// the issuer.Algorithms ones that the provider names. Without a word from either it is
 // RS256 (OpenID Connect Core, section 3.1.3.7).
 func (m *metadata) algorithms(c config.OIDC) []string {
 	switch {
@@ -264,6 +234,6 @@ func (m *metadata) algorithms(c config.OIDC) []string {
 		return []string{"RS256"}
 	}
 	return slices.DeleteFunc(slices.Clone(m.SigningAlgorithms), func(alg string) bool {
-		return !slices.Contains(asymmetric(), alg)
+		return !slices.Contains(issuer.Algorithms(), alg)
 	})
 }

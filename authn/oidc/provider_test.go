@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 	"gatehouse/config"
 )
 
@@ -30,45 +31,45 @@ func discovery(f authntest.Fault) func(*authntest.Faults) {
 // TestDiscoveryLies: metadata that no sign-in may begin with.
 func TestDiscoveryLies(t *testing.T) {
 	for name, fault := range map[string]func(*authntest.Faults){
-		"OIDC-29 discovery-issuer-mismatch":   at("issuer", "https://other.test"),
-		"OIDC-29 issuer with a slash":         at("issuer", issuerURL+"/"),
-		"OIDC-29 issuer in upper case":        at("issuer", "https://IDP.test"),
-		"OIDC-29 issuer by http":              at("issuer", "http://idp.test"),
-		"OIDC-29 issuer missing":              at("issuer", nil),
-		"OIDC-29 issuer in another case":      editDiscovery(func(d map[string]any) { d["Issuer"] = d["issuer"]; delete(d, "issuer") }),
-		"SSRF-02 redirect":                    discovery(authntest.SendTo(302, "https://evil.test/.well-known/openid-configuration")),
-		"SSRF-02 redirect to itself":          discovery(authntest.SendTo(302, issuerURL+"/.well-known/openid-configuration")),
-		"SSRF-02 permanent redirect":          discovery(authntest.SendTo(308, "http://127.0.0.1/")),
-		"SSRF-03 jwks_uri file":               at("jwks_uri", "file:///etc/passwd"),
-		"SSRF-03 jwks_uri gopher":             at("jwks_uri", "gopher://evil.test"),
-		"SSRF-03 jwks_uri http":               at("jwks_uri", "http://idp.test/jwks"),
-		"SSRF-03 jwks_uri loopback http":      at("jwks_uri", "http://127.0.0.1:6379/"),
-		"SSRF-03 jwks_uri with a user":        at("jwks_uri", "https://user:pw@idp.test/jwks"),
-		"SSRF-03 jwks_uri missing":            at("jwks_uri", nil),
-		"SSRF-03 jwks_uri relative":           at("jwks_uri", "/jwks"),
-		"SSRF-03 jwks_uri opaque":             at("jwks_uri", "https:jwks"),
-		"SSRF-06 jwks_uri loopback":           at("jwks_uri", "https://127.0.0.1/jwks"),
-		"SSRF-06 jwks_uri metadata service":   at("jwks_uri", "https://169.254.169.254/jwks"),
-		"SSRF-06 jwks_uri mapped":             at("jwks_uri", "https://[::ffff:169.254.169.254]/jwks"),
-		"SSRF-06 jwks_uri unspecified":        at("jwks_uri", "https://0.0.0.0/jwks"),
-		"SSRF-06 jwks_uri link-local":         at("jwks_uri", "https://[fe80::1]/jwks"),
-		"SSRF-09 userinfo_endpoint http":      at("userinfo_endpoint", "http://evil.test/"),
-		"SSRF-09 token_endpoint http":         at("token_endpoint", "http://idp.test/token"),
-		"SSRF-09 token_endpoint missing":      at("token_endpoint", nil),
-		"SSRF-09 authorization_endpoint":      at("authorization_endpoint", "javascript:alert(1)"),
-		"SSRF-09 authorization_endpoint none": at("authorization_endpoint", ""),
-		"SSRF-09 end_session_endpoint":        at("end_session_endpoint", "javascript:alert(1)"),
-		"fragment":                            at("authorization_endpoint", issuerURL+"/authorize#x"),
-		"wrong type":                          at("token_endpoint", []string{"https://idp.test"}),
-		"no asymmetric algorithm":             at("id_token_signing_alg_values_supported", []string{"none", "HS256"}),
-		"duplicate names":                     discovery(authntest.Duplicate),
-		"SSRF-07 large":                       discovery(authntest.Pad(2 << 20)),
-		"truncated":                           discovery(authntest.Truncate),
-		"HTML":                                discovery(authntest.Reply(200, "text/html", "<html>")),
-		"list":                                discovery(authntest.Reply(200, "application/json", "[]")),
-		"404":                                 discovery(authntest.Reply(404, "text/html", "<html>"+strings.Repeat("secret ", 1000))),
-		"503":                                 discovery(authntest.Unavailable),
-		"hangs up":                            discovery(authntest.Hangup),
+		"OIDC-29 discovery-issuer-mismatch":     at("issuer", "https://other.test"),
+		"OIDC-29 issuer with a slash":           at("issuer", issuerURL+"/"),
+		"OIDC-29 issuer in upper case":          at("issuer", "https://IDP.test"),
+		"OIDC-29 issuer by http":                at("issuer", "http://idp.test"),
+		"OIDC-29 issuer missing":                at("issuer", nil),
+		"OIDC-29 issuer in another case":        editDiscovery(func(d map[string]any) { d["Issuer"] = d["issuer"]; delete(d, "issuer") }),
+		"SSRF-02 redirect":                      discovery(authntest.SendTo(302, "https://evil.test/.well-known/openid-configuration")),
+		"SSRF-02 redirect to itself":            discovery(authntest.SendTo(302, issuerURL+"/.well-known/openid-configuration")),
+		"SSRF-02 permanent redirect":            discovery(authntest.SendTo(308, "http://127.0.0.1/")),
+		"SSRF-03 jwks_uri file":                 at("jwks_uri", "file:///etc/passwd"),
+		"SSRF-03 jwks_uri gopher":               at("jwks_uri", "gopher://evil.test"),
+		"SSRF-03 jwks_uri http":                 at("jwks_uri", "http://idp.test/jwks"),
+		"SSRF-03 jwks_uri issuer.Loopback http": at("jwks_uri", "http://127.0.0.1:6379/"),
+		"SSRF-03 jwks_uri with a user":          at("jwks_uri", "https://user:pw@idp.test/jwks"),
+		"SSRF-03 jwks_uri missing":              at("jwks_uri", nil),
+		"SSRF-03 jwks_uri relative":             at("jwks_uri", "/jwks"),
+		"SSRF-03 jwks_uri opaque":               at("jwks_uri", "https:jwks"),
+		"SSRF-06 jwks_uri loopback":             at("jwks_uri", "https://127.0.0.1/jwks"),
+		"SSRF-06 jwks_uri metadata service":     at("jwks_uri", "https://169.254.169.254/jwks"),
+		"SSRF-06 jwks_uri mapped":               at("jwks_uri", "https://[::ffff:169.254.169.254]/jwks"),
+		"SSRF-06 jwks_uri unspecified":          at("jwks_uri", "https://0.0.0.0/jwks"),
+		"SSRF-06 jwks_uri link-local":           at("jwks_uri", "https://[fe80::1]/jwks"),
+		"SSRF-09 userinfo_endpoint http":        at("userinfo_endpoint", "http://evil.test/"),
+		"SSRF-09 token_endpoint http":           at("token_endpoint", "http://idp.test/token"),
+		"SSRF-09 token_endpoint missing":        at("token_endpoint", nil),
+		"SSRF-09 authorization_endpoint":        at("authorization_endpoint", "javascript:alert(1)"),
+		"SSRF-09 authorization_endpoint none":   at("authorization_endpoint", ""),
+		"SSRF-09 end_session_endpoint":          at("end_session_endpoint", "javascript:alert(1)"),
+		"fragment":                              at("authorization_endpoint", issuerURL+"/authorize#x"),
+		"wrong type":                            at("token_endpoint", []string{"https://idp.test"}),
+		"no issuer.Algorithms algorithm":        at("id_token_signing_alg_values_supported", []string{"none", "HS256"}),
+		"duplicate names":                       discovery(authntest.Duplicate),
+		"SSRF-07 large":                         discovery(authntest.Pad(2 << 20)),
+		"truncated":                             discovery(authntest.Truncate),
+		"HTML":                                  discovery(authntest.Reply(200, "text/html", "<html>")),
+		"list":                                  discovery(authntest.Reply(200, "application/json", "[]")),
+		"404":                                   discovery(authntest.Reply(404, "text/html", "<html>"+strings.Repeat("secret ", 1000))),
+		"503":                                   discovery(authntest.Unavailable),
+		"hangs up":                              discovery(authntest.Hangup),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -182,7 +183,7 @@ func TestProviderDownAndUp(t *testing.T) {
 		r.issuer.Set(discovery(authntest.Delay(5 * time.Second)))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := r.o.provider.metadata(ctx); !errors.Is(err, errUnavailable) {
+		if _, err := r.o.provider.metadata(ctx); !errors.Is(err, issuer.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 		if err := r.route.Ready(ctx); err == nil {
@@ -200,7 +201,7 @@ func TestProviderDownAndUp(t *testing.T) {
 			r.issuer.Set(discovery(fault))
 			began := time.Now()
 			r.refused(r.browser().get(gatewayURL+signInPath), 503)
-			if took := time.Since(began); took > callTime+time.Second {
+			if took := time.Since(began); took > issuer.CallTime+time.Second {
 				t.Errorf("took %s", took)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 )
 
 const (
@@ -37,17 +38,17 @@ type grant struct {
 	FromUserinfo []string `json:"u,omitempty"`
 }
 
-func newGrant(nonce string, id claims, p profile) grant {
+func newGrant(nonce string, id issuer.Claims, p profile) grant {
 	g := grant{Nonce: nonce, FromUserinfo: p.FromUserinfo}
-	g.Sub, _ = id.text("sub")
-	if t, _ := id.instant("auth_time"); !t.IsZero() {
+	g.Sub, _ = id.Text("sub")
+	if t, _ := id.Instant("auth_time"); !t.IsZero() {
 		g.AuthTime = t.Unix()
 	}
 	return g
 }
 
 // proof joins an identity with the means to renew it.
-func (o *relying) proof(who authn.Identity, id claims, t tokens, g grant) (authn.Proof, error) {
+func (o *relying) proof(who authn.Identity, id issuer.Claims, t tokens, g grant) (authn.Proof, error) {
 	if t.refresh != "" {
 		g.Refresh = t.refresh
 	}
@@ -73,9 +74,9 @@ func (o *relying) proof(who authn.Identity, id claims, t tokens, g grant) (authn
 // schedule says until when a proof counts and when to renew it: early, by a
 // fifth of its life but at least half a minute, and by up to a tenth of the rest
 // at random, so that those who came together are not renewed together.
-func schedule(now, expiry time.Time, id claims) (expires, renew time.Time) {
+func schedule(now, expiry time.Time, id issuer.Claims) (expires, renew time.Time) {
 	if expiry.IsZero() {
-		expiry, _ = id.instant("exp")
+		expiry, _ = id.Instant("exp")
 	}
 	life := max(minLife, min(expiry.Sub(now), maxLife))
 	wait := life - max(30*time.Second, life/5)
@@ -109,10 +110,10 @@ var errForeign = errors.New("not acceptable")
 // rejects tells a clear no from not knowing.
 func rejects(err error) bool {
 	var no refusal
-	var status statusError
-	var nonsense badAnswer
+	var status issuer.StatusError
+	var nonsense issuer.BadAnswer
 	switch {
-	case errors.Is(err, errUnavailable), errors.As(err, &nonsense):
+	case errors.Is(err, issuer.ErrUnavailable), errors.As(err, &nonsense):
 		return false
 	case errors.As(err, &no):
 		return no.final()
@@ -163,7 +164,7 @@ func (o *relying) withoutNews(p authn.Proof, t tokens, g grant, cause error) (au
 
 // again finds out who a renewed token is about, which must be the same person
 // as before, with whatever has changed about them.
-func (o *relying) again(ctx context.Context, m *metadata, old authn.Identity, t tokens, g *grant) (authn.Identity, claims, error) {
+func (o *relying) again(ctx context.Context, m *metadata, old authn.Identity, t tokens, g *grant) (authn.Identity, issuer.Claims, error) {
 	if t.id == "" {
 		who, err := o.refreshed(ctx, m, old, t, g)
 		return who, nil, err
@@ -189,11 +190,11 @@ func (o *relying) again(ctx context.Context, m *metadata, old authn.Identity, t 
 
 // same holds a renewed ID token against the first one (OpenID Connect Core,
 // section 12.2).
-func (g grant) same(id claims) error {
-	if sub, _ := id.text("sub"); sub != g.Sub {
+func (g grant) same(id issuer.Claims) error {
+	if sub, _ := id.Text("sub"); sub != g.Sub {
 		return fmt.Errorf("%w: it is about somebody else", errForeign)
 	}
-	if t, _ := id.instant("auth_time"); !t.IsZero() && g.AuthTime != 0 && t.Unix() != g.AuthTime {
+	if t, _ := id.Instant("auth_time"); !t.IsZero() && g.AuthTime != 0 && t.Unix() != g.AuthTime {
 		return fmt.Errorf("%w: it is about another sign-in", errForeign)
 	}
 	return nil
@@ -210,7 +211,7 @@ func (o *relying) refreshed(ctx context.Context, m *metadata, old authn.Identity
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	info, err := o.userinfo(ctx, m, t.access, claims{"sub": sub})
+	info, err := o.userinfo(ctx, m, t.access, issuer.Claims{"sub": sub})
 	if err != nil {
 		return authn.Identity{}, fmt.Errorf("%w: %w", errForeign, err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -156,7 +157,7 @@ func newRig(t *testing.T, changes ...func(*setup)) *rig {
 // add makes one more route of the same gateway.
 func (r *rig) add(name string, c config.OIDC, d Deps) *relying {
 	r.t.Helper()
-	o, err := newRelying(name, c, d, guarded(r.world))
+	o, err := newRelying(name, c, d, issuer.Guarded(r.world))
 	if err != nil {
 		r.t.Fatal(err)
 	}

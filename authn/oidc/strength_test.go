@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/authn/authntest"
+	"gatehouse/authn/issuer"
 )
 
 // TestAccessHash: OIDC-24, invalid-athash and missing-athash.
@@ -121,7 +122,7 @@ func TestClocks(t *testing.T) {
 		now := time.Now()
 		for age, good := range map[time.Duration]bool{time.Hour: true, time.Hour + 2*time.Minute: false} {
 			text, _ := json.Marshal(map[string]int64{"exp": now.Add(time.Hour).Unix(), "iat": now.Add(-age).Unix()})
-			c, err := parseClaims(text)
+			c, err := issuer.ParseClaims(text)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 )
 
 // tokens is what the token endpoint gave, or the browser in the implicit flow.
@@ -24,7 +25,7 @@ type tokens struct {
 
 // exchange redeems a code (RFC 6749, section 4.1.3).
 func (o *relying) exchange(ctx context.Context, m *metadata, code, verifier string) (tokens, error) {
-	ctx, cancel := context.WithTimeout(upstream.ClientContext(ctx, o.tokenClient()), callTime)
+	ctx, cancel := context.WithTimeout(upstream.ClientContext(ctx, o.tokenClient()), issuer.CallTime)
 	defer cancel()
 	t, err := o.oauth(m).Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err != nil {
@@ -43,7 +44,7 @@ func (o *relying) exchange(ctx context.Context, m *metadata, code, verifier stri
 // refresh redeems a refresh token (RFC 6749, section 6). The answer holds the
 // old refresh token if there is no new one.
 func (o *relying) refresh(ctx context.Context, m *metadata, token string) (tokens, error) {
-	ctx, cancel := context.WithTimeout(upstream.ClientContext(ctx, o.tokenClient()), callTime)
+	ctx, cancel := context.WithTimeout(upstream.ClientContext(ctx, o.tokenClient()), issuer.CallTime)
 	defer cancel()
 	t, err := o.oauth(m).TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
 	if err != nil {
@@ -93,10 +94,10 @@ func (r refusal) ours() bool {
 	}, r.code) || r.status == http.StatusUnauthorized
 }
 
-// Is makes a no that may pass away errUnavailable.
+// Is makes a no that may pass away issuer.ErrUnavailable.
 func (r refusal) Is(target error) bool {
-	return target == errUnavailable &&
-		(transient(r.status) || r.code == "temporarily_unavailable" || r.code == "server_error")
+	return target == issuer.ErrUnavailable &&
+		(issuer.Transient(r.status) || r.code == "temporarily_unavailable" || r.code == "server_error")
 }
 
 // tokenError says what an error of x/oauth2 means, without the body that it
@@ -108,7 +109,7 @@ func tokenError(err error) error {
 	}
 	var call *url.Error
 	if errors.As(err, &call) {
-		return callError(err)
+		return issuer.CallError(err)
 	}
 	return authn.Foreign{Err: err}
 }

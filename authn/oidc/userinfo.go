@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 )
 
 // person finds out who an ID token is about, asking userinfo if the settings or
 // a missing claim ask for it.
-func (o *relying) person(ctx context.Context, m *metadata, id claims, access string) (authn.Identity, profile, error) {
-	sources := []source{{claims: id}}
+func (o *relying) person(ctx context.Context, m *metadata, id issuer.Claims, access string) (authn.Identity, profile, error) {
+	sources := []source{{Claims: id}}
 	p, err := o.mapping.profile(sources...)
 	if err != nil {
 		return authn.Identity{}, p, err
@@ -45,10 +46,10 @@ func (o *relying) person(ctx context.Context, m *metadata, id claims, access str
 
 // userinfo asks the userinfo endpoint about the person of id. Its sub must be
 // theirs, or it is somebody else's answer (OpenID Connect Core, section 5.3.2).
-func (o *relying) userinfo(ctx context.Context, m *metadata, access string, id claims) (claims, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+func (o *relying) userinfo(ctx context.Context, m *metadata, access string, id issuer.Claims) (issuer.Claims, error) {
+	ctx, cancel := context.WithTimeout(ctx, issuer.CallTime)
 	defer cancel()
-	text, err := get(ctx, m.UserinfoEndpoint, access, o.client)
+	text, err := issuer.Get(ctx, m.UserinfoEndpoint, access, o.client)
 	if err != nil {
 		return nil, fmt.Errorf("userinfo: %w", err)
 	}
@@ -56,8 +57,8 @@ func (o *relying) userinfo(ctx context.Context, m *metadata, access string, id c
 	if err != nil {
 		return nil, fmt.Errorf("userinfo: %w", err)
 	}
-	want, _ := id.text("sub")
-	got, err := c.text("sub")
+	want, _ := id.Text("sub")
+	got, err := c.Text("sub")
 	if err != nil || got == "" || got != want {
 		return nil, errors.New("userinfo: it is about somebody else")
 	}
@@ -65,19 +66,19 @@ func (o *relying) userinfo(ctx context.Context, m *metadata, access string, id c
 }
 
 // readUserinfo takes a JSON object, or a JWT that the issuer signed for us.
-func (o *relying) readUserinfo(ctx context.Context, m *metadata, text []byte) (claims, error) {
+func (o *relying) readUserinfo(ctx context.Context, m *metadata, text []byte) (issuer.Claims, error) {
 	token := strings.TrimSpace(string(text))
 	if strings.HasPrefix(token, "{") || strings.Count(token, ".") != 2 {
-		return parseClaims(text)
+		return issuer.ParseClaims(text)
 	}
 	if _, err := readHeader(token); err != nil {
 		return nil, err
 	}
-	payload, err := m.keys.verify(ctx, token, m.algorithms(o.settings))
+	payload, err := m.keys.Verify(ctx, token, m.algorithms(o.settings))
 	if err != nil {
 		return nil, err
 	}
-	c, err := parseClaims(payload)
+	c, err := issuer.ParseClaims(payload)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 )
 
 const (
@@ -39,7 +40,7 @@ type expected struct {
 // verify returns the claims of an ID token that the provider made for this
 // client and this attempt. It is one list, in order; each line has its own text
 // for the log.
-func (o *relying) verify(ctx context.Context, m *metadata, token string, want expected) (claims, error) {
+func (o *relying) verify(ctx context.Context, m *metadata, token string, want expected) (issuer.Claims, error) {
 	alg, err := readHeader(token)
 	if err != nil {
 		return nil, fmt.Errorf("ID token: %w", err)
@@ -48,11 +49,11 @@ func (o *relying) verify(ctx context.Context, m *metadata, token string, want ex
 	if !slices.Contains(algs, alg) {
 		return nil, fmt.Errorf("ID token: algorithm %q is not one of %s", authn.Bounded(alg), strings.Join(algs, ", "))
 	}
-	payload, err := m.keys.verify(ctx, token, algs)
+	payload, err := m.keys.Verify(ctx, token, algs)
 	if err != nil {
 		return nil, fmt.Errorf("ID token: %w", err)
 	}
-	c, err := parseClaims(payload)
+	c, err := issuer.ParseClaims(payload)
 	if err != nil {
 		return nil, fmt.Errorf("ID token: %w", err)
 	}
@@ -71,61 +72,36 @@ func (o *relying) verify(ctx context.Context, m *metadata, token string, want ex
 	return c, nil
 }
 
-// readHeader returns a token's algorithm. It checks the token's outside: its
-// size, the compact form with three parts in the one spelling that base64url has
-// for them, and a header that asks for nothing special and says that this is no
-// other kind of JWT (RFC 8725, section 3.11).
+// readHeader returns a token's algorithm. Its type must say that it is no other
+// kind of JWT (RFC 8725, section 3.11).
 func readHeader(token string) (alg string, err error) {
 	if len(token) > maxToken {
 		return "", fmt.Errorf("larger than %d bytes", maxToken)
 	}
-	if strings.Count(token, ".") != 2 {
-		return "", errors.New("not a signed JWT in compact form")
-	}
-	var text []byte
-	for i, part := range strings.Split(token, ".") {
-		plain, err := base64.RawURLEncoding.Strict().DecodeString(part)
-		if err != nil || part == "" || strings.ContainsAny(part, "\r\n") {
-			return "", errors.New("not base64url")
-		}
-		if i == 0 {
-			text = plain
-		}
-	}
-	c, err := parseClaims(text)
+	head, _, err := issuer.Open(token)
 	if err != nil {
-		return "", fmt.Errorf("header: %w", err)
+		return "", err
 	}
-	for _, name := range []string{"crit", "b64"} {
-		if _, ok := c[name]; ok {
-			return "", fmt.Errorf("header: %q is not supported", name)
-		}
-	}
-	alg, algErr := c.text("alg")
-	typ, typErr := c.text("typ")
-	if err := errors.Join(algErr, typErr); err != nil {
-		return "", fmt.Errorf("header: %w", err)
-	}
-	if typ = authn.FoldASCII(typ); typ != "" && typ != "jwt" && typ != "application/jwt" {
+	if typ := authn.FoldASCII(head.Type); typ != "" && typ != "jwt" && typ != "application/jwt" {
 		return "", fmt.Errorf("header: type %q is not an ID token's", authn.Bounded(typ))
 	}
-	return alg, nil
+	return head.Algorithm, nil
 }
 
 // checkParties: from whom and for whom (OpenID Connect Core, section 3.1.3.7,
 // points 2 to 5).
-func (o *relying) checkParties(c claims) error {
+func (o *relying) checkParties(c issuer.Claims) error {
 	if _, ok := c["events"]; ok {
 		return errors.New("it is a security event")
 	}
-	iss, err := c.text("iss")
+	iss, err := c.Text("iss")
 	if err != nil {
 		return err
 	}
 	if iss != o.settings.Issuer {
 		return fmt.Errorf("issuer is %q", authn.Bounded(iss))
 	}
-	aud, err := c.audience()
+	aud, err := c.Audience()
 	if err != nil {
 		return err
 	}
@@ -137,7 +113,7 @@ func (o *relying) checkParties(c claims) error {
 			return fmt.Errorf("audience %q is neither the client nor one of extraAudiences", authn.Bounded(a))
 		}
 	}
-	azp, err := c.text("azp")
+	azp, err := c.Text("azp")
 	if err != nil {
 		return err
 	}
@@ -153,16 +129,16 @@ func (o *relying) checkParties(c claims) error {
 // everybody's session.
 func inTime(err error, want expected) error {
 	if err != nil && want.renewal {
-		return fmt.Errorf("%w: %w", errUnavailable, err)
+		return fmt.Errorf("%w: %w", issuer.ErrUnavailable, err)
 	}
 	return err
 }
 
 // checkTimes: exp and iat are required, whatever the flow.
-func checkTimes(c claims, now time.Time, skew time.Duration) error {
-	exp, expErr := c.instant("exp")
-	iat, iatErr := c.instant("iat")
-	nbf, nbfErr := c.instant("nbf")
+func checkTimes(c issuer.Claims, now time.Time, skew time.Duration) error {
+	exp, expErr := c.Instant("exp")
+	iat, iatErr := c.Instant("iat")
+	nbf, nbfErr := c.Instant("nbf")
 	switch {
 	case expErr != nil || iatErr != nil || nbfErr != nil:
 		return errors.Join(expErr, iatErr, nbfErr)
@@ -184,8 +160,8 @@ func checkTimes(c claims, now time.Time, skew time.Duration) error {
 
 // checkNonce binds the token to the attempt. Every request sends a nonce, so
 // every answer must bring it back, in the code flow too.
-func checkNonce(c claims, want expected) error {
-	nonce, err := c.text("nonce")
+func checkNonce(c issuer.Claims, want expected) error {
+	nonce, err := c.Text("nonce")
 	if err != nil {
 		return err
 	}
@@ -200,8 +176,8 @@ func checkNonce(c claims, want expected) error {
 
 // checkAccessHash binds the access token to the ID token. What came through the
 // browser must be bound (OpenID Connect Core, section 3.2.2.9).
-func checkAccessHash(c claims, alg string, want expected) error {
-	hash, err := c.text("at_hash")
+func checkAccessHash(c issuer.Claims, alg string, want expected) error {
+	hash, err := c.Text("at_hash")
 	if err != nil {
 		return err
 	}
@@ -236,8 +212,8 @@ func accessHash(alg, token string) string {
 
 // checkStrength: when and how the person proved themselves (OpenID Connect
 // Core, section 3.1.3.7, points 12 and 13).
-func (o *relying) checkStrength(c claims, now time.Time, want expected) error {
-	proved, err := c.instant("auth_time")
+func (o *relying) checkStrength(c issuer.Claims, now time.Time, want expected) error {
+	proved, err := c.Instant("auth_time")
 	if err != nil {
 		return err
 	}
@@ -253,7 +229,7 @@ func (o *relying) checkStrength(c claims, now time.Time, want expected) error {
 	if proved.After(now.Add(skew)) && !want.renewal {
 		return fmt.Errorf("the person proved themselves in the future, at %s", proved.UTC().Format(time.RFC3339))
 	}
-	acr, err := c.text("acr")
+	acr, err := c.Text("acr")
 	if err != nil {
 		return err
 	}
@@ -265,8 +241,8 @@ func (o *relying) checkStrength(c claims, now time.Time, want expected) error {
 }
 
 // checkSubject: OpenID Connect Core, section 2, asks for at most 255 ASCII characters.
-func checkSubject(c claims) error {
-	sub, err := c.text("sub")
+func checkSubject(c issuer.Claims) error {
+	sub, err := c.Text("sub")
 	switch {
 	case err != nil:
 		return err

@@ -25,7 +25,8 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/authntest":     {"gatehouse/authn"},
 	"gatehouse/session":             {"gatehouse/authn"},
 	"gatehouse/session/sessiontest": {"gatehouse/session"},
-	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
+	"gatehouse/authn/issuer":        {"gatehouse/authn", "gatehouse/config"},
+	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
@@ -39,7 +40,7 @@ var mayImport = map[string][]string{
 var onlyIn = map[string][]string{
 	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc"},
 	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
-	"github.com/go-jose/":                   {"gatehouse/authn/oidc", "gatehouse/authn/authntest"},
+	"github.com/go-jose/":                   {"gatehouse/authn/issuer", "gatehouse/authn/authntest"},
 	"github.com/redis/":                     {"gatehouse/session"},
 	"github.com/gorilla/securecookie":       {"gatehouse/session"},
 	"github.com/go-ldap/":                   {"gatehouse/authn/ldap", "gatehouse/authn/authntest", "gatehouse/config", "gatehouse/e2e/directory"},

@@ -1,4 +1,4 @@
-package oidc
+package issuer
 
 import (
 	"encoding/json/jsontext"
@@ -12,24 +12,26 @@ import (
 	"gatehouse/authn"
 )
 
-// claims is a sound JSON object of the provider: no duplicate names, valid UTF-8.
+// Claims is a sound JSON object of the provider: no duplicate names, valid UTF-8.
 // A claim that is null counts as absent.
-type claims map[string]jsontext.Value
+type Claims map[string]jsontext.Value
 
-func parseClaims(text []byte) (claims, error) {
-	if err := checkDocument(text); err != nil {
+// ParseClaims reads a JSON object. Duplicate names, invalid UTF-8 and what nests
+// too deep are errors.
+func ParseClaims(text []byte) (Claims, error) {
+	if err := CheckDocument(text); err != nil {
 		return nil, authn.Foreign{Err: err}
 	}
-	var c claims
+	var c Claims
 	if err := json.Unmarshal(text, &c); err != nil || c == nil {
 		return nil, errors.New("not a JSON object")
 	}
 	return c, nil
 }
 
-// find returns the claim with exactly this name, or else the one at the end of
+// Find returns the claim with exactly this name, or else the one at the end of
 // this path of names with dots between them.
-func (c claims) find(path string) (jsontext.Value, bool) {
+func (c Claims) Find(path string) (jsontext.Value, bool) {
 	if v, ok := c[path]; ok {
 		return v, v.Kind() != 'n'
 	}
@@ -37,20 +39,20 @@ func (c claims) find(path string) (jsontext.Value, bool) {
 		if path[i] != '.' || c[path[:i]].Kind() != '{' {
 			continue
 		}
-		var inner claims
+		var inner Claims
 		if json.Unmarshal(c[path[:i]], &inner) != nil {
 			continue
 		}
-		if v, ok := inner.find(path[i+1:]); ok {
+		if v, ok := inner.Find(path[i+1:]); ok {
 			return v, true
 		}
 	}
 	return nil, false
 }
 
-// text returns a claim that must be a string if it is there.
-func (c claims) text(name string) (string, error) {
-	v, ok := c.find(name)
+// Text returns a claim that must be a string if it is there.
+func (c Claims) Text(name string) (string, error) {
+	v, ok := c.Find(name)
 	if !ok {
 		return "", nil
 	}
@@ -61,10 +63,10 @@ func (c claims) text(name string) (string, error) {
 	return s, nil
 }
 
-// list returns a claim that must be an array of strings if it is there. A plain
+// List returns a claim that must be an array of strings if it is there. A plain
 // string is not taken for a list of one: "a,b" would be a guess.
-func (c claims) list(name string) (list []string, found bool, err error) {
-	v, ok := c.find(name)
+func (c Claims) List(name string) (list []string, found bool, err error) {
+	v, ok := c.Find(name)
 	if !ok {
 		return nil, false, nil
 	}
@@ -87,9 +89,9 @@ func (c claims) list(name string) (list []string, found bool, err error) {
 // lastInstant is the end of the year 9999, the last that RFC 3339 can spell.
 const lastInstant = 253402300799
 
-// instant returns a NumericDate (RFC 7519, section 2); zero if it is not there.
-func (c claims) instant(name string) (time.Time, error) {
-	v, ok := c.find(name)
+// Instant returns a NumericDate (RFC 7519, section 2); zero if it is not there.
+func (c Claims) Instant(name string) (time.Time, error) {
+	v, ok := c.Find(name)
 	if !ok {
 		return time.Time{}, nil
 	}
@@ -101,32 +103,32 @@ func (c claims) instant(name string) (time.Time, error) {
 	return time.Unix(int64(whole), int64(part*1e9)), nil
 }
 
-// isTrue tells true, or the string "true" that Cognito writes.
-func (c claims) isTrue(name string) bool {
-	v, ok := c.find(name)
+// IsTrue tells true, or the string "true" that Cognito writes.
+func (c Claims) IsTrue(name string) bool {
+	v, ok := c.Find(name)
 	return ok && (string(v) == "true" || string(v) == `"true"`)
 }
 
-// audience returns aud, a string or an array of strings.
-func (c claims) audience() ([]string, error) {
+// Audience returns aud, a string or an array of strings.
+func (c Claims) Audience() ([]string, error) {
 	if c["aud"].Kind() == '"' {
-		s, err := c.text("aud")
+		s, err := c.Text("aud")
 		return []string{s}, err
 	}
-	list, found, err := c.list("aud")
+	list, found, err := c.List("aud")
 	if err == nil && (!found || len(list) == 0) {
 		err = errors.New(`claim "aud" is missing`)
 	}
 	return list, err
 }
 
-// beyond says that a list claim was too long to be sent: Entra's overage in its
+// Beyond says that a list claim was too long to be sent: Entra's overage in its
 // three shapes. The place it points to is never asked.
-func (c claims) beyond(name string) bool {
+func (c Claims) Beyond(name string) bool {
 	if _, ok := claimNames(c)[name]; ok {
 		return true
 	}
-	if name == "groups" && c.isTrue("hasgroups") {
+	if name == "groups" && c.IsTrue("hasgroups") {
 		return true
 	}
 	for k := range c {
@@ -138,8 +140,8 @@ func (c claims) beyond(name string) bool {
 }
 
 // claimNames is what is said to be elsewhere (OpenID Connect Core, section 5.6.2).
-func claimNames(c claims) claims {
-	var names claims
+func claimNames(c Claims) Claims {
+	var names Claims
 	if json.Unmarshal(c["_claim_names"], &names) != nil {
 		return nil
 	}

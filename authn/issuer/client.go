@@ -1,16 +1,13 @@
-package oidc
+package issuer
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"gatehouse/authn"
@@ -18,24 +15,24 @@ import (
 )
 
 const (
-	// callTime bounds one call to the provider, body and all.
-	callTime = 10 * time.Second
+	// CallTime bounds one call to the provider, body and all.
+	CallTime = 10 * time.Second
 	// maxAnswer bounds what the provider may answer, after decompression.
 	maxAnswer = 1 << 20
 )
 
-// newClient makes the client for everything that is asked of the provider.
-func newClient(c config.ClientTLS) (*http.Client, error) {
-	t, err := newTLS(c)
+// NewClient makes the client for everything that is asked of the provider.
+func NewClient(c config.ClientTLS) (*http.Client, error) {
+	t, err := c.Load()
 	if err != nil {
 		return nil, err
 	}
-	return guarded(&http.Transport{
+	return Guarded(&http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		TLSClientConfig:        t,
 		TLSHandshakeTimeout:    5 * time.Second,
-		ResponseHeaderTimeout:  callTime,
+		ResponseHeaderTimeout:  CallTime,
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConnsPerHost:    4,
 		IdleConnTimeout:        time.Minute,
@@ -43,37 +40,15 @@ func newClient(c config.ClientTLS) (*http.Client, error) {
 	}), nil
 }
 
-// guarded is a client with this package's bounds over any transport. It follows
+// Guarded is a client with this package's bounds over any transport. It follows
 // no redirect, so that a code, a secret or a token goes nowhere but where it was
 // sent (RFC 9700, section 4.12).
-func guarded(t http.RoundTripper) *http.Client {
+func Guarded(t http.RoundTripper) *http.Client {
 	return &http.Client{
-		Timeout:       callTime,
+		Timeout:       CallTime,
 		Transport:     strict{t},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-func newTLS(c config.ClientTLS) (*tls.Config, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
-	if c.CAFile != "" {
-		text, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.caFile: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("tls.caFile: no certificate in %s", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.certFile: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
 }
 
 // strict reads each answer whole, within bounds, and lets a success through
@@ -95,11 +70,11 @@ func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}
 	if len(body) > maxAnswer {
-		return nil, badAnswer{errTooBig}
+		return nil, BadAnswer{errTooBig}
 	}
 	if resp.StatusCode/100 == 2 && !isJWT(resp) {
-		if err := checkDocument(body); err != nil {
-			return nil, badAnswer{err}
+		if err := CheckDocument(body); err != nil {
+			return nil, BadAnswer{err}
 		}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
@@ -107,28 +82,28 @@ func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// badAnswer is an answer that arrived and makes no sense. Its text may quote the
+// BadAnswer is an answer that arrived and makes no sense. Its text may quote the
 // answer, so it is bounded.
-type badAnswer struct{ error }
+type BadAnswer struct{ error }
 
-func (b badAnswer) Error() string { return authn.Bounded(b.error.Error()) }
-func (b badAnswer) Unwrap() error { return b.error }
+func (b BadAnswer) Error() string { return authn.Bounded(b.error.Error()) }
+func (b BadAnswer) Unwrap() error { return b.error }
 
 func isJWT(resp *http.Response) bool {
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	return err == nil && media == "application/jwt"
 }
 
-// transient tells an answer that may be another one later.
-func transient(status int) bool {
+// Transient tells an answer that may be another one later.
+func Transient(status int) bool {
 	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
 
-// callError sorts the error of a call that got no usable answer: one that
+// CallError sorts the error of a call that got no usable answer: one that
 // arrived and makes no sense stays as it is, anything else could not be found out.
-func callError(err error) error {
-	if bad := (badAnswer{}); errors.As(err, &bad) {
+func CallError(err error) error {
+	if bad := (BadAnswer{}); errors.As(err, &bad) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", errUnavailable, err)
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -1,4 +1,4 @@
-package oidc
+package issuer
 
 import (
 	"net/netip"

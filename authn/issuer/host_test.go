@@ -1,4 +1,4 @@
-package oidc
+package issuer
 
 import (
 	"net/url"
@@ -17,10 +17,10 @@ func TestEndpointHosts(t *testing.T) {
 		"localhost", "localhost.", "LOCALHOST", "foo.localhost", "foo.LocalHost.", "１２７.0.0.1", "127。0。0。1", "ⓛocalhost",
 	} {
 		t.Run("SSRF-06 "+host, func(t *testing.T) {
-			if err := checkEndpoint("https://"+host+":8443/jwks", at("idp.example.com")); err == nil {
+			if err := CheckEndpoint("https://"+host+":8443/jwks", at("idp.example.com")); err == nil {
 				t.Error("accepted")
 			}
-			if err := checkEndpoint("https://"+host+"/jwks", at("127.0.0.1")); err != nil {
+			if err := CheckEndpoint("https://"+host+"/jwks", at("127.0.0.1")); err != nil {
 				t.Errorf("of a provider on this machine: %v", err)
 			}
 		})
@@ -30,7 +30,7 @@ func TestEndpointHosts(t *testing.T) {
 		"[fd00::1]", "[2001:db8::1]", "[64:ff9b::808:808]", "0x7f.example.com", "127.example", "localhost.example.com", "mylocalhost",
 	} {
 		t.Run("plain "+host, func(t *testing.T) {
-			if err := checkEndpoint("https://"+host+"/jwks", at("idp.example.com")); err != nil {
+			if err := CheckEndpoint("https://"+host+"/jwks", at("idp.example.com")); err != nil {
 				t.Error(err)
 			}
 		})

@@ -1,4 +1,4 @@
-package oidc
+package issuer
 
 import (
 	"bytes"
@@ -10,10 +10,10 @@ import (
 // The most that a JSON document from outside may nest.
 const maxDepth = 32
 
-// checkDocument refuses a text that is not exactly one JSON value in valid
+// CheckDocument refuses a text that is not exactly one JSON value in valid
 // UTF-8, that has an object with duplicate names, or that nests too deep. What
 // passes means the same to every parser (RFC 8725, section 2.4).
-func checkDocument(text []byte) error {
+func CheckDocument(text []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(text))
 	for {
 		if _, err := d.ReadToken(); err != nil {

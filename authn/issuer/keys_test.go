@@ -1,0 +1,94 @@
+package issuer
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json/v2"
+	"math/big"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/authn/authntest"
+)
+
+// TestKeyChoice: JWT-14 to JWT-17, keys that may not verify anything.
+func TestKeyChoice(t *testing.T) {
+	good := authntest.NewKey("ES256").Private.Public().(*ecdsa.PublicKey)
+	jwk := func(key any, edit func(map[string]any)) map[string]any {
+		text, err := (&jose.JSONWebKey{Key: key, KeyID: "k"}).MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]any{}
+		if err := json.Unmarshal(text, &m); err != nil {
+			t.Fatal(err)
+		}
+		edit(m)
+		return m
+	}
+	as := func(name string, v any) func(map[string]any) { return func(m map[string]any) { m[name] = v } }
+	same := func(map[string]any) {}
+	number := func(n *big.Int) string { return base64.RawURLEncoding.EncodeToString(n.Bytes()) }
+	odd := func(bits int) string {
+		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+		return number(n.Add(n, big.NewInt(1)))
+	}
+	strong := authntest.NewKey("RS256").Private.Public().(*rsa.PublicKey)
+	edPublic, edPrivate, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		key    any
+		usable bool
+	}{
+		"EC":                        {jwk(good, same), true},
+		"EC P-521":                  {jwk(&p521.PublicKey, same), true},
+		"RSA":                       {jwk(strong, same), true},
+		"EdDSA":                     {jwk(edPublic, same), true},
+		"meant for signatures":      {jwk(good, func(m map[string]any) { m["use"], m["key_ops"], m["alg"] = "sig", []string{"verify"}, "ES256" }), true},
+		"JWT-17 use enc":            {jwk(strong, as("use", "enc")), false},
+		"JWT-17 alg RSA-OAEP":       {jwk(strong, as("alg", "RSA-OAEP")), false},
+		"JWT-16 key_ops encrypt":    {jwk(strong, as("key_ops", []string{"encrypt"})), false},
+		"JWT-16 key_ops text":       {jwk(strong, as("key_ops", "verify")), false},
+		"JWT-16 oct":                {map[string]any{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U"}, false},
+		"JWT-16 alg HS256":          {jwk(strong, as("alg", "HS256")), false},
+		"JWT-16 private":            {jwk(edPrivate, same), false},
+		"JWT-16 unknown kty":        {map[string]any{"kty": "XX"}, false},
+		"JWT-16 no kty":             {map[string]any{}, false},
+		"JWT-16 missing n":          {map[string]any{"kty": "RSA", "e": "AQAB"}, false},
+		"JWT-16 not an object":      {"key", false},
+		"JWT-16 null":               {nil, false},
+		"JWT-14 off the curve":      {jwk(good, as("x", jwk(&p521.PublicKey, same)["x"].(string)[:43])), false},
+		"JWT-14 wrong curve":        {jwk(good, as("crv", "P-384")), false},
+		"JWT-15 512 bits":           {jwk(strong, as("n", odd(512))), false},
+		"JWT-15 1024 bits":          {jwk(strong, as("n", odd(1024))), false},
+		"JWT-15 65536 bits":         {jwk(strong, as("n", odd(65536))), false},
+		"JWT-15 even n":             {jwk(strong, as("n", number(new(big.Int).Lsh(big.NewInt(1), 2047)))), false},
+		"JWT-15 e is 1":             {jwk(strong, as("e", "AQ")), false},
+		"JWT-15 e even":             {jwk(strong, as("e", "BA")), false},
+		"JWT-15 e huge":             {jwk(strong, as("e", odd(256))), false},
+		"JWT-15 e beyond 31 bits":   {jwk(strong, as("e", odd(40))), false},
+		"JWT-16 kid number":         {jwk(good, as("kid", 7)), false},
+		"JWT-11 x5c that is no DER": {jwk(good, as("x5c", []string{"AAAA"})), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, err := json.Marshal(c.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, usable := usableKey(text); usable != c.usable {
+				t.Errorf("usable: %v", usable)
+			}
+		})
+	}
+}
