@@ -77,6 +77,23 @@ var (
 // and without any identity.
 var ErrApplication = errors.New("credential is the application's own")
 
+// Rejected is an [ErrRejected] that can tell who sent the credential what is
+// wrong with it.
+type Rejected struct {
+	// Sentence is for them. It holds nothing of the credential but what they know.
+	Sentence string
+	// Err is for the log.
+	Err error
+}
+
+func (e *Rejected) Error() string { return e.Err.Error() }
+
+// Is makes it a kind of [ErrRejected].
+func (e *Rejected) Is(target error) bool { return target == ErrRejected }
+
+// Unwrap returns the cause.
+func (e *Rejected) Unwrap() error { return e.Err }
+
 // Throttled refuses to look at a credential for now, whether or not it is right:
 // 429 (RFC 6585, section 4). To those who don't know it, it is [ErrRejected].
 type Throttled struct {
@@ -168,6 +185,9 @@ type Route struct {
 	Label string
 	// Authenticator reads credentials that requests carry themselves.
 	Authenticator Authenticator
+	// Last reads what no route has claimed, to refuse what would otherwise count as
+	// absent. It is asked after all routes' Authenticators and before the session.
+	Last Authenticator
 	// Challenge is the route's WWW-Authenticate value (RFC 9110, section 11.6.1).
 	Challenge string
 	// SignInPath is where a browser starts to sign in. It understands the query

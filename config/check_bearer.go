@@ -18,7 +18,7 @@ func (k *checks) bearer(at string, b Bearer) {
 		seen[issuer.Issuer] = here
 		k.tokenIssuer(here, issuer.WithPreset(k.c.Teams))
 		if in := issuer.Introspection; in != nil {
-			k.introspection(here+".introspection", *in, issuer.TLS)
+			k.introspection(here+".introspection", *in)
 			for prefix, first := range opaque {
 				if strings.HasPrefix(prefix, in.TokenPrefix) && strings.HasPrefix(in.TokenPrefix, prefix) {
 					k.fault(here+".introspection.tokenPrefix", "is the same as that of "+first+", so that a token would be shown to both", "say what each one's tokens begin with")
@@ -94,7 +94,7 @@ func (k *checks) audiences(at string, i Issuer) {
 	switch {
 	case len(i.Audiences) == 0 && !i.SkipAudienceValidation:
 		k.fault(path, "is missing: a token that was made for another place would be good here", "name whom tokens are made for, as their aud claim does, or set skipAudienceValidation (SKIP_AUDIENCE_VALIDATION)")
-	case i.Preset != "wandb" && len(i.Audiences) > 0 && i.SkipAudienceValidation && k.name != environment:
+	case len(i.Audiences) > 0 && i.SkipAudienceValidation:
 		k.fault(path, "set together with skipAudienceValidation", "keep one of the two")
 	}
 	for n, a := range i.Audiences {
@@ -104,7 +104,7 @@ func (k *checks) audiences(at string, i Issuer) {
 	}
 }
 
-func (k *checks) introspection(at string, in Introspection, tls ClientTLS) {
+func (k *checks) introspection(at string, in Introspection) {
 	if in.URL != "" {
 		switch u, problem := webURL(in.URL, "https", "http"); {
 		case problem != "":

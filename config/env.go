@@ -96,6 +96,7 @@ func (d *document) overlay(env []string, s *setting) {
 			d.wrongRoute(v, kind)
 		}
 	}
+	d.audience(set)
 }
 
 // derived returns the GATEHOUSE_ variables in the order of their paths, lower

@@ -2,9 +2,6 @@ package issuer
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
@@ -40,9 +37,12 @@ const (
 // errSignature: no key of the issuer made this signature.
 var errSignature = errors.New("signature is not the issuer's")
 
+// Key is one public key of an issuer, its id and what it is meant for.
+type Key = jose.JSONWebKey
+
 // Snapshot is an issuer's keys as they were at one time. Nothing in it changes.
 type Snapshot struct {
-	Keys []jose.JSONWebKey
+	Keys []Key
 	At   time.Time
 }
 
@@ -50,7 +50,7 @@ type Snapshot struct {
 // make it ask again, but never more often than its limiter lets it: five times
 // in a row and then once in ten seconds, whoever sends tokens.
 type KeySet struct {
-	load   func(context.Context) ([]jose.JSONWebKey, error)
+	load   func(context.Context) ([]Key, error)
 	age    time.Duration
 	limit  *rate.Limiter
 	newer  *rate.Limiter // for what a token asks for
@@ -62,14 +62,14 @@ type KeySet struct {
 
 // NewKeySet is the keys at a URL.
 func NewKeySet(url string, client *http.Client) *KeySet {
-	load := func(ctx context.Context) ([]jose.JSONWebKey, error) { return FetchKeys(ctx, url, client) }
+	load := func(ctx context.Context) ([]Key, error) { return FetchKeys(ctx, url, "", client) }
 	return NewKeys(load, KeysAge, 0)
 }
 
 // NewKeys is the keys that load returns. They are asked for again when they are
 // of that age, and for a key that is not among them at most once in interval;
 // zero means as often as for anything else.
-func NewKeys(load func(context.Context) ([]jose.JSONWebKey, error), age, interval time.Duration) *KeySet {
+func NewKeys(load func(context.Context) ([]Key, error), age, interval time.Duration) *KeySet {
 	return &KeySet{load: load, age: age, limit: rate.NewLimiter(rate.Every(10*time.Second), 5), newer: rate.NewLimiter(rate.Every(interval), 1)}
 }
 
@@ -152,7 +152,7 @@ func (k *KeySet) renew(ctx context.Context, age time.Duration) (Snapshot, error)
 }
 
 // try verifies jws with each key that it can mean and says whether there was one.
-func try(jws *jose.JSONWebSignature, keys []jose.JSONWebKey) (payload []byte, tried bool) {
+func try(jws *jose.JSONWebSignature, keys []Key) (payload []byte, tried bool) {
 	head := jws.Signatures[0].Header
 	tries := 0
 	for _, key := range keys {
@@ -222,9 +222,9 @@ func (k *KeySet) ask() <-chan singleflight.Result {
 	})
 }
 
-// FetchKeys reads a JWK set at a URL.
-func FetchKeys(ctx context.Context, url string, client *http.Client) ([]jose.JSONWebKey, error) {
-	text, err := Get(ctx, url, "", client)
+// FetchKeys reads a JWK set at a URL, with an access token if there is one.
+func FetchKeys(ctx context.Context, url, token string, client *http.Client) ([]Key, error) {
+	text, err := Get(ctx, url, token, client)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func FetchKeys(ctx context.Context, url string, client *http.Client) ([]jose.JSO
 
 // ParseKeys reads a JWK set (RFC 7517, section 5). Keys that can't verify a
 // signature are left out; a set without any other is an error.
-func ParseKeys(text []byte) ([]jose.JSONWebKey, error) {
+func ParseKeys(text []byte) ([]Key, error) {
 	var set struct {
 		Keys []jsontext.Value `json:"keys"`
 	}
@@ -243,7 +243,7 @@ func ParseKeys(text []byte) ([]jose.JSONWebKey, error) {
 	if len(set.Keys) > MaxKeys {
 		return nil, fmt.Errorf("%d keys are too many", len(set.Keys))
 	}
-	var keys []jose.JSONWebKey
+	var keys []Key
 	for _, raw := range set.Keys {
 		if key, ok := usableKey(raw); ok {
 			keys = append(keys, key)
@@ -273,14 +273,7 @@ func usableKey(raw jsontext.Value) (jose.JSONWebKey, bool) {
 		key.UnmarshalJSON(raw) != nil:
 		return key, false
 	}
-	switch k := key.Key.(type) {
-	case *rsa.PublicKey:
-		bits := k.N.BitLen()
-		return key, bits >= 2048 && bits <= 8192 && k.N.Bit(0) == 1 && k.E >= 3 && k.E%2 == 1 && k.E <= 1<<31-1
-	case *ecdsa.PublicKey, ed25519.PublicKey:
-		return key, true
-	}
-	return key, false
+	return key, strong(key)
 }
 
 // Get reads a document of the provider, with an access token if there is one.

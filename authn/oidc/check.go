@@ -177,7 +177,7 @@ func (k *checker) checkClock(ctx context.Context) {
 }
 
 func (k *checker) checkKeys(ctx context.Context, m *metadata) {
-	keys, err := issuer.FetchKeys(ctx, m.JWKSURI, k.client)
+	keys, err := issuer.FetchKeys(ctx, m.JWKSURI, "", k.client)
 	if err != nil {
 		k.bad("signing keys", authn.Bounded(err.Error()), "check that "+authn.Bounded(m.JWKSURI)+" can be opened from here")
 		return

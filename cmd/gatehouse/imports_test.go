@@ -27,12 +27,13 @@ var mayImport = map[string][]string{
 	"gatehouse/session/sessiontest": {"gatehouse/session"},
 	"gatehouse/authn/issuer":        {"gatehouse/authn", "gatehouse/config"},
 	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
+	"gatehouse/authn/bearer":        {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
-	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/authntest", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
+	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
 		"gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
 }
 
@@ -41,6 +42,8 @@ var onlyIn = map[string][]string{
 	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc"},
 	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
 	"github.com/go-jose/":                   {"gatehouse/authn/issuer", "gatehouse/authn/authntest"},
+	"github.com/golang-jwt/":                {"gatehouse/authn/bearer"},
+	"github.com/MicahParks/":                {"gatehouse/authn/bearer"},
 	"github.com/redis/":                     {"gatehouse/session"},
 	"github.com/gorilla/securecookie":       {"gatehouse/session"},
 	"github.com/go-ldap/":                   {"gatehouse/authn/ldap", "gatehouse/authn/authntest", "gatehouse/config", "gatehouse/e2e/directory"},

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/bearer"
 	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
 	"gatehouse/authn/page"
@@ -63,7 +64,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 
 	g := &gateway{upstreams: c.Upstreams, store: store, sessions: sessions}
 	house := house{origin, cookie, keys, store, sessions, landings, pages, log}
-	chain := authn.Chain{}
+	chain, last := authn.Chain{}, authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
 		if err != nil {
@@ -72,6 +73,9 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		routes[route.Name] = route
 		if route.Authenticator != nil {
 			chain = append(chain, route.Authenticator)
+		}
+		if route.Last != nil {
+			last = append(last, route.Last)
 		}
 		g.routes = append(g.routes, route)
 	}
@@ -84,7 +88,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		StallTimeout:   c.Listen.StallTimeout.Std(),
 		TrustedProxies: c.Networks(),
 		Routes:         g.routes,
-		Chain:          append(chain, sessions), // explicit credentials before the ambient one
+		Chain:          append(append(chain, last...), sessions), // explicit credentials before the ambient one
 		Sessions:       sessions,
 		Cookie:         cookie.Name,
 		Landings:       landings,
@@ -154,6 +158,18 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
+			Log:             h.log,
+		})
+	case section.Bearer != nil:
+		return bearer.New(section.Name, *section.Bearer, bearer.Deps{
+			PublicURL:       h.origin,
+			TokenPath:       c.Paths.Token,
+			Prefix:          c.Paths.Prefix,
+			Teams:           c.Teams,
+			Accounts:        accounts(c),
+			ForeignPrefixes: foreignPrefixes(c, i),
+			Keys:            h.keys,
+			Store:           h.store,
 			Log:             h.log,
 		})
 	}

@@ -1,0 +1,286 @@
+// Package bearer is the way in for programs that send tokens: JWTs of issuers
+// that the settings trust, access tokens that an issuer vouches for when it is
+// asked, and the gateway's own access tokens, which it gives for a JWT at the
+// token endpoint (RFC 7523), as the W&B SDK does it.
+//
+// It claims a credential by its shape and, of a JWT, by the issuer that it names:
+// that choice is made before anything is verified and only among the issuers of
+// the settings, and nothing that a token says makes the gateway ask anywhere
+// else. What is claimed is verified by that issuer's keys alone.
+//
+// It relies on authn/issuer for what issuers publish, on golang-jwt and keyfunc
+// for signatures, on session.Tokens for the tokens it gives, on authn.Memory for
+// what was verified a moment ago.
+//
+// The package never puts a token, a secret or a key into a log line or an error.
+package bearer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"gatehouse/authn"
+	"gatehouse/config"
+	"gatehouse/session"
+)
+
+// Deps is what the route needs of the house around it.
+type Deps struct {
+	// PublicURL is where programs reach the gateway; it is the issuer of its tokens.
+	PublicURL *url.URL
+	// TokenPath is the token endpoint's.
+	TokenPath string
+	// Prefix is what the gateway's own paths are below.
+	Prefix string
+	// Teams are the application's, whose names the preset wandb takes for audiences.
+	Teams []config.Team
+	// Accounts are the service accounts, some of which prove themselves by a JWT.
+	Accounts authn.Accounts
+	// ForeignPrefixes are the subject prefixes of all other routes. A subject
+	// that begins with one of them is refused.
+	ForeignPrefixes []string
+	Keys            session.Keyring
+	Store           session.Store
+	Log             *slog.Logger
+}
+
+// verifyTime bounds one verification. A W&B client gives a whole request ten
+// seconds at the least, and tries again.
+const verifyTime = 8 * time.Second
+
+// route is the way in.
+type route struct {
+	Deps
+	name     string
+	settings config.Bearer
+	issuers  []*trusted
+	memory   *authn.Memory
+	issued   session.Tokens
+	exchange *exchange // nil if the endpoint is the application's
+	refusals *rate.Limiter
+}
+
+// New makes the route. It opens no connection: the issuers may be down. Its
+// errors are faults of the settings.
+func New(name string, c config.Bearer, d Deps) (authn.Route, error) {
+	b, err := newRoute(name, c, d)
+	if err != nil {
+		return authn.Route{}, fmt.Errorf("bearer: route %s: %w", name, err)
+	}
+	return b.route(), nil
+}
+
+func newRoute(name string, c config.Bearer, d Deps) (*route, error) {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	d.Log = d.Log.With("route", name)
+	memory, err := authn.NewMemory(authn.MemoryOptions{
+		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size, Limit: verifyTime,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &route{
+		Deps: d, name: name, settings: c, memory: memory, issued: session.NewTokens(d.Store, d.Keys),
+		// What is refused is logged, but a flood of it does not become one of lines.
+		refusals: rate.NewLimiter(rate.Every(100*time.Millisecond), 100),
+	}
+	for _, settings := range c.Issuers {
+		t, err := newTrusted(name, settings.WithPreset(d.Teams), c.Cache, d, b.foreign(settings))
+		if err != nil {
+			return nil, fmt.Errorf("issuer %s: %w", settings.Issuer, err)
+		}
+		b.issuers = append(b.issuers, t)
+	}
+	if !c.Exchange.Disabled {
+		b.exchange = newExchange(b)
+	}
+	return b, nil
+}
+
+// foreign are the prefixes of all other routes and issuers.
+func (b *route) foreign(own config.Issuer) []string {
+	out := slices.Clone(b.ForeignPrefixes)
+	for _, other := range b.settings.Issuers {
+		if other.Issuer != own.Issuer && other.SubjectPrefix != "" {
+			out = append(out, other.SubjectPrefix)
+		}
+	}
+	return out
+}
+
+func (b *route) route() authn.Route {
+	origin := b.PublicURL.Scheme + "://" + b.PublicURL.Host
+	r := authn.Route{
+		Name:          b.name,
+		Authenticator: authn.AuthenticatorFunc(b.authenticate),
+		Challenge:     `Bearer realm="` + origin + `"`,
+		Allow:         b.allow,
+		Ready:         b.ready,
+	}
+	if b.settings.Unknown != "ignore" {
+		r.Last = authn.AuthenticatorFunc(b.refuseUnknown)
+	}
+	if b.exchange != nil {
+		r.Challenge += `, resource_metadata="` + origin + resourceMetadata + `"` // RFC 9728, section 5.1
+		r.Mount = b.exchange.mount
+	}
+	return r
+}
+
+// authenticate proves the request's token, if it is one of ours.
+func (b *route) authenticate(r *http.Request) (authn.Identity, error) {
+	token, err := credential(r)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	return b.memory.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) {
+		return b.prove(ctx, token)
+	}, "", token)
+}
+
+// credential reads the token of a request. A JWT or a token of the gateway may
+// stand in the place of a W&B API key, where a client has no other.
+func credential(r *http.Request) (string, error) {
+	token, err := authn.BearerOf(r)
+	if !errors.Is(err, authn.ErrNoCredential) {
+		return token, err
+	}
+	basic, err := authn.BasicOf(r)
+	if err != nil {
+		return "", authn.ErrNoCredential // a fault in it is for who knows Basic to tell
+	}
+	if isJWT(basic.Password) && basic.Key() || strings.HasPrefix(basic.Password, session.TokenPrefix) {
+		return basic.Password, nil
+	}
+	return "", authn.ErrNoCredential
+}
+
+// prove finds out whom a token stands for. It is [authn.ErrNoCredential] for a
+// token that no issuer of the settings can have made.
+func (b *route) prove(ctx context.Context, token string) (authn.Identity, error) {
+	switch {
+	case strings.HasPrefix(token, session.TokenPrefix):
+		return b.proveIssued(ctx, token)
+	case isJWT(token):
+		id, _, err := b.proveJWT(ctx, token)
+		return id, err
+	case strings.Count(token, ".") == 4 && strings.HasPrefix(token, "eyJ"):
+		return authn.Identity{}, b.refused(ctx, nil, refusal{check: "format", sentence: "The token is encrypted."})
+	case authn.Basic{Password: token}.Key():
+		return authn.Identity{}, authn.ErrNoCredential // an API key, and for who knows those
+	}
+	return b.proveOpaque(ctx, token)
+}
+
+// proveIssued finds out whom one of the gateway's own tokens stands for. The
+// settings may have changed since it was given.
+func (b *route) proveIssued(ctx context.Context, token string) (authn.Identity, error) {
+	id, err := b.issued.Find(ctx, token)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	t := b.issuer(id.Issuer)
+	if t == nil || id.Route != b.name {
+		return authn.Identity{}, b.refused(ctx, nil, refusal{check: "iss", sentence: "The token’s issuer is no longer trusted.", seen: id.Issuer})
+	}
+	return t.again(id)
+}
+
+func (b *route) proveJWT(ctx context.Context, token string) (authn.Identity, verified, error) {
+	t := b.issuer(issuerOf(token))
+	if t == nil {
+		return authn.Identity{}, verified{}, authn.ErrNoCredential
+	}
+	v, err := t.verify(ctx, token, time.Now())
+	if err != nil {
+		return authn.Identity{}, verified{}, b.refused(ctx, t, err)
+	}
+	id, err := t.identity(v)
+	if err != nil {
+		return authn.Identity{}, verified{}, b.refused(ctx, t, err)
+	}
+	return id, v, nil
+}
+
+// proveOpaque asks the issuer whose tokens begin like this one.
+func (b *route) proveOpaque(ctx context.Context, token string) (authn.Identity, error) {
+	var best *trusted
+	for _, t := range b.issuers {
+		if in := t.introspection; in != nil && strings.HasPrefix(token, in.settings.TokenPrefix) &&
+			(best == nil || len(in.settings.TokenPrefix) > len(best.introspection.settings.TokenPrefix)) {
+			best = t
+		}
+	}
+	if best == nil {
+		return authn.Identity{}, authn.ErrNoCredential
+	}
+	id, err := best.introspect(ctx, token)
+	if err != nil {
+		return authn.Identity{}, b.refused(ctx, best, err)
+	}
+	return id, nil
+}
+
+// refuseUnknown refuses a token that no route knows, so that its request does
+// not go on as somebody else's.
+func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
+	token, err := credential(r)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	no := refusal{check: "format", sentence: "The token is of no kind that is known here."}
+	if isJWT(token) {
+		no = refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: issuerOf(token), expected: b.issuerNames()}
+	}
+	return authn.Identity{}, b.refused(r.Context(), nil, no)
+}
+
+func (b *route) issuer(name string) *trusted {
+	for _, t := range b.issuers {
+		if t.settings.Issuer == name && name != "" {
+			return t
+		}
+	}
+	return nil
+}
+
+func (b *route) issuerNames() string {
+	var names []string
+	for _, t := range b.issuers {
+		names = append(names, t.settings.Issuer)
+	}
+	return strings.Join(names, " ")
+}
+
+// allow lets in whom the issuer's settings let in, at this very request.
+func (b *route) allow(id authn.Identity) error {
+	t := b.issuer(id.Issuer)
+	switch {
+	case t == nil:
+		return fmt.Errorf("bearer: %s is no longer an issuer: %w", authn.Bounded(id.Issuer), authn.ErrRejected)
+	case id.Account.Name != "":
+		return nil
+	}
+	return t.admission.Allow(id)
+}
+
+// ready reports whether there are keys of every issuer to verify with.
+func (b *route) ready(ctx context.Context) error {
+	for _, t := range b.issuers {
+		if err := t.keys.Ready(ctx); err != nil {
+			return fmt.Errorf("bearer: issuer %s: %w", t.settings.Issuer, err)
+		}
+	}
+	return nil
+}

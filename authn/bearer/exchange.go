@@ -1,0 +1,290 @@
+package bearer
+
+import (
+	"context"
+	"encoding/json/v2"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/authn"
+)
+
+const (
+	// maxForm bounds the form of a token request, in bytes: the longest JWT, every
+	// byte of it percent-encoded, and room for the rest.
+	maxForm = 3*maxToken + 4<<10
+	// atOnce is how many token requests are looked at at the same time. More than
+	// that is no fleet that starts, but a flood.
+	atOnce = 256
+	// retryAfter is when to come again after an answer that nobody could give.
+	retryAfter = 5 * time.Second
+)
+
+// The grants of the token endpoint and the types of tokens in them.
+const (
+	grantJWT      = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523, section 2.1
+	grantExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693, section 2.1
+
+	typePrefix      = "urn:ietf:params:oauth:token-type:"
+	typeAccessToken = typePrefix + "access_token"
+)
+
+// exchange is the token endpoint: a JWT of a trusted issuer for an access token
+// of the gateway.
+type exchange struct {
+	*route
+	digest func(string) string // what stands for a jti in the store
+	places chan struct{}
+}
+
+func newExchange(b *route) *exchange {
+	return &exchange{route: b, digest: b.Keys.Digest("jti"), places: make(chan struct{}, atOnce)}
+}
+
+func (x *exchange) mount(mux *http.ServeMux) {
+	mux.HandleFunc("POST "+x.TokenPath, x.serveToken)
+	mux.HandleFunc("POST "+x.revocationPath(), x.serveRevocation)
+	mux.HandleFunc("GET "+serverMetadata, x.serveServerMetadata)
+	mux.HandleFunc("GET "+resourceMetadata, x.serveResourceMetadata)
+}
+
+// oauthError is an answer of RFC 6749, section 5.2.
+type oauthError struct {
+	status      int
+	code        string
+	description string
+	retry       time.Duration // Retry-After; zero for none
+}
+
+func (e oauthError) Error() string { return e.code + ": " + e.description }
+
+func invalidRequest(description string) error {
+	return oauthError{status: http.StatusBadRequest, code: "invalid_request", description: description}
+}
+
+// serveToken answers a token request. Its client is known by the JWT alone: an
+// Authorization header, which some clients take from ~/.netrc, counts for nothing.
+func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
+	select {
+	case x.places <- struct{}{}:
+		defer func() { <-x.places }()
+	default:
+		x.refuse(w, r, oauthError{http.StatusTooManyRequests, "slow_down", "Too many token requests at once.", time.Second})
+		return
+	}
+	form, err := readForm(r)
+	if err != nil {
+		x.refuse(w, r, err)
+		return
+	}
+	request, err := x.parse(form)
+	if err != nil {
+		x.refuse(w, r, err)
+		return
+	}
+	token, id, err := x.trade(r.Context(), request.assertion)
+	if err != nil {
+		x.refuse(w, r, err)
+		return
+	}
+	x.Log.Info("access token given", "request_id", r.Header.Get("X-Request-Id"), "subject", id.Subject, "issuer", id.Issuer, "kind", id.Kind, "account", id.Account.Name)
+	answer := map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int64(x.settings.Exchange.Lifetime.Std() / time.Second)}
+	if request.grant == grantExchange {
+		answer["issued_token_type"] = typeAccessToken
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// trade verifies a JWT and gives an access token for it, by the same rules as a
+// request that carries the JWT itself.
+func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, verifyTime)
+	defer cancel()
+	if !isJWT(assertion) {
+		return "", authn.Identity{}, x.refused(ctx, nil, refusal{check: "format", sentence: "The assertion is not a signed JWT in compact form."})
+	}
+	id, v, err := x.proveJWT(ctx, assertion)
+	if errors.Is(err, authn.ErrNoCredential) {
+		iss := issuerOf(assertion)
+		return "", authn.Identity{}, x.refused(ctx, nil, refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: iss, expected: x.issuerNames()})
+	}
+	if err != nil {
+		return "", authn.Identity{}, err
+	}
+	if err := x.allow(id); err != nil {
+		return "", authn.Identity{}, err
+	}
+	if err := x.once(ctx, v); err != nil {
+		return "", authn.Identity{}, err
+	}
+	token, err := x.issued.Issue(ctx, id, x.settings.Exchange.Lifetime.Std())
+	return token, id, err
+}
+
+// once refuses a JWT that was exchanged before, on any replica, if the settings
+// say so (RFC 7523, section 3, point 7).
+func (x *exchange) once(ctx context.Context, v verified) error {
+	if x.settings.Exchange.Replay != "refuse" {
+		return nil
+	}
+	iss, issErr := v.Text("iss")
+	jti, err := v.Text("jti")
+	if err = errors.Join(err, issErr); err != nil || jti == "" {
+		return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
+	}
+	added, err := x.Store.Add(ctx, "jti:"+x.digest(iss+"\n"+jti), []byte{1}, time.Until(v.expires)+time.Second)
+	if err != nil {
+		return err
+	}
+	if !added {
+		return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti})
+	}
+	return nil
+}
+
+// tokenRequest is what a token request asks for.
+type tokenRequest struct{ grant, assertion string }
+
+// parse reads a token request.
+func (x *exchange) parse(form url.Values) (tokenRequest, error) {
+	t := tokenRequest{grant: form.Get("grant_type")}
+	switch t.grant {
+	case "":
+		return t, invalidRequest("grant_type is missing.")
+	case grantJWT:
+		t.assertion = form.Get("assertion")
+	case grantExchange:
+		if err := x.checkExchange(form); err != nil {
+			return t, err
+		}
+		t.assertion = form.Get("subject_token")
+	default:
+		return t, oauthError{status: http.StatusBadRequest, code: "unsupported_grant_type", description: "The grant must be jwt-bearer or token-exchange."}
+	}
+	// The file that a client reads its token from may end in a line break.
+	if t.assertion = strings.TrimSpace(t.assertion); t.assertion == "" {
+		return t, invalidRequest("The JWT is missing.")
+	}
+	if strings.TrimSpace(form.Get("scope")) != "" {
+		return t, oauthError{status: http.StatusBadRequest, code: "invalid_scope", description: "There are no scopes here; leave scope out."}
+	}
+	return t, nil
+}
+
+// checkExchange checks what RFC 8693, section 2.1 has beside the token.
+func (x *exchange) checkExchange(form url.Values) error {
+	jwts := []string{typePrefix + "jwt", typeAccessToken, typePrefix + "id_token"}
+	switch {
+	case !slices.Contains(jwts, form.Get("subject_token_type")):
+		return invalidRequest("subject_token_type must be that of a JWT: " + strings.Join(jwts, " "))
+	case form.Get("actor_token") != "" || form.Get("actor_token_type") != "":
+		return invalidRequest("Nobody can act for another here; leave actor_token out.")
+	case form.Get("requested_token_type") != "" && form.Get("requested_token_type") != typeAccessToken:
+		return invalidRequest("requested_token_type must be " + typeAccessToken + ", or left out.")
+	}
+	for _, name := range []string{"audience", "resource"} {
+		if v := form.Get(name); v != "" && strings.TrimSuffix(v, "/") != x.origin() {
+			return oauthError{status: http.StatusBadRequest, code: "invalid_target", description: "The token is good at " + x.origin() + " alone; leave " + name + " out."}
+		}
+	}
+	return nil
+}
+
+// readForm reads the parameters of a request, each at most once and in the body
+// alone (RFC 6749, section 3.2).
+func readForm(r *http.Request) (url.Values, error) {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" {
+		return nil, invalidRequest("The request must be a form: application/x-www-form-urlencoded.")
+	}
+	if r.URL.RawQuery != "" {
+		return nil, invalidRequest("Parameters belong in the body and not in the address.")
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	switch {
+	case err != nil:
+		return nil, invalidRequest("The request could not be read.")
+	case len(text) > maxForm:
+		return nil, oauthError{status: http.StatusRequestEntityTooLarge, code: "invalid_request", description: "The request is too large."}
+	}
+	form, err := url.ParseQuery(string(text))
+	if err != nil {
+		return nil, invalidRequest("The form can’t be read.")
+	}
+	for name, values := range form {
+		if len(values) > 1 && name != "audience" && name != "resource" {
+			return nil, invalidRequest("A parameter is there twice.")
+		}
+		if strings.ContainsRune(values[0], 0) {
+			return nil, invalidRequest("A parameter holds a NUL.")
+		}
+	}
+	return form, nil
+}
+
+// refuse answers an error. What a client can do nothing about is 503, so that it
+// tries again and loses nothing.
+func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	id := r.Header.Get("X-Request-Id")
+	var e oauthError
+	var rejected *authn.Rejected
+	var not *authn.NotAllowed
+	switch {
+	case errors.As(err, &e):
+	case errors.As(err, &not):
+		e = oauthError{status: http.StatusBadRequest, code: "invalid_grant", description: not.Missing}
+	case errors.As(err, &rejected):
+		e = oauthError{status: http.StatusBadRequest, code: "invalid_grant", description: rejected.Sentence}
+	case errors.Is(err, authn.ErrRejected):
+		e = oauthError{status: http.StatusBadRequest, code: "invalid_grant", description: "The token is not good here."}
+	default:
+		e = oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "It can’t be checked right now whether the token is good.", retryAfter}
+		x.Log.Error("token request failed", "request_id", id, "err", err)
+	}
+	if e.status != http.StatusServiceUnavailable {
+		x.Log.Info("token request refused", "request_id", id, "remote", r.RemoteAddr, "status", e.status, "code", e.code, "description", e.description)
+	}
+	if e.retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(e.retry/time.Second)))
+	}
+	writeJSON(w, e.status, map[string]any{"error": e.code, "error_description": e.description, "request_id": id})
+}
+
+// serveRevocation ends an access token of the gateway (RFC 7009). Who holds it may
+// do that; to all others the answer is the same.
+func (x *exchange) serveRevocation(w http.ResponseWriter, r *http.Request) {
+	form, err := readForm(r)
+	if err == nil && form.Get("token") == "" {
+		err = invalidRequest("token is missing.")
+	}
+	if err == nil {
+		err = x.issued.End(r.Context(), strings.TrimSpace(form.Get("token")))
+	}
+	if err != nil {
+		x.refuse(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{})
+}
+
+// writeJSON answers with a document that nobody may keep (RFC 6749, section 5.1).
+func writeJSON(w http.ResponseWriter, status int, doc map[string]any) {
+	text, err := json.Marshal(doc, json.Deterministic(true))
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Pragma", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // the client may have gone
+}

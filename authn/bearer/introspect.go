@@ -1,0 +1,125 @@
+package bearer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/authn/issuer"
+	"gatehouse/config"
+	"gatehouse/session"
+)
+
+// introspection is how an issuer is asked about a token (RFC 7662).
+type introspection struct {
+	settings  config.Introspection
+	client    *http.Client
+	assertion *issuer.Assertion // nil unless the client authenticates by privateKeyJWT
+	results   session.Results
+	lifetime  time.Duration
+}
+
+func newIntrospection(c config.Issuer, client *http.Client, results session.Results, lifetime time.Duration) (*introspection, error) {
+	in := &introspection{settings: *c.Introspection, client: client, results: results, lifetime: lifetime}
+	if in.settings.ClientAuth == "" {
+		in.settings.ClientAuth = "basic"
+		if in.settings.ClientKeyFile != "" {
+			in.settings.ClientAuth = "privateKeyJWT"
+		}
+	}
+	if in.settings.ClientAuth != "privateKeyJWT" {
+		return in, nil
+	}
+	var err error
+	in.assertion, err = issuer.NewAssertion(in.settings.ClientID, c.Issuer, in.settings.ClientKeyFile, in.settings.ClientKeyID)
+	return in, err
+}
+
+// introspect asks the issuer whom an opaque token stands for, unless another
+// replica has just done so.
+func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity, error) {
+	in := t.introspection
+	if id, ok := in.results.Get(ctx, token); ok {
+		return t.again(id)
+	}
+	uri, err := t.endpoint(ctx, in.settings.URL, "introspection_endpoint", introspectionEndpoint)
+	if err != nil {
+		return authn.Identity{}, fmt.Errorf("%w: %w", issuer.ErrUnavailable, err)
+	}
+	c, err := in.ask(ctx, uri, token)
+	if err != nil {
+		return authn.Identity{}, fmt.Errorf("%w: introspection: %w", issuer.ErrUnavailable, err)
+	}
+	v, err := t.active(c, time.Now())
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	id, err := t.identity(v)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	if err := in.results.Put(ctx, token, id, in.lifetime); err != nil {
+		t.log.Warn("what introspection found out is not shared", "err", err)
+	}
+	return id, nil
+}
+
+// active checks an answer: it must say that the token is good, and nothing in it
+// may say otherwise (RFC 7662, section 4).
+func (t *trusted) active(c issuer.Claims, now time.Time) (verified, error) {
+	if v, _ := c.Find("active"); string(v) != "true" {
+		return verified{}, refusal{check: "active", sentence: "The token is not, or no longer, good at its issuer.", seen: string(v)}
+	}
+	if _, ok := c.Find("iss"); !ok {
+		c["iss"] = []byte(`"` + t.settings.Issuer + `"`) // who was asked has answered
+	}
+	if _, ok := c.Find("exp"); !ok {
+		c["exp"] = fmt.Appendf(nil, "%d", now.Add(time.Hour).Unix()) // it is asked about again long before
+	}
+	return t.judge(c, now, 0) // it can be revoked, so how long it is made for is the issuer's affair
+}
+
+// ask sends the question. Its error means that there is no answer.
+func (in *introspection) ask(ctx context.Context, uri, token string) (issuer.Claims, error) {
+	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
+	switch in.settings.ClientAuth {
+	case "post":
+		form.Set("client_id", in.settings.ClientID)
+		form.Set("client_secret", in.settings.ClientSecret.Reveal())
+	case "privateKeyJWT":
+		signed, err := in.assertion.Sign(time.Now())
+		if err != nil {
+			return nil, err
+		}
+		form.Set("client_id", in.settings.ClientID)
+		form.Set("client_assertion_type", issuer.AssertionType)
+		form.Set("client_assertion", signed)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, uri, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Accept", "application/json")
+	if in.settings.ClientAuth == "basic" { // RFC 6749, section 2.3.1
+		r.SetBasicAuth(url.QueryEscape(in.settings.ClientID), url.QueryEscape(in.settings.ClientSecret.Reveal()))
+	}
+	resp, err := in.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, issuer.StatusError(resp.StatusCode)
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	return issuer.ParseClaims(text)
+}

@@ -1,0 +1,41 @@
+package bearer
+
+import (
+	"context"
+	"errors"
+
+	"gatehouse/authn"
+	"gatehouse/authn/issuer"
+)
+
+// refusal is a check that a token has failed. What was seen and what was expected
+// are for the log; the sentence is for who sent the token.
+type refusal struct {
+	check    string
+	sentence string
+	seen     string
+	expected string
+}
+
+func (r refusal) Error() string { return "token refused: " + r.check }
+
+// refused turns an error of a check into an answer of the chain, and logs it. A
+// check that could not be made is an outage, whoever sent the token.
+func (b *route) refused(ctx context.Context, t *trusted, err error) error {
+	var no refusal
+	if !errors.As(err, &no) {
+		var not *authn.NotAllowed
+		if errors.Is(err, issuer.ErrUnavailable) || errors.As(err, &not) || ctx.Err() != nil {
+			return err
+		}
+		no = refusal{check: "claims", sentence: "The token does not say what it must.", seen: err.Error()}
+	}
+	if b.refusals.Allow() {
+		line := b.Log.With("check", no.check, "seen", authn.Bounded(no.seen), "expected", authn.Bounded(no.expected))
+		if t != nil {
+			line = line.With("issuer", t.settings.Issuer)
+		}
+		line.Info("token refused")
+	}
+	return &authn.Rejected{Sentence: no.sentence, Err: no}
+}

@@ -1,0 +1,159 @@
+package bearer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"gatehouse/authn"
+	"gatehouse/authn/issuer"
+	"gatehouse/config"
+	"gatehouse/session"
+)
+
+const (
+	// keysAge is when an issuer's keys are asked for again, beside the work: a key
+	// that it took back is good no longer than this and what is remembered.
+	keysAge = 10 * time.Minute
+	// documentAge is how long a discovery document is believed.
+	documentAge = time.Hour
+)
+
+// trusted is one issuer of the settings: all that is known of it and how its
+// tokens are judged.
+type trusted struct {
+	route     string
+	settings  config.Issuer
+	base      *url.URL
+	client    *http.Client
+	accounts  authn.Accounts
+	admission authn.Admission
+	foreign   []string
+	log       *slog.Logger
+
+	keys          *issuer.KeySet
+	parser        *jwt.Parser
+	introspection *introspection // nil if opaque tokens are not asked about
+
+	mu    sync.Mutex
+	known known    // of the newest keys
+	doc   document // of the newest discovery
+	read  time.Time
+}
+
+func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, foreign []string) (*trusted, error) {
+	base, err := issuer.Parse(c.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Audiences) == 0 && !c.SkipAudienceValidation {
+		return nil, errors.New("audiences: missing") // JWT-35
+	}
+	client, err := issuer.NewClient(c.TLS)
+	if err != nil {
+		return nil, err
+	}
+	t := &trusted{
+		route: route, settings: c, base: base, client: client, accounts: d.Accounts, foreign: foreign,
+		admission: authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
+		log:       d.Log.With("issuer", c.Issuer),
+		parser:    jwt.NewParser(jwt.WithValidMethods(c.SigningAlgorithms), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding()),
+	}
+	t.keys = issuer.NewKeys(t.loadKeys, keysAge, c.KeysInterval.Std())
+	if c.Introspection != nil {
+		version, err := settingsVersion(c)
+		if err != nil {
+			return nil, err
+		}
+		results := session.NewResults(d.Store, d.Keys, "introspection "+route+" "+version)
+		if t.introspection, err = newIntrospection(c, client, results, cache.Lifetime.Std()); err != nil {
+			return nil, fmt.Errorf("introspection: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// settingsVersion stands for all settings that a verdict depends on. Secrets are
+// masked in it: another secret makes no other verdict.
+func settingsVersion(c config.Issuer) (string, error) {
+	text, err := json.Marshal(c, json.Deterministic(true))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// document is what an issuer says of itself.
+type document struct {
+	Issuer        string `json:"issuer"`
+	JWKSURI       string `json:"jwks_uri"`
+	Introspection string `json:"introspection_endpoint"`
+}
+
+// discover reads the issuer's document, where OpenID Connect Discovery puts it or
+// else where the W&B server's manual does.
+func (t *trusted) discover(ctx context.Context) (document, error) {
+	t.mu.Lock()
+	doc, age := t.doc, time.Since(t.read)
+	t.mu.Unlock()
+	if age < documentAge {
+		return doc, nil
+	}
+	token, err := t.token()
+	if err != nil {
+		return document{}, err
+	}
+	base := strings.TrimSuffix(t.settings.Issuer, "/") + "/.well-known/"
+	text, err := issuer.Get(ctx, base+"openid-configuration", token, t.client)
+	if status := issuer.StatusError(0); errors.As(err, &status) && status == http.StatusNotFound {
+		text, err = issuer.Get(ctx, base+"oidc-configuration", token, t.client)
+	}
+	if err != nil {
+		return document{}, fmt.Errorf("discovery: %w", err)
+	}
+	var fresh document
+	switch err := json.Unmarshal(text, &fresh); {
+	case err != nil:
+		return document{}, fmt.Errorf("discovery: %w", authn.Foreign{Err: err})
+	case fresh.Issuer != t.settings.Issuer: // OpenID Connect Discovery, section 4.3
+		return document{}, fmt.Errorf("discovery: the document is of issuer %q", authn.Bounded(fresh.Issuer))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.doc, t.read = fresh, time.Now()
+	return fresh, nil
+}
+
+// endpoint returns where something is: where the settings say, or where the
+// discovery document does and can be trusted to.
+func (t *trusted) endpoint(ctx context.Context, set, name string, of func(document) string) (string, error) {
+	if set != "" {
+		return set, nil
+	}
+	doc, err := t.discover(ctx)
+	if err != nil {
+		return "", err
+	}
+	if of(doc) == "" {
+		return "", fmt.Errorf("discovery: no %s", name)
+	}
+	if err := issuer.CheckEndpoint(of(doc), t.base); err != nil {
+		return "", fmt.Errorf("discovery: %s: %w", name, err)
+	}
+	return of(doc), nil
+}
+
+func jwksURI(d document) string               { return d.JWKSURI }
+func introspectionEndpoint(d document) string { return d.Introspection }

@@ -1,0 +1,169 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"gatehouse/authn"
+)
+
+// TokenPrefix is what every access token of the gateway begins with.
+const TokenPrefix = "gh_at_"
+
+// Tokens are the access tokens that the gateway gives to programs. One is like a
+// session's cookie: a random id and a random key, signed. The store knows a hash
+// of the id and a record sealed with the key, so who reads all of it can act as
+// nobody; and a token that this gateway did not sign costs no trip to the store.
+type Tokens struct {
+	store Store
+	// signs has what signs for each key of the ring, newest first.
+	signs []func(text string) string
+}
+
+// NewTokens makes the tokens of one gateway over one store.
+func NewTokens(store Store, keys Keyring) Tokens {
+	t := Tokens{store: store}
+	for _, each := range keys.Each() {
+		t.signs = append(t.signs, each.Digest("access token"))
+	}
+	return t
+}
+
+var errToken = fmt.Errorf("session: access token: unknown, expired or revoked: %w", authn.ErrRejected)
+
+// Issue makes a token that stands for id for so long, which is above zero. An
+// error means that there is none.
+func (t Tokens) Issue(ctx context.Context, id authn.Identity, lifetime time.Duration) (string, error) {
+	if len(t.signs) == 0 {
+		return "", errNoKeys
+	}
+	k, plain := newTicket()
+	now := time.Now()
+	id.Expires = now.Add(lifetime).UTC()
+	raw, err := sealRecord(k, record{identity: id, created: now, ends: id.Expires}, nil)
+	if err != nil {
+		return "", err
+	}
+	if err := t.store.Set(ctx, tokenKey(k), raw, lifetime); err != nil {
+		return "", err
+	}
+	text := base64.RawURLEncoding.EncodeToString(plain)
+	return TokenPrefix + text + t.signs[0](text), nil
+}
+
+// Find returns whom a token stands for. The error wraps [authn.ErrRejected] if it
+// stands for nobody, or no longer; any other means that this could not be found out.
+func (t Tokens) Find(ctx context.Context, token string) (authn.Identity, error) {
+	k, ok := t.open(token)
+	if !ok {
+		return authn.Identity{}, errToken
+	}
+	raw, found, err := t.store.Get(ctx, tokenKey(k))
+	switch {
+	case err != nil:
+		return authn.Identity{}, err
+	case !found:
+		return authn.Identity{}, errToken
+	}
+	rec, err := openRecord(k, raw)
+	switch {
+	case errors.Is(err, errNewer):
+		return authn.Identity{}, err
+	case err != nil || !time.Now().Before(rec.ends):
+		return authn.Identity{}, errToken
+	}
+	return rec.identity, nil
+}
+
+// End revokes a token. A token that is none, or no longer, is no error.
+func (t Tokens) End(ctx context.Context, token string) error {
+	k, ok := t.open(token)
+	if !ok {
+		return nil
+	}
+	return t.store.Delete(ctx, tokenKey(k))
+}
+
+// open checks a token's signature. There is one spelling of a token: whatever
+// was cut off, added or changed makes it another's or nobody's.
+func (t Tokens) open(token string) (ticket, bool) {
+	text, ours := strings.CutPrefix(token, TokenPrefix)
+	size := base64.RawURLEncoding.EncodedLen(ticketSize)
+	if !ours || len(text) != size+base64.RawURLEncoding.EncodedLen(sha256.Size) {
+		return ticket{}, false
+	}
+	for _, sign := range t.signs {
+		if subtle.ConstantTimeCompare([]byte(text[size:]), []byte(sign(text[:size]))) != 1 {
+			continue
+		}
+		plain, err := base64.RawURLEncoding.Strict().DecodeString(text[:size])
+		if err != nil {
+			return ticket{}, false
+		}
+		return parseTicket(plain), true
+	}
+	return ticket{}, false
+}
+
+func tokenKey(k ticket) string { return "token:" + k.hash }
+
+// Results keeps in the store what was found out about credentials, so that what
+// one replica has asked need not be asked by the next. Both where a result is and
+// what it is sealed with are made of the credential under the key ring: who reads
+// the store learns nothing, and who writes to it can plant nothing.
+type Results struct {
+	store   Store
+	at, key func(text string) string
+}
+
+// NewResults makes results for one purpose. The purpose must hold all that a
+// result depends on besides the credential, for instance the settings by which
+// it was judged.
+func NewResults(store Store, keys Keyring, purpose string) Results {
+	return Results{store: store, at: keys.Digest("result of " + purpose), key: keys.Digest("key to a result of " + purpose)}
+}
+
+// Get returns what is kept, if anything is. A store that does not answer, or a
+// record that can't be read, is as good as nothing.
+func (r Results) Get(ctx context.Context, credential string) (authn.Identity, bool) {
+	k := r.ticket(credential)
+	raw, found, err := r.store.Get(ctx, resultKey(k))
+	if err != nil || !found {
+		return authn.Identity{}, false
+	}
+	rec, err := openRecord(k, raw)
+	if err != nil || !time.Now().Before(rec.ends) {
+		return authn.Identity{}, false
+	}
+	return rec.identity, true
+}
+
+// Put keeps a result for at most so long, and never beyond its own end.
+func (r Results) Put(ctx context.Context, credential string, id authn.Identity, lifetime time.Duration) error {
+	now := time.Now()
+	if left := id.Expires.Sub(now); !id.Expires.IsZero() && left < lifetime {
+		lifetime = left
+	}
+	if lifetime <= 0 {
+		return nil
+	}
+	k := r.ticket(credential)
+	raw, err := sealRecord(k, record{identity: id, created: now, ends: now.Add(lifetime)}, nil)
+	if err != nil {
+		return err
+	}
+	return r.store.Set(ctx, resultKey(k), raw, lifetime)
+}
+
+func (r Results) ticket(credential string) ticket {
+	key := sha256.Sum256([]byte(r.key(credential)))
+	return ticket{hash: r.at(credential), key: key[:]}
+}
+
+func resultKey(k ticket) string { return "result:" + k.hash }
