@@ -53,6 +53,13 @@ type Deps struct {
 	Log             *slog.Logger
 }
 
+func (d Deps) withLog() Deps {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	return d
+}
+
 // verifyTime bounds one verification. A W&B client gives a whole request ten
 // seconds at the least, and tries again.
 const verifyTime = 8 * time.Second
@@ -80,9 +87,7 @@ func New(name string, c config.Bearer, d Deps) (authn.Route, error) {
 }
 
 func newRoute(name string, c config.Bearer, d Deps) (*route, error) {
-	if d.Log == nil {
-		d.Log = slog.New(slog.DiscardHandler)
-	}
+	d = d.withLog()
 	d.Log = d.Log.With("route", name)
 	memory, err := authn.NewMemory(authn.MemoryOptions{
 		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size, Limit: verifyTime,

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn"
+	"gatehouse/authn/bearer"
 	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
 	"gatehouse/config"
@@ -29,6 +30,7 @@ func checkCommand(sh shell) *cobra.Command {
 		Long: `Checks the settings, then what they point at: each OpenID provider's discovery
 document, keys, clock and support for what is asked of it; each directory's
 servers, how many people and groups it finds there and what their entries lack;
+each issuer's keys, and whether it answers about tokens;
 the store and the applications. Prints what was seen, and for each fault what to do about it.
 
 Exit codes: 0 all is well, 1 something that the settings point at is at fault,
@@ -81,6 +83,13 @@ func looks(c config.Config) []aLook {
 			out = append(out, aLook{"route " + r.Name + " (OpenID provider " + r.OIDC.Issuer + ")", func(ctx context.Context) []authn.Finding {
 				return oidc.Check(ctx, *r.OIDC, redirect)
 			}})
+		}
+		if r.Bearer != nil {
+			for _, issuer := range r.Bearer.Issuers {
+				out = append(out, aLook{"route " + r.Name + " (issuer " + issuer.Issuer + ")", func(ctx context.Context) []authn.Finding {
+					return bearer.Check(ctx, issuer, c.Teams)
+				}})
+			}
 		}
 		if r.LDAP != nil {
 			out = append(out, aLook{"route " + r.Name + " (directory " + strings.Join(r.LDAP.Address, ", ") + ")", func(ctx context.Context) []authn.Finding {
