@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,17 +14,20 @@ import (
 // load is what clients send to a contender.
 type load struct {
 	url, cookie       string
-	password          string // of ada, by Basic
+	password          string             // of ada, by Basic
+	tokens            func(i int) string // the Bearer token of request i
+	exchange          bool               // the token goes to the token endpoint
 	requests, clients int
 	status            int
 	down, up          int64 // bytes of one stream, instead of requests
 }
 
-func (l load) to(url string) load        { l.url = url; return l }
-func (l load) with(cookie string) load   { l.cookie = cookie; return l }
-func (l load) basic(pw string) load      { l.password = pw; return l }
-func (l load) expecting(status int) load { l.status = status; return l }
-func (l load) wants() int                { return max(l.status, http.StatusOK) }
+func (l load) to(url string) load                   { l.url = url; return l }
+func (l load) with(cookie string) load              { l.cookie = cookie; return l }
+func (l load) basic(pw string) load                 { l.password = pw; return l }
+func (l load) bearing(tokens func(int) string) load { l.tokens = tokens; return l }
+func (l load) expecting(status int) load            { l.status = status; return l }
+func (l load) wants() int                           { return max(l.status, http.StatusOK) }
 
 // run sends the load and returns the CPU time that it cost p.
 func (l load) run(ctx context.Context, p *process) (time.Duration, error) {
@@ -48,10 +52,15 @@ func (l load) run(ctx context.Context, p *process) (time.Duration, error) {
 
 func (l load) many(ctx context.Context, c *http.Client) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for range l.clients {
+	for client := range l.clients {
 		g.Go(func() error {
-			for range l.requests / l.clients {
-				if err := l.send(ctx, c, http.MethodGet, "/", nil); err != nil {
+			for n := range l.requests / l.clients {
+				l := l
+				if l.tokens != nil {
+					token := l.tokens(n*l.clients + client)
+					l.tokens = func(int) string { return token }
+				}
+				if err := l.request(ctx, c); err != nil {
 					return err
 				}
 			}
@@ -59,6 +68,16 @@ func (l load) many(ctx context.Context, c *http.Client) error {
 		})
 	}
 	return g.Wait()
+}
+
+// request sends one small request.
+func (l load) request(ctx context.Context, c *http.Client) error {
+	if !l.exchange {
+		return l.send(ctx, c, http.MethodGet, "/", nil)
+	}
+	form := "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=" + l.tokens(0)
+	l.up = int64(len(form))
+	return l.send(ctx, c, http.MethodPost, "/oidc/token", strings.NewReader(form))
 }
 
 func (l load) one(ctx context.Context, c *http.Client) error {
@@ -78,6 +97,12 @@ func (l load) send(ctx context.Context, c *http.Client, method, path string, bod
 	}
 	if l.cookie != "" {
 		req.Header.Set("Cookie", l.cookie)
+	}
+	switch {
+	case l.exchange:
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	case l.tokens != nil:
+		req.Header.Set("Authorization", "Bearer "+l.tokens(0))
 	}
 	if l.password != "" {
 		req.SetBasicAuth(person, l.password)

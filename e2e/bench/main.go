@@ -69,7 +69,33 @@ func compare(ctx context.Context, o options) (err error) {
 	if err := s.requests(ctx); err != nil {
 		return err
 	}
+	if err := s.tokens(ctx); err != nil {
+		return err
+	}
 	return s.streams(ctx)
+}
+
+// tokens measures what is done with tokens beside requests: exchanges, and a
+// flood of tokens that are all wrong and all different.
+func (s *stage) tokens(ctx context.Context) error {
+	const exchanges, flood = 2000, 100_000
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	exchange := load{requests: exchanges, clients: s.options.clients, exchange: true}.to(s.redis.url).bearing(s.signer.good(200))
+	spent, err := exchange.run(ctx, s.redis)
+	if err != nil {
+		return fmt.Errorf("exchange: %w", err)
+	}
+	each := spent.Seconds() * 1000 / exchanges
+	fmt.Fprintf(w, "\nToken endpoint, Redis\tCPU-ms each\tgoal\n")
+	fmt.Fprintf(w, "exchange of a JWT\t%.2f\t%s\n", each, verdict(contender{goal: "< 5", limit: 5}, each))
+	before := s.memory.resident()
+	bad := load{requests: flood, clients: s.options.clients}.to(s.memory.url).bearing(s.signer.bad()).expecting(401)
+	if spent, err = bad.run(ctx, s.memory); err != nil {
+		return fmt.Errorf("flood: %w", err)
+	}
+	fmt.Fprintf(w, "\n%d distinct bad JWTs\tCPU-s/10k\tmemory before and after\n", flood)
+	fmt.Fprintf(w, "signature wrong: 401\t%.3f\t%.0f and %.0f MiB\n", spent.Seconds()*10000/flood, float64(before)/(1<<20), float64(s.memory.resident())/(1<<20))
+	return w.Flush()
 }
 
 // requests measures small requests.
@@ -80,6 +106,8 @@ func (s *stage) requests(ctx context.Context) error {
 		bare,
 		{"no credential: 401", s.redis, get.to(s.redis.url).expecting(401), "<= 0.5", 0.5},
 		{"directory password, remembered", s.memory, get.to(s.memory.url).basic(password), "<= 1.2", 1.2},
+		{"JWT, remembered", s.memory, get.to(s.memory.url).bearing(s.signer.good(20)), "<= 1.25", 1.25},
+		{"JWT RS256, not remembered", s.forgetful, get.to(s.forgetful.url).bearing(s.signer.good(500)), "<= 2.6", 2.6},
 		{"session, memory store", s.memory, get.to(s.memory.url).with(s.memoryCookie), "", 0},
 		{"session, asked of Redis", s.redis, get.to(s.redis.url).with(s.redisCookie), "<= 2.0", 2.0},
 	}

@@ -38,14 +38,19 @@ func (p *process) cpu() (time.Duration, error) {
 }
 
 // peak is the most memory that the process has held, in bytes.
-func (p *process) peak() int64 {
+func (p *process) peak() int64 { return p.memory("VmHWM:") }
+
+// resident is the memory that the process holds, in bytes.
+func (p *process) resident() int64 { return p.memory("VmRSS:") }
+
+func (p *process) memory(line string) int64 {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), "VmHWM:"); ok {
+		if v, ok := strings.CutPrefix(s.Text(), line); ok {
 			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
 			return n << 10
 		}

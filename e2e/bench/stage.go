@@ -28,6 +28,8 @@ type stage struct {
 	directory                 *authntest.Directory
 	directoryURL              string
 	bare, memory, redis       *process
+	forgetful                 *process // the gateway that remembers no token
+	signer                    signer
 	memoryCookie, redisCookie string
 }
 
@@ -53,6 +55,9 @@ func newStage(ctx context.Context, o options) (s *stage, err error) {
 	if err != nil {
 		return s, err
 	}
+	if s.signer, err = newSigner(s.dir); err != nil {
+		return s, err
+	}
 	app, err := s.start(ctx, self, "role", "app")
 	if err != nil {
 		return s, err
@@ -65,6 +70,9 @@ func newStage(ctx context.Context, o options) (s *stage, err error) {
 		return s, err
 	}
 	if s.memory, s.memoryCookie, err = s.startGateway(ctx, app.url, ""); err != nil {
+		return s, err
+	}
+	if s.forgetful, _, err = s.startGateway(ctx, app.url, "", "cache: {lifetime: 0s, rejectedLifetime: 0s}"); err != nil {
 		return s, err
 	}
 	s.redis, s.redisCookie, err = s.startGateway(ctx, app.url, fmt.Sprintf("store: {redis: {url: redis://127.0.0.1:%d}}\n", redisPort))
@@ -116,7 +124,7 @@ func (s *stage) startRedis(ctx context.Context) (int, error) {
 }
 
 // startGateway runs the program under test with an access log to a file, and signs in.
-func (s *stage) startGateway(ctx context.Context, app, store string) (*process, string, error) {
+func (s *stage) startGateway(ctx context.Context, app, store string, bearer ...string) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -139,8 +147,12 @@ sharedEmails: true
 authn:
   - {name: bench, oidc: {issuer: "%s", clientID: bench}}
   - {name: directory, ldap: {address: ["%s"], baseDN: "%s", accept: [basic], subjectPrefix: "dir:", basicCache: {lifetime: 1h}}}
+  - name: tokens
+    bearer:
+      issuers: [{issuer: "%s", keyFile: "%s", audiences: [bench], subjectPrefix: "jwt:"}]
+      %s
 session: {keys: ["rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="]}
-%s`, url, port, ops, app, issuer, s.directoryURL, baseDN, store)
+%s`, url, port, ops, app, issuer, s.directoryURL, baseDN, tokenIssuer, s.signer.file, strings.Join(bearer, ""), store)
 	if err := os.WriteFile(file+".yaml", []byte(settings), 0o600); err != nil {
 		return nil, "", err
 	}
