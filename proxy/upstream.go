@@ -170,19 +170,6 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
-// dropCredentials removes what is meant for the gateway alone.
-func (x *exchange) dropCredentials(h http.Header) {
-	dropCookies(h, x.h.o.Cookie)
-	if x.public || !x.upstream.passAuth {
-		delete(h, "Authorization")
-	}
-	if x.public {
-		for _, name := range overrideNames() {
-			delete(h, name)
-		}
-	}
-}
-
 // receive looks through the upstream's answer before it is passed on.
 func (u *upstream) receive(res *http.Response) error {
 	x := exchangeOf(res.Request)
