@@ -23,6 +23,8 @@
 //	X-Gatehouse-Subject             the subject
 //	X-Gatehouse-Issuer              who vouched for it
 //	X-Gatehouse-Route               by which route it came
+//	X-Gatehouse-Teams               a service account's teams, its own first
+//	X-Gatehouse-Roles               its role in them
 //
 // A header comes once, in one line, or, with nothing to say, not at all; empty
 // groups are left out. All of them come from one proof. Values are printable
@@ -51,6 +53,10 @@
 // Authorization, Wandb-Api-Key and X-Wandb-Api-Key go on beside such a
 // credential, when they are the application's own to judge, and where
 // passAuthorization says so; on a public path never.
+//
+// X-Wandb-Username and X-Wandb-User-Email, by which a program says for whom it
+// works, go on if they name the person that the request comes from, or somebody
+// in the service account's team; headers.attribution may say otherwise.
 //
 // An upstream's answer can't set the gateway's cookies, a header of the
 // contract, Alt-Svc or another request id. An answer that is not from a public

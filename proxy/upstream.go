@@ -155,6 +155,7 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	}
 	h := out.Header
 	x.dropCredentials(h)
+	x.attribute(h)
 	if x.via != "" {
 		h["X-Forwarded-For"] = []string{x.via}
 	}
