@@ -75,10 +75,10 @@ func (x *exchange) shown() *http.Request {
 	return r
 }
 
-// explicit reports whether the request carries a credential that only programs
-// send, other than in Authorization.
+// explicit reports whether the request carries a credential as only programs send
+// it; of one in Authorization, page.Navigation knows.
 func (x *exchange) explicit() bool {
-	return len(x.beside) > 0 || len(x.r.Header[shortKey]) > 0 || len(x.r.Header[longKey]) > 0
+	return len(x.beside) > 0 || len(x.r.Header[authorization]) > 1 || len(x.r.Header[shortKey]) > 0 || len(x.r.Header[longKey]) > 0
 }
 
 // bearer reports whether a Bearer token came with the request (RFC 6750, section 2.1).
