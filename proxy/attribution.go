@@ -47,12 +47,12 @@ func (x *exchange) attribute(h http.Header) {
 func (x *exchange) mayName(header, who string) bool {
 	id := x.identity
 	switch {
-	case who == "" || x.public:
+	case who == "":
 		return false
 	case id.Kind == authn.Service:
 		return id.Account.Team != "" && x.h.o.Accounts.Member(id.Account.Team, who)
 	case id.Kind != authn.Person:
-		return false
+		return false // on a public path nobody is known
 	case header == attributedEmail:
 		return authn.FoldASCII(who) == authn.FoldASCII(id.Email)
 	}

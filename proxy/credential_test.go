@@ -135,6 +135,14 @@ func basic(key string) string {
 	return r.Header.Get("Authorization")
 }
 
+// TestTakeBeside: nothing behind it, the gateway's own paths too, sees it.
+func TestTakeBeside(t *testing.T) {
+	h := http.Header{"X-Gatehouse-Authorization": {"a", "b"}, "Proxy-Authorization": {""}, "Authorization": {"c"}}
+	want(t, "taken", fmt.Sprintf("%q", takeBeside(h)), `["a" "b" ""]`)
+	want(t, "left", fmt.Sprint(h), "map[Authorization:[c]]")
+	want(t, "none", takeBeside(h) == nil, true)
+}
+
 func TestCredentialBesideRefused(t *testing.T) {
 	g := newKeyRig(t, nil)
 	one := "X-Gatehouse-Authorization: Bearer " + ours + "\r\n"
