@@ -23,6 +23,8 @@
 //	X-Gatehouse-Subject             the subject
 //	X-Gatehouse-Issuer              who vouched for it
 //	X-Gatehouse-Route               by which route it came
+//	X-Gatehouse-Teams               a service account's teams, its own first
+//	X-Gatehouse-Roles               its role in them
 //
 // A header comes once, in one line, or, with nothing to say, not at all; empty
 // groups are left out. All of them come from one proof. Values are printable
@@ -43,8 +45,18 @@
 // X-Forwarded-Proto and X-Request-Id itself.
 //
 // The gateway's cookies never reach an upstream; all others pass byte for byte
-// and in order. Authorization goes on only where passAuthorization says so, and
-// never on a public path; Proxy-Authorization never.
+// and in order. X-Gatehouse-Authorization and Proxy-Authorization hold a
+// credential for the gateway alone, at most one. Where there is one the chain
+// sees nothing else, and a refusal is 401 whatever else came along. It never goes
+// on.
+//
+// Authorization, Wandb-Api-Key and X-Wandb-Api-Key go on beside such a
+// credential, when they are the application's own to judge, and where
+// passAuthorization says so; on a public path never.
+//
+// X-Wandb-Username and X-Wandb-User-Email, by which a program says for whom it
+// works, go on if they name the person that the request comes from, or somebody
+// in the service account's team; headers.attribution may say otherwise.
 //
 // An upstream's answer can't set the gateway's cookies, a header of the
 // contract, Alt-Svc or another request id. An answer that is not from a public
@@ -58,12 +70,13 @@
 // and segments "." and "..", raw, encoded or with parameters. A path with an
 // encoded slash, an empty segment or a "%" that is left after decoding is
 // legal but may read differently to an upstream: it matches no public path and
-// no path of the gateway, and passes, unchanged, only with an identity.
+// no path of the gateway, and passes, unchanged, only with an identity or a
+// credential of the application's own.
 //
 // # Upgrades
 //
 // Of all protocols that HTTP/1.1 can switch to, only "websocket" passes, alone.
-// With an identity it must come from one of the gateway's own origins, or from a
-// program that has no session cookie. On a public path anybody may open one; the
+// On a path that is not public it must come from one of the gateway's own origins,
+// or from a program that has no session cookie. On a public path anybody may open one; the
 // tunnel leads to that path of the upstream and carries no identity.
 package proxy

@@ -125,6 +125,7 @@ type line struct {
 	Upstream  string `json:"upstream"`
 	Route     string `json:"route"`
 	Subject   string `json:"subject"`
+	App       bool   `json:"application"`
 	Aborted   bool   `json:"aborted"`
 }
 
@@ -146,6 +147,20 @@ func (g *rig) lines(n int) []line {
 		return len(out) >= n
 	})
 	return out
+}
+
+// lineOf is the access line of the request that a answers.
+func (g *rig) lineOf(a answer) (found line) {
+	g.t.Helper()
+	await(g.t, func() bool {
+		for _, l := range g.lines(0) {
+			if l.RequestID == a.Header.Get("X-Request-Id") {
+				found = l
+			}
+		}
+		return found.RequestID != ""
+	})
+	return found
 }
 
 func TestAccessLine(t *testing.T) {

@@ -23,6 +23,9 @@ func onlyOurs(t *testing.T, s seen, id *authn.Identity) {
 			"x-forwarded-groups": strings.Join(id.Groups, ","), "x-gatehouse-subject": id.Subject,
 			"x-gatehouse-issuer": id.Issuer, "x-gatehouse-route": id.Route,
 		}
+		if id.Account.Name != "" {
+			expect["x-gatehouse-teams"], expect["x-gatehouse-roles"] = strings.Join(id.Account.Teams, ","), id.Account.Role
+		}
 	}
 	own := []string{"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"}
 	all := guarded(nil)
@@ -95,7 +98,7 @@ func odd(t *testing.T, s seen) {
 func TestWhatPasses(t *testing.T) {
 	g := newRig(t, nil)
 	lines := map[string]string{
-		"X-Wandb-Username": "jo", "X-Wandb-User-Email": "jo@example.com", "Use-Admin-Privileges": "true", "X-Origin": "https://gw.test",
+		"X-Wandb-Username": "alice", "X-Wandb-User-Email": "alice@example.com", "Use-Admin-Privileges": "true", "X-Origin": "https://gw.test",
 		"User-Agent": "W&B Public Client 0.28.2", "Content-Md5": "1B2M2Y8AsgTpgAmY7PhCfg==", "X-Amz-Date": "20260101T000000Z",
 		"X-Wandb-Use-Async-Filestream": "true", "Remote": "x", "X-Forward": "x", "Client": "y", "Range": "bytes=0-1", "Accept-Encoding": "zstd",
 		"X-Http-Method-Override": "PUT",
@@ -159,15 +162,16 @@ func TestCredentials(t *testing.T) {
 	g.sub("HDR-28 Authorization stays here", func(t *testing.T, g *rig) {
 		for _, path := range []string{"/x", "/public/x", "/pass/public"} {
 			g.forget()
-			want(t, path, g.get(path, aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nProxy-Authorization: Basic YQ==\r\n").StatusCode, 200)
-			if h := g.last().Header; h.Get("Authorization") != "" || h.Get("Proxy-Authorization") != "" {
+			want(t, path, g.get(path, aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nWANDB-API-KEY: k\r\nx-wandb-api-key: k\r\n").StatusCode, 200)
+			if h := g.last().Header; h.Get("Authorization") != "" || h.Get("Wandb-Api-Key") != "" || h.Get("X-Wandb-Api-Key") != "" {
 				t.Errorf("%s: the upstream got a credential: %v", path, h)
 			}
 		}
 	})
 	g.sub("HDR-28 unless it is asked for; HTTP-38 never for the proxy", func(t *testing.T, g *rig) {
-		g.get("/pass/x", aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nProxy-Authorization: Basic YQ==\r\n")
+		g.get("/pass/x", aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nWandb-Api-Key: k\r\nProxy_Authorization: Basic YQ==\r\n")
 		want(t, "Authorization", g.last().Header.Get("Authorization"), "Basic YWxpY2U6cHc=")
+		want(t, "Wandb-Api-Key", g.last().Header.Get("Wandb-Api-Key"), "k")
 		want(t, "Proxy-Authorization", g.last().Header.Get("Proxy-Authorization"), "")
 	})
 	g.sub("HDR-35 schemes that are nobody's", func(t *testing.T, g *rig) {
@@ -248,6 +252,58 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// robot is a service account.
+func robot(name string) authn.Identity {
+	return authn.Identity{
+		Issuer: "https://idp.test", Subject: "sub-" + name, Kind: authn.Service, Username: name, Email: name + "@example.com",
+		Groups: []string{"robots"}, Route: "corp",
+		Account: authn.Account{Name: name, Team: "core", Teams: []string{"core", "data"}, Role: "member"},
+	}
+}
+
+func TestAccountHeaders(t *testing.T) {
+	g := newRig(t, nil)
+	id := robot("ci")
+	g.people["ci"] = id
+	g.sub("the default contract", func(t *testing.T, g *rig) {
+		want(t, "status", g.get("/x", "Authorization: Bearer ci\r\nX-Gatehouse-Team: x\r\nX_Gatehouse_Roles: admin\r\nx.gatehouse.teams: x\r\n").StatusCode, 200)
+		onlyOurs(t, g.last(), &id)
+	})
+	g.sub("HDR-29 empty is absent", func(t *testing.T, g *rig) {
+		bare := robot("bare")
+		bare.Account = authn.Account{Name: "bare"}
+		g.people["bare"] = bare
+		g.get("/x", "Authorization: Bearer bare\r\nX-Gatehouse-Roles: admin\r\n")
+		for name := range g.last().Header {
+			if strings.HasPrefix(name, "X-Gatehouse-Team") || strings.HasPrefix(name, "X-Gatehouse-Role") {
+				t.Errorf("the upstream got %s", name)
+			}
+		}
+	})
+	for _, c := range []struct {
+		id, from, separator string
+		account             authn.Account
+		want                string
+	}{
+		{"team", "team", "", authn.Account{Team: "core", Teams: []string{"core", "data"}}, "core"},
+		{"teams", "teams", "", authn.Account{Team: "core", Teams: []string{"core", "data"}}, "core,data"},
+		{"HDR-17 separator in a team", "teams", ";", authn.Account{Teams: []string{"a;admin", "b,c"}}, "a%3Badmin;b,c"},
+		{"HDR-18 edges", "teams", "", authn.Account{Teams: []string{"", " a"}}, "%20a"},
+		{"HDR-15 CR LF in a team", "team", "", authn.Account{Team: "a\r\nX-Gatehouse-Roles: admin"}, "a%0D%0AX-Gatehouse-Roles: admin"},
+		{"roles", "roles", "", authn.Account{Role: "viewer"}, "viewer"},
+		{"none", "team", "", authn.Account{}, ""},
+	} {
+		t.Run(c.id, func(t *testing.T) {
+			k, err := newContract(config.Headers{GroupSeparator: c.separator, Identity: []config.Header{{Name: "X-It", From: c.from}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			values, _ := k.values(authn.Identity{Subject: "s", Account: c.account})
+			want(t, "value", values[0], c.want)
+		})
+	}
+}
+
 func TestTooManyGroups(t *testing.T) {
 	g := newRig(t, nil)
 	id := person("alice")
@@ -278,6 +334,14 @@ func TestTooManyGroups(t *testing.T) {
 }
 
 func TestOwnContract(t *testing.T) {
+	t.Run("a word that attribution does not know", func(t *testing.T) {
+		g := &rig{t: t, log: &logs{}, ender: &ender{}}
+		o := g.options("http://127.0.0.1:9")
+		o.Headers.Attribution = "member"
+		if _, err := New(o); err == nil || !strings.Contains(err.Error(), "attribution") {
+			t.Errorf("got %v", err)
+		}
+	})
 	g := newRig(t, func(o *Options) {
 		o.Headers.Identity = []config.Header{
 			{Name: "remote-user", From: "username"}, {Name: "X-Name", From: "name"}, {Name: "X-Kind", From: "kind"},
@@ -376,7 +440,10 @@ func TestNoBleed(t *testing.T) {
 					who := fmt.Sprint("user", (worker*7+i)%people)
 					req, _ := http.NewRequest(http.MethodGet, g.server.URL+"/"+who, nil)
 					req.Host = gwHost
-					req.AddCookie(&http.Cookie{Name: cookieName, Value: who})
+					if req.AddCookie(&http.Cookie{Name: cookieName, Value: who}); i%3 == 0 {
+						req.Header.Set("X-Gatehouse-Authorization", "Bearer "+who)
+						req.Header.Set("Cookie", cookieName+"=user0")
+					}
 					res, err := transport.RoundTrip(req)
 					if err != nil || res.StatusCode != 200 {
 						t.Errorf("%v %v", res, err)

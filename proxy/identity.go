@@ -19,6 +19,8 @@ func defaultIdentity() []config.Header {
 		{Name: "X-Gatehouse-Subject", From: "subject"},
 		{Name: "X-Gatehouse-Issuer", From: "issuer"},
 		{Name: "X-Gatehouse-Route", From: "route"},
+		{Name: "X-Gatehouse-Teams", From: "teams"},
+		{Name: "X-Gatehouse-Roles", From: "roles"},
 	}
 }
 
@@ -77,9 +79,12 @@ func (k contract) values(id authn.Identity) (values []string, fits bool) {
 	values = make([]string, len(k.headers))
 	size := 0
 	for i, h := range k.headers {
-		if h.From == "groups" {
+		switch h.From {
+		case "groups":
 			values[i] = joinGroups(id.Groups, k.separator)
-		} else {
+		case "teams":
+			values[i] = joinGroups(id.Account.Teams, k.separator)
+		default:
 			raw, _ := source(id, h.From)
 			values[i] = encode(raw, 0)
 		}
@@ -99,7 +104,8 @@ func (k contract) inject(h http.Header, values []string) {
 	}
 }
 
-// source is the part of an identity that a setting names. Groups are joined elsewhere.
+// source is the part of an identity that a setting names. Groups and teams are
+// joined elsewhere.
 func source(id authn.Identity, from string) (value string, known bool) {
 	switch from {
 	case "subject":
@@ -116,7 +122,11 @@ func source(id authn.Identity, from string) (value string, known bool) {
 		return id.Route, true
 	case "kind":
 		return string(id.Kind), true
-	case "groups":
+	case "team":
+		return id.Account.Team, true
+	case "roles":
+		return id.Account.Role, true
+	case "groups", "teams":
 		return "", true
 	}
 	return "", false

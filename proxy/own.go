@@ -3,7 +3,6 @@ package proxy
 import (
 	"encoding/json/jsontext"
 	"encoding/json/v2"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -123,7 +122,7 @@ func (h *Handler) returnTo(r *http.Request, q url.Values) string {
 
 // me shows people their own identity, also those who may not come in.
 func (h *Handler) me(x *exchange) {
-	id, err := h.identify(x.r)
+	id, err := h.identify(x)
 	if err != nil {
 		h.refuse(x, err)
 		return
@@ -146,9 +145,9 @@ type userinfo struct {
 
 // userinfo tells programs their own identity, as JSON.
 func (h *Handler) userinfo(x *exchange) {
-	id, err := h.identify(x.r)
+	id, err := h.identify(x)
 	switch {
-	case errors.Is(err, authn.ErrNoCredential), errors.Is(err, authn.ErrRejected):
+	case err != nil && refused(err):
 		h.unauthorized(x, err)
 		return
 	case err != nil:

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -38,6 +39,8 @@ type Options struct {
 	Routes []authn.Route
 	// Chain tells whom a request comes from.
 	Chain authn.Chain
+	// Accounts tells who is in a service account's team.
+	Accounts authn.Accounts
 	// Sessions ends sessions.
 	Sessions Ender
 	// Cookie is the name of the session cookie. Every cookie of that name, or of
@@ -80,7 +83,7 @@ type Handler struct {
 // and opens no connection.
 func New(o Options) (*Handler, error) {
 	k, err := newContract(o.Headers)
-	if err != nil {
+	if err = errors.Join(err, checkAttribution(o.Headers.Attribution)); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	h := &Handler{

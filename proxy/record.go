@@ -31,8 +31,11 @@ type exchange struct {
 	clean     bool     // the path reads the same however often it is decoded
 	websocket bool     // asks for a WebSocket, properly
 	upstream  *upstream
-	public    bool // declared public: no identity
+	public    bool     // declared public: no identity
+	beside    []string // the credential for the gateway alone; more than one is too many
 	identity  authn.Identity
+	foreign   bool           // nobody's, with a credential that the application judges
+	onward    bool           // Authorization and the like are for the application
 	headers   []string       // the values of the identity headers
 	upload    *upload        // nil without a body
 	response  *http.Response // the upstream's
@@ -58,8 +61,9 @@ func exchangeOf(r *http.Request) *exchange {
 	return r.Context().Value(exchangeKey{}).(*exchange)
 }
 
-// begin finds out who sent the request, gives it an id and takes out every
-// header that no client may send. Nothing reads a header before that.
+// begin finds out who sent the request, gives it an id and takes out the
+// credential for the gateway alone and every header that no client may send.
+// Nothing reads a header before that.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s := h.sender(r)
 	x := &exchange{ResponseWriter: w, h: h, r: r, start: time.Now(), remote: s.remote, via: s.via}
@@ -67,6 +71,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	if s.forwarded {
 		r.RemoteAddr = net.JoinHostPort(s.remote, "0")
 	}
+	x.beside = takeBeside(r.Header)
 	h.names.scrub(r.Header)
 	r.Header["X-Request-Id"] = x.id
 	return x
@@ -210,6 +215,7 @@ func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
 		slog.String("upstream", x.upstream.title()),
 		slog.String("route", x.identity.Route),
 		slog.String("subject", x.identity.Subject),
+		slog.Bool("application", x.foreign),
 		slog.Bool("aborted", aborted),
 	}
 	h.o.Log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:]...)

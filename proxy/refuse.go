@@ -17,63 +17,79 @@ import (
 // outageRetry is when to try again what could not be found out.
 const outageRetry = 5 * time.Second
 
-// identify asks the chain. Somebody whom a route vouched for that is no longer
-// there is nobody.
-func (h *Handler) identify(r *http.Request) (authn.Identity, error) {
-	id, err := h.o.Chain.Authenticate(r)
-	if err != nil {
-		return authn.Identity{}, err
-	}
-	if !h.routes[id.Route].Vouches(id) {
-		return authn.Identity{}, fmt.Errorf("proxy: route %q of %s is gone: %w", id.Route, id.Issuer, authn.ErrRejected)
-	}
-	return id, nil
-}
-
 // admit finds out whom the request comes from and whether they may come in. If
-// not, it has answered.
+// not, it has answered. What the application judges by a credential of its own
+// goes on with that credential and nobody's name.
 func (h *Handler) admit(x *exchange) bool {
-	id, err := h.identify(x.r)
-	if err != nil {
+	id, err := h.identify(x)
+	x.foreign = errors.Is(err, authn.ErrApplication)
+	switch {
+	case x.foreign:
+		x.onward = true
+		return h.sameSite(x)
+	case err != nil:
 		h.refuse(x, err)
 		return false
+	case id.Onward && len(x.beside) == 0 && !x.single():
+		h.refuse(x, fmt.Errorf("proxy: one of several credentials for the application: %w", authn.ErrRejected))
+		return false
 	}
-	x.identity = id
-	if allow := h.routes[id.Route].Allow; allow != nil {
-		if err := allow(id); err != nil {
+	x.identity, x.onward = id, id.Onward || len(x.beside) > 0
+	return h.allow(x) && h.sameSite(x) && h.describe(x)
+}
+
+// allow asks the route whether it lets the person in.
+func (h *Handler) allow(x *exchange) bool {
+	if allow := h.routes[x.identity.Route].Allow; allow != nil {
+		if err := allow(x.identity); err != nil {
 			h.forbid(x, err)
 			return false
 		}
 	}
-	if x.websocket && !h.sameSite(x.r) {
+	return true
+}
+
+// sameSite keeps other sites from opening WebSockets.
+func (h *Handler) sameSite(x *exchange) bool {
+	if x.websocket && !h.sameOrigin(x.r) {
 		h.turnAway(x, fault{http.StatusForbidden, "Another site may not open a connection in your name."})
-		return false
-	}
-	var fits bool
-	if x.headers, fits = h.contract.values(id); !fits {
-		h.o.Log.Warn("identity headers are too large", "request_id", x.id[0], "route", id.Route, "subject", id.Subject, "groups", len(id.Groups))
-		h.forbid(x, &authn.NotAllowed{Missing: "You are in more groups than fit into a request to the application. " +
-			"Ask for the groups to be narrowed at your provider."})
 		return false
 	}
 	return true
 }
 
+// describe makes the identity headers, all of them or none.
+func (h *Handler) describe(x *exchange) (fits bool) {
+	id := x.identity
+	if x.headers, fits = h.contract.values(id); !fits {
+		h.o.Log.Warn("identity headers are too large", "request_id", x.id[0], "route", id.Route, "subject", id.Subject, "groups", len(id.Groups))
+		h.forbid(x, &authn.NotAllowed{Missing: "You are in more groups than fit into a request to the application. " +
+			"Ask for the groups to be narrowed at your provider."})
+	}
+	return fits
+}
+
 // refuse answers a request that comes from nobody: a browser's navigation goes
 // to sign-in, a program is told, and what can't be found out is an outage that
-// leaves the cookie alone.
+// leaves the cookie alone. Who sends a credential is a program, whatever it
+// takes for an answer.
 func (h *Handler) refuse(x *exchange, err error) {
-	none, rejected := errors.Is(err, authn.ErrNoCredential), errors.Is(err, authn.ErrRejected)
-	if !none && !rejected {
+	if !refused(err) {
 		h.outage(x, err)
 		return
 	}
-	if len(h.signIns) > 0 && page.Navigation(x.r) {
+	if len(h.signIns) > 0 && !x.explicit() && page.Navigation(x.r) {
 		h.drain(x)
 		redirect(x, h.signInURL(x.r), http.StatusFound)
 		return
 	}
 	h.unauthorized(x, err)
+}
+
+// refused reports whether it is known that the request comes from nobody. To
+// the gateway itself the application's own credential is nobody's.
+func refused(err error) bool {
+	return errors.Is(err, authn.ErrNoCredential) || errors.Is(err, authn.ErrRejected) || errors.Is(err, authn.ErrApplication)
 }
 
 // unauthorized answers 401, with what would be a credential.
@@ -92,7 +108,10 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 		h.o.Log.Debug("credential rejected", "request_id", x.id[0], "err", err)
 		sentence = "Your credential is wrong, or it is no longer valid."
 	}
-	x.Header()["Www-Authenticate"] = h.challengeFor(x.r)
+	if errors.Is(err, authn.ErrApplication) {
+		sentence = "Your credential is the application’s. It does not say to the gateway who you are."
+	}
+	x.Header()["Www-Authenticate"] = h.challengeFor(x, err)
 	h.o.Pages.Error(x, x.r, http.StatusUnauthorized, sentence)
 }
 
@@ -105,12 +124,26 @@ func (h *Handler) throttle(x *exchange, wait *authn.Throttled) {
 
 // challengeFor leaves out what makes a browser open a password box of its own:
 // people sign in on a page. Browsers alone send Sec-Fetch-Mode. Who has sent a
-// credential of that kind is told what it would take.
-func (h *Handler) challengeFor(r *http.Request) []string {
-	if len(r.Header["Sec-Fetch-Mode"]) > 0 && len(r.Header["Authorization"]) == 0 {
+// credential of that kind is told what it would take, and who has sent a Bearer
+// token in vain, that it was the token (RFC 6750, section 3.1).
+func (h *Handler) challengeFor(x *exchange, err error) []string {
+	if len(x.r.Header["Sec-Fetch-Mode"]) > 0 && len(x.r.Header[authorization]) == 0 && len(x.beside) == 0 {
 		return h.challenge[len(h.challenge)-1:]
 	}
-	return h.challenge
+	if !errors.Is(err, authn.ErrRejected) || !x.bearer() {
+		return h.challenge
+	}
+	out := slices.Clone(h.challenge)
+	for i, c := range out {
+		switch scheme, params, _ := strings.Cut(c, " "); {
+		case !strings.EqualFold(scheme, "Bearer"):
+		case params == "":
+			out[i] = scheme + ` error="invalid_token"`
+		default:
+			out[i] = c + `, error="invalid_token"`
+		}
+	}
+	return out
 }
 
 // outage answers 503: nobody can say whom the request comes from.
@@ -151,12 +184,12 @@ func (h *Handler) turnAway(x *exchange, f fault) {
 }
 
 // challenges are the WWW-Authenticate values of a 401, which needs at least one
-// (RFC 9110, section 11.6.1). The last is for the session cookie: no browser
+// (RFC 9110, section 11.6.1), each once. The last is for the session cookie: no browser
 // knows the scheme, so none opens a password box for it.
 func (h *Handler) challenges() []string {
 	var out []string
 	for _, r := range h.o.Routes {
-		if r.Challenge != "" {
+		if r.Challenge != "" && !slices.Contains(out, r.Challenge) {
 			out = append(out, r.Challenge)
 		}
 	}

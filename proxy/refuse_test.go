@@ -194,6 +194,142 @@ func TestOtherHosts(t *testing.T) {
 	})
 }
 
+// TestProgramsAreNotLedAway: who sends a credential gets 401, whatever else says
+// that it is a browser. Only a cookie that is no longer good leads to sign-in.
+func TestProgramsAreNotLedAway(t *testing.T) {
+	g := newRig(t, func(o *Options) {
+		o.Chain = append(authn.Chain{authn.AuthenticatorFunc(func(r *http.Request) (authn.Identity, error) {
+			if _, err := authn.BearerOf(r); err != nil {
+				return authn.Identity{}, err
+			}
+			return authn.Identity{}, authn.ErrNoCredential
+		}), authn.AuthenticatorFunc(func(r *http.Request) (authn.Identity, error) {
+			_, err := authn.BasicOf(r)
+			if err == nil {
+				err = authn.ErrRejected
+			}
+			return authn.Identity{}, err
+		})}, o.Chain...)
+	})
+	stale := "Cookie: " + cookieName + "=stale\r\n"
+	for _, browser := range []string{navigation, "Accept: text/html\r\n", "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n"} {
+		for _, cookie := range []string{"", stale, aliceOnly} {
+			for _, credential := range []string{
+				"Authorization: Bearer nobody\r\n", "Authorization: Bearer\r\n", "Authorization: Bearer a b\r\n", "Authorization: Basic YTpi\r\n",
+				"Authorization: Basic %%%\r\n", "Authorization: Basic Og==\r\nAuthorization: Basic Og==\r\n",
+				"X-Gatehouse-Authorization: Bearer nobody\r\n", "X-Gatehouse-Authorization:\r\n", "Proxy-Authorization: Basic Og==\r\n",
+			} {
+				g.sub("AUTH "+credential+cookie+browser, func(t *testing.T, g *rig) {
+					a := g.get("/x", browser+cookie+credential)
+					g.denied(a, 401)
+					want(t, "Location", a.Header.Get("Location"), "")
+					g.denied(g.get("/.gatehouse/", browser+cookie+credential), 401)
+				})
+			}
+		}
+		for _, nothing := range []string{"", stale, "Authorization: Basic Og==\r\n", stale + "Authorization: Basic Og==\r\n"} {
+			g.sub("a browser, "+nothing+browser, func(_ *testing.T, g *rig) { g.denied(g.get("/x", browser+nothing), 302) })
+		}
+		for _, key := range []string{"Wandb-Api-Key: k\r\n", "X-Wandb-Api-Key: k\r\n", "Wandb-Api-Key:\r\n" + stale} {
+			g.sub("a key, "+key+browser, func(_ *testing.T, g *rig) { g.denied(g.get("/x", browser+key), 401) })
+		}
+	}
+}
+
+// TestBearerChallenge: JWT-41, a token that was refused is named (RFC 6750,
+// section 3), and two routes that ask for the same ask once.
+func TestBearerChallenge(t *testing.T) {
+	const realm, cookie = `Bearer realm="https://gw.test"`, `Cookie realm="https://gw.test", form-action="https://gw.test/.gatehouse/sign-in"`
+	routes := func(challenges ...string) func(*Options) {
+		return func(o *Options) {
+			for i, c := range challenges {
+				o.Routes = append(o.Routes, authn.Route{Name: fmt.Sprint("r", i), Challenge: c})
+			}
+		}
+	}
+	g := newRig(t, routes(realm, `Basic realm="x"`, realm, `Basic realm="x"`, "Bearer"))
+	told := realm + `, error="invalid_token"|Basic realm="x"|Bearer error="invalid_token"|` + cookie
+	untold := realm + `|Basic realm="x"|Bearer|` + cookie
+	for _, row := range []struct{ id, lines, want string }{
+		{"no credential", "", untold},
+		{"refused", "Authorization: Bearer nobody\r\n", told},
+		{"refused, any case", "Authorization: bEARER nobody\r\nAuthorization: Bearer nobody\r\n", told},
+		{"refused, beside", "X-Gatehouse-Authorization: Bearer nobody\r\n", told},
+		{"refused, for the proxy", "Proxy-Authorization: bearer nobody\r\n", told},
+		{"nobody's, beside", "X-Gatehouse-Authorization: Bearer\r\n", told},
+		{"another scheme", "X-Gatehouse-Authorization: Basic YTpi\r\n", untold},
+		{"another scheme beside a token", "X-Gatehouse-Authorization: Basic YTpi\r\nAuthorization: Bearer alice\r\n", untold},
+		{"a cookie", "Cookie: " + cookieName + "=stale\r\n", untold},
+		{"a name that only begins so", "X-Gatehouse-Authorization: BearerX nobody\r\n", untold},
+		{"a browser's script", "Sec-Fetch-Mode: cors\r\n", cookie},
+		{"a browser's script with a token", "Sec-Fetch-Mode: cors\r\nAuthorization: Bearer nobody\r\n", told},
+		{"a browser's script with a token beside", "Sec-Fetch-Mode: cors\r\nX-Gatehouse-Authorization: Bearer nobody\r\n", told},
+	} {
+		g.sub("JWT-41 "+row.id, func(t *testing.T, g *rig) {
+			for _, path := range []string{"/x", "/.gatehouse/userinfo"} {
+				a := g.get(path, row.lines)
+				g.denied(a, 401)
+				want(t, path, strings.Join(a.Header["Www-Authenticate"], "|"), row.want)
+			}
+		})
+	}
+	g.sub("JWT-41 nothing is kept from one to the next", func(t *testing.T, g *rig) {
+		want(t, "challenges", strings.Join(g.get("/x", "").Header["Www-Authenticate"], "|"), untold)
+	})
+}
+
+// TestWhatClientsShow: W&B clients show their user the first of "errors" in a
+// JSON answer, whatever its status.
+func TestWhatClientsShow(t *testing.T) {
+	g := newRig(t, func(o *Options) {
+		o.Chain = append(authn.Chain{authn.AuthenticatorFunc(func(r *http.Request) (authn.Identity, error) {
+			if b, err := authn.BasicOf(r); err == nil && b.Password == "often" {
+				return authn.Identity{}, &authn.Throttled{After: time.Minute}
+			}
+			return authn.Identity{}, authn.ErrNoCredential
+		})}, o.Chain...)
+		o.Routes[0].Allow = func(id authn.Identity) error {
+			if id.Username == "bob" {
+				return &authn.NotAllowed{Missing: "You need the group staff."}
+			}
+			return nil
+		}
+	})
+	for _, row := range []struct {
+		credential string
+		status     int
+		retry      string
+		sentence   string
+	}{
+		{"", 401, "", "You are not signed in."},
+		{"Authorization: Bearer nobody\r\n", 401, "", "Your credential is wrong, or it is no longer valid."},
+		{"X-Gatehouse-Authorization: Bearer nobody\r\n", 401, "", "Your credential is wrong, or it is no longer valid."},
+		{"Authorization: Bearer bob\r\n", 403, "", "You are signed in as Bob (bob@example.com), but you don't have access. You need the group staff."},
+		{"Authorization: " + basic("often") + "\r\n", 429, "60", "Too many attempts. Try again in 60 seconds."},
+		{"Authorization: Bearer outage\r\n", 503, "5", "It can’t be checked right now whether you are signed in. Please try again in 5 seconds."},
+	} {
+		for _, path := range []string{"/graphql", "/files/e/p/r/file_stream", "/x"} {
+			for client, accept := range map[string]string{"wandb-core": "", "python-requests/2.32": "Accept: */*\r\n"} {
+				g.sub(fmt.Sprint(row.status, path, client, row.credential), func(t *testing.T, g *rig) {
+					a := g.raw("POST " + path + " HTTP/1.1\r\nHost: gw.test\r\nContent-Type: application/json\r\nContent-Length: 2\r\nUser-Agent: " + client + "\r\n" +
+						accept + row.credential + "\r\n{}")
+					g.denied(a, row.status)
+					want(t, "Content-Type", a.Header.Get("Content-Type"), "application/json")
+					want(t, "Retry-After", a.Header.Get("Retry-After"), row.retry)
+					var body struct {
+						Errors []struct {
+							Message string `json:"message"`
+						} `json:"errors"`
+					}
+					if err := json.Unmarshal([]byte(a.body), &body); err != nil || len(body.Errors) != 1 || body.Errors[0].Message != row.sentence {
+						t.Errorf("%v in %s, want %q", err, a.body, row.sentence)
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestThrottled: who has tried too often is told how long to wait, as a program
 // is and as a browser is, and nothing is looked at.
 func TestThrottled(t *testing.T) {

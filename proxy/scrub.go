@@ -53,13 +53,15 @@ func forwardingNames() []string {
 	}
 }
 
-// framingNames mean something to HTTP itself. Their proper spelling is the
-// server's business, any other one (Content_Length) is only there to be taken
-// for it by an upstream.
-func framingNames() []string {
+// properNames are looked at elsewhere, under their proper spelling alone: what
+// means something to HTTP itself, credentials, and whom a program says it works
+// for. Any other spelling (Content_Length) is only there to be taken for it by an
+// upstream, and none of them is a trailer.
+func properNames() []string {
 	return []string{
 		"connection", "content-length", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
 		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+		"wandb-api-key", "x-wandb-api-key", "x-wandb-username", "x-wandb-user-email",
 	}
 }
 
@@ -73,21 +75,21 @@ func overrideNames() []string {
 // pass headers on as variables can't tell X_User and X.User from X-User.
 type names struct {
 	exact    map[string]bool
-	framing  map[string]bool // only in an odd spelling
+	proper   map[string]bool // only in an odd spelling
 	families [256][]string   // by first byte
 	first    [256]bool       // what any of them begins with
 }
 
 // newNames makes a set of whole names, beginnings of names, and names that only
 // count in an odd spelling.
-func newNames(exact, families, framing []string) *names {
-	n := &names{exact: map[string]bool{}, framing: map[string]bool{}}
+func newNames(exact, families, proper []string) *names {
+	n := &names{exact: map[string]bool{}, proper: map[string]bool{}}
 	for _, name := range exact {
 		name = fold(name)
 		n.exact[name], n.first[name[0]] = true, true
 	}
-	for _, name := range framing {
-		n.framing[name], n.first[name[0]] = true, true
+	for _, name := range proper {
+		n.proper[name], n.first[name[0]] = true, true
 	}
 	for _, f := range families {
 		n.families[f[0]] = append(n.families[f[0]], f)
@@ -101,7 +103,7 @@ func guarded(more []string) *names {
 	return newNames(
 		slices.Concat(identityNames(), forwardingNames(), more),
 		slices.Concat(identityFamilies(), forwardingFamilies()),
-		framingNames())
+		properNames())
 }
 
 // fold is what a name is compared by.
@@ -137,7 +139,7 @@ func (n *names) protects(name string) bool {
 		odd = odd || buf[i] == '-' && c != '-'
 	}
 	folded := buf[:size]
-	if size == len(name) && (n.exact[string(folded)] || odd && n.framing[string(folded)]) {
+	if size == len(name) && (n.exact[string(folded)] || odd && n.proper[string(folded)]) {
 		return true
 	}
 	for _, f := range n.families[folded[0]] {
@@ -159,5 +161,5 @@ func (n *names) scrub(h http.Header) {
 
 // trailer reports whether name may be passed on as a trailer.
 func (n *names) trailer(name string) bool {
-	return httpguts.ValidTrailerHeader(name) && name != "Cookie" && name != "Set-Cookie" && !n.protects(name)
+	return httpguts.ValidTrailerHeader(name) && name != "Cookie" && name != "Set-Cookie" && !n.protects(name) && !n.proper[fold(name)]
 }

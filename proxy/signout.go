@@ -18,7 +18,7 @@ func (h *Handler) askSignOut(x *exchange) {
 		h.signOut(x)
 		return
 	}
-	id, err := h.identify(x.r)
+	id, err := h.identify(x)
 	if errors.Is(err, authn.ErrNoCredential) {
 		if to := h.afterSignOut(x.r); !h.returned(x) || to != h.signedOutPath() {
 			redirect(x, to, http.StatusSeeOther)
@@ -136,7 +136,7 @@ func (h *Handler) returned(x *exchange) bool {
 
 // signedOut is where signing out ends. It says so to nobody who is signed in.
 func (h *Handler) signedOut(x *exchange) {
-	if _, err := h.identify(x.r); err == nil {
+	if _, err := h.identify(x); err == nil {
 		redirect(x, h.base(x.r)+h.o.Paths.SignOut, http.StatusSeeOther)
 		return
 	}

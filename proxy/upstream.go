@@ -155,6 +155,7 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	}
 	h := out.Header
 	x.dropCredentials(h)
+	x.attribute(h)
 	if x.via != "" {
 		h["X-Forwarded-For"] = []string{x.via}
 	}
@@ -167,19 +168,6 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 		out.Trailer = u.h.names.announced(p.In.Trailer)
 		x.upload = &upload{ReadCloser: out.Body, x: x, limited: u.maxBody > 0, left: u.maxBody, trailer: out.Trailer}
 		out.Body = x.upload
-	}
-}
-
-// dropCredentials removes what is meant for the gateway alone.
-func (x *exchange) dropCredentials(h http.Header) {
-	dropCookies(h, x.h.o.Cookie)
-	if x.public || !x.upstream.passAuth {
-		delete(h, "Authorization")
-	}
-	if x.public {
-		for _, name := range overrideNames() {
-			delete(h, name)
-		}
 	}
 }
 

@@ -30,10 +30,10 @@ func checkUpgrade(r *http.Request) (websocket bool, f fault) {
 	return true, fault{}
 }
 
-// sameSite reports whether one of the gateway's own hosts opens the WebSocket.
+// sameOrigin reports whether one of the gateway's own hosts opens the WebSocket.
 // Browsers send the cookie whoever does, and always say who it is in Origin.
 // Only a program leaves it out; it may, if it does not use a browser's cookie.
-func (h *Handler) sameSite(r *http.Request) bool {
+func (h *Handler) sameOrigin(r *http.Request) bool {
 	origin, ok := r.Header["Origin"]
 	if !ok {
 		return !strings.Contains(strings.Join(r.Header["Cookie"], ";"), h.o.Cookie)

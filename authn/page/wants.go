@@ -71,8 +71,8 @@ func credential(r *http.Request) bool {
 	for _, v := range r.Header.Values("Authorization") {
 		scheme, value, _ := strings.Cut(strings.TrimSpace(v), " ")
 		value = strings.TrimSpace(value)
-		basic, bearer := strings.EqualFold(scheme, "Basic"), strings.EqualFold(scheme, "Bearer")
-		if value == "" && (basic || bearer || scheme == "") {
+		basic := strings.EqualFold(scheme, "Basic")
+		if value == "" && (basic || scheme == "") {
 			continue
 		}
 		if plain, err := base64.StdEncoding.DecodeString(value); basic && err == nil && string(plain) == ":" {

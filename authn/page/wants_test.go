@@ -73,6 +73,7 @@ func TestNavigationAndWantsPage(t *testing.T) {
 		{"browser with no credential", "GET", with(chrome, "Authorization", ""), true, true},
 		{"browser with a key", "GET", with(chrome, "Authorization", "Basic YXBpOktFWQ=="), false, true},
 		{"browser with broken Basic", "GET", with(chrome, "Authorization", "basic %%%"), false, true},
+		{"page for a token that is missing", "GET", with(safari, "Authorization", "Bearer "), false, true},
 		{"page for a token", "GET", with(safari, "Authorization", "Bearer abc"), false, true},
 		{"page for a scheme of its own", "GET", with(safari, "Authorization", "KEY"), false, true},
 		{"OIDC-43 Sec-Purpose: prefetch", "GET", with(chrome, "Sec-Purpose", "prefetch"), false, true},

@@ -24,6 +24,7 @@ func forgeries() []string {
 		"X-Forwarded-User", "x-forwarded-USER", "X_Forwarded_User", "X-Forwarded_User", "X.Forwarded.User", "x-forwarded-email",
 		"X-Forwarded-Groups", "X_FORWARDED_GROUPS", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token",
 		"X-Gatehouse-Subject", "X-Gatehouse-Issuer", "X-Gatehouse-Route", "X-Gatehouse-Teams", "X_Gatehouse_Roles", "X-Gatehouse-Jwt-Assertion",
+		"X-Gatehouse-Team", "X_Gatehouse_Teams", "X-Gatehouse-Roles", "X_Gatehouse_Authorization", "X.Gatehouse.Authorization", "X-Gatehouse-Authorization-2",
 		"X-Auth-Request-User", "X-Auth-Request-Email", "X_Auth_Request_Groups", "Remote-User", "Remote_User", "X-Remote-User", "Remote-Groups",
 		"X-WEBAUTH-USER", "X-Pomerium-Jwt-Assertion", "X-Pomerium-Claim-Email", "Cf-Access-Jwt-Assertion", "Cf-Access-Authenticated-User-Email",
 		"X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion", "X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-NAME", "X-Amzn-Oidc-Data",
@@ -324,10 +325,18 @@ func TestPromiseLogsHoldNoSecrets(t *testing.T) {
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+publicHost+"/logout", nil)
 	req.Header.Set("Authorization", "Bearer header-secret-3")
 	w.do(b, req)
+	for _, name := range []string{"X-Gatehouse-Authorization", "Proxy-Authorization", "Wandb-Api-Key", "X-Wandb-Username"} {
+		for _, path := range []string{"/x", "/public/x", "/.gatehouse/userinfo"} {
+			w.get(w.program(), path, http.Header{name: {"Bearer beside-secret-4"}})
+			if seen := fmt.Sprint(w.app.last(t).Header); strings.Contains(seen, "beside-secret-4") {
+				t.Errorf("HDR-28: the application saw %s at %s: %s", name, path, seen)
+			}
+		}
+	}
 	w.issuer.Set(func(f *authntest.Faults) { f.Signature = authntest.Corrupt })
 	w.get(b, "/.gatehouse/sign-in?login_hint=ada", navigation)
 	token := w.issuer.Last(authntest.Token)
-	keep(token.PostForm.Get("code_verifier"), token.PostForm.Get("code"), "query-secret-1", "query-secret-2", "header-secret-3")
+	keep(token.PostForm.Get("code_verifier"), token.PostForm.Get("code"), "query-secret-1", "query-secret-2", "header-secret-3", "beside-secret-4")
 
 	log := w.log.String()
 	if !strings.Contains(log, `"subject":"1001"`) {

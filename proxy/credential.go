@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse/authn"
+)
+
+// The headers that hold a credential which may be the application's own.
+const (
+	authorization = "Authorization"
+	shortKey      = "Wandb-Api-Key"
+	longKey       = "X-Wandb-Api-Key"
+)
+
+// takeBeside takes the credential that is meant for the gateway alone off a
+// request, with all its lines. Nothing else may see it: it never goes onward.
+func takeBeside(h http.Header) []string {
+	own, ofProxy := h["X-Gatehouse-Authorization"], h["Proxy-Authorization"]
+	if own == nil && ofProxy == nil {
+		return nil
+	}
+	delete(h, "X-Gatehouse-Authorization")
+	delete(h, "Proxy-Authorization")
+	return slices.Concat(own, ofProxy)
+}
+
+// identify asks the chain. Somebody whom a route vouched for that is no longer
+// there is nobody.
+func (h *Handler) identify(x *exchange) (authn.Identity, error) {
+	id, err := h.ask(x)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	if !h.routes[id.Route].Vouches(id) {
+		return authn.Identity{}, fmt.Errorf("proxy: route %q of %s is gone: %w", id.Route, id.Issuer, authn.ErrRejected)
+	}
+	return id, nil
+}
+
+// ask shows the request to the chain. One with a credential beside the
+// application's own is judged by that alone: a refused claim never becomes
+// somebody else, and what nobody claims was meant for the gateway all the same.
+func (h *Handler) ask(x *exchange) (authn.Identity, error) {
+	switch {
+	case len(x.beside) == 0:
+		return h.o.Chain.Authenticate(x.r)
+	case len(x.beside) > 1:
+		return authn.Identity{}, fmt.Errorf("proxy: one of several credentials for the gateway: %w", authn.ErrRejected)
+	}
+	id, err := h.o.Chain.Authenticate(x.shown())
+	if errors.Is(err, authn.ErrNoCredential) || errors.Is(err, authn.ErrApplication) {
+		return id, fmt.Errorf("proxy: the credential for the gateway is of no kind that it knows: %w", authn.ErrRejected)
+	}
+	return id, err
+}
+
+// shown is the request as the chain sees it when a credential for the gateway
+// came beside the application's own: that one in Authorization, and no other.
+func (x *exchange) shown() *http.Request {
+	r := x.r.WithContext(x.r.Context())
+	r.Header = make(http.Header, len(x.r.Header))
+	for name, values := range x.r.Header {
+		switch name {
+		case "Cookie", shortKey, longKey:
+		default:
+			r.Header[name] = values
+		}
+	}
+	r.Header[authorization] = x.beside
+	return r
+}
+
+// explicit reports whether the request carries a credential as only programs send
+// it; of one in Authorization, page.Navigation knows.
+func (x *exchange) explicit() bool {
+	return len(x.beside) > 0 || len(x.r.Header[authorization]) > 1 || len(x.r.Header[shortKey]) > 0 || len(x.r.Header[longKey]) > 0
+}
+
+// bearer reports whether a Bearer token came with the request (RFC 6750, section 2.1).
+func (x *exchange) bearer() bool {
+	values := x.beside
+	if len(values) == 0 {
+		values = x.r.Header[authorization]
+	}
+	return slices.ContainsFunc(values, func(v string) bool { return hasScheme(v, "Bearer") })
+}
+
+// hasScheme tells the scheme of a credential (RFC 9110, section 11.4).
+func hasScheme(value, scheme string) bool {
+	got, _, _ := strings.Cut(strings.Trim(value, " \t"), " ")
+	return strings.EqualFold(got, scheme)
+}
+
+// single reports whether all credentials that would go on are one key. The
+// gateway has looked at one of them and can't tell by which the application
+// judges; two different ones may be two people's.
+func (x *exchange) single() bool {
+	keys, others := slices.Concat(x.r.Header[shortKey], x.r.Header[longKey]), x.r.Header[authorization]
+	if len(keys) > 0 && len(others) > 0 {
+		b, err := authn.BasicOf(x.r)
+		empty := errors.Is(err, authn.ErrNoCredential) && hasScheme(others[0], "Basic")
+		switch {
+		case err == nil:
+			keys = append(keys, b.Password)
+		case len(others) > 1, !empty:
+			return false
+		}
+	}
+	return len(slices.Compact(keys)) <= 1
+}
+
+// dropCredentials removes what is meant for the gateway alone, and on public
+// paths what is meant for nobody there: a presigned address of a store must come
+// without Authorization.
+func (x *exchange) dropCredentials(h http.Header) {
+	dropCookies(h, x.h.o.Cookie)
+	if x.public || !x.onward && !x.upstream.passAuth {
+		delete(h, authorization)
+		delete(h, shortKey)
+		delete(h, longKey)
+	}
+	if x.public {
+		for _, name := range overrideNames() {
+			delete(h, name)
+		}
+	}
+}
