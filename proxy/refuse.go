@@ -107,6 +107,10 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 	if errors.Is(err, authn.ErrRejected) {
 		h.o.Log.Debug("credential rejected", "request_id", x.id[0], "err", err)
 		sentence = "Your credential is wrong, or it is no longer valid."
+		var said *authn.Rejected
+		if errors.As(err, &said) {
+			sentence = said.Sentence
+		}
 	}
 	if errors.Is(err, authn.ErrApplication) {
 		sentence = "Your credential is the application’s. It does not say to the gateway who you are."

@@ -273,7 +273,7 @@ func (b *route) allow(id authn.Identity) error {
 	t := b.issuer(id.Issuer)
 	switch {
 	case t == nil:
-		return fmt.Errorf("bearer: %s is no longer an issuer: %w", authn.Bounded(id.Issuer), authn.ErrRejected)
+		return &authn.NotAllowed{Missing: "Who vouched for you is no longer trusted here."}
 	case id.Account.Name != "":
 		return nil
 	}

@@ -89,6 +89,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		TrustedProxies: c.Networks(),
 		Routes:         g.routes,
 		Chain:          append(append(chain, last...), sessions), // explicit credentials before the ambient one
+		Accounts:       accounts(c),
 		Sessions:       sessions,
 		Cookie:         cookie.Name,
 		Landings:       landings,
