@@ -156,7 +156,7 @@ func (h *Handler) turnAway(x *exchange, f fault) {
 func (h *Handler) challenges() []string {
 	var out []string
 	for _, r := range h.o.Routes {
-		if r.Challenge != "" {
+		if r.Challenge != "" && !slices.Contains(out, r.Challenge) {
 			out = append(out, r.Challenge)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/apikey"
 	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
 	"gatehouse/authn/page"
@@ -154,6 +155,16 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
+			Log:             h.log,
+		})
+	case section.APIKey != nil:
+		return apikey.New(section.Name, *section.APIKey, apikey.Deps{
+			PublicURL:       h.origin,
+			Upstream:        upstreamToAsk(c, section.APIKey.Upstream),
+			Accounts:        accounts(c),
+			ForeignPrefixes: foreignPrefixes(c, i),
+			Keys:            h.keys,
+			Store:           h.store,
 			Log:             h.log,
 		})
 	}
