@@ -93,3 +93,31 @@ func (l Ledger) List(ctx context.Context, account string) ([]Key, error) {
 	slices.SortStableFunc(out, func(a, b Key) int { return a.Created.Compare(b.Created) })
 	return out, nil
 }
+
+// Reseal seals the keys of an account with the newest session key, so that they
+// outlive the ones before it, and returns how many. One that it can't do keeps it
+// from none of the others.
+func (l Ledger) Reseal(ctx context.Context, account string) (int, error) {
+	ids, _, err := l.ids(ctx, account)
+	if err != nil {
+		return 0, err
+	}
+	sealed, failed := 0, error(nil)
+	for _, id := range ids {
+		k, err := l.get(ctx, id)
+		if errors.Is(err, ErrUnknown) {
+			continue
+		}
+		done := false
+		if err == nil {
+			done, err = l.replace(ctx, k, k.record)
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("apikey: key %s: %w", id, err))
+		}
+		if done { // else it is no more, or somebody has just sealed it
+			sealed++
+		}
+	}
+	return sealed, failed
+}

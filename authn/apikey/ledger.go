@@ -146,7 +146,7 @@ func (l Ledger) New(ctx context.Context, account, note string, lifetime time.Dur
 	return key, k.told(), nil
 }
 
-// write makes the record of a new key. Two keys in a million million have the same id.
+// write makes the record of a new key, under an id that is free.
 func (l Ledger) write(ctx context.Context, account, note string, lifetime time.Duration) (string, kept, error) {
 	now := time.Now().UTC().Truncate(time.Second)
 	for range tries {

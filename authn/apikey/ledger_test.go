@@ -233,3 +233,40 @@ func TestLedgerIsSealed(t *testing.T) {
 		t.Errorf("an index that somebody wrote lists %+v %v", listed, err)
 	}
 }
+
+// TestReseal: keys that nobody uses outlive a rotation of the session keys too.
+func TestReseal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before, store := newLedger(t)
+		_, k, err := before.New(t.Context(), "ci", "runner", 30*day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, gone, err := before.New(t.Context(), "ci", "", day); err != nil {
+			t.Fatal(err)
+		} else if _, err := before.Revoke(t.Context(), gone.ID); err != nil {
+			t.Fatal(err)
+		}
+		during, after := NewLedger(store, ring(t, secondKey, firstKey)), NewLedger(store, ring(t, secondKey))
+		if n, err := after.Reseal(t.Context(), "ci"); n != 0 || !errors.Is(err, ErrSealed) {
+			t.Errorf("too late: %d %v", n, err)
+		}
+		_, broken, err := before.New(t.Context(), "ci", "", day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Set(t.Context(), place(broken.ID), []byte("x"), day); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := during.Reseal(t.Context(), "ci"); n != 1 || !errors.Is(err, ErrSealed) || !strings.Contains(err.Error(), broken.ID) {
+			t.Errorf("%d %v", n, err)
+		}
+		if got, err := after.Find(t.Context(), k.ID); err != nil || got != k {
+			t.Errorf("%+v %v", got, err)
+		}
+		time.Sleep(30 * day) // and live no longer for it
+		if _, err := after.Find(t.Context(), k.ID); !errors.Is(err, ErrUnknown) {
+			t.Error(err)
+		}
+	})
+}

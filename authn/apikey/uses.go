@@ -59,12 +59,12 @@ func (u *uses) run(ctx context.Context) {
 
 // write writes one down. If the record has changed meanwhile, somebody else has
 // done so, or it is no more.
-func (u *uses) write(ctx context.Context, k kept) {
-	ctx, cancel := context.WithTimeout(ctx, useTime)
+func (u *uses) write(life context.Context, k kept) {
+	ctx, cancel := context.WithTimeout(life, useTime)
 	defer cancel()
 	next := k.record
 	next.Used = time.Now().UTC().Truncate(time.Second)
-	if _, err := u.ledger.replace(ctx, k, next); err != nil && ctx.Err() == nil {
+	if _, err := u.ledger.replace(ctx, k, next); err != nil && life.Err() == nil {
 		u.log.Warn("the use of an API key is not written down", "key_id", k.id, "err", err)
 	}
 }

@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -103,7 +104,7 @@ func (v *viewers) owner(ctx context.Context, key string) (authn.Identity, error)
 	if !known {
 		var err error
 		if who, err = v.ask(ctx, key); err != nil {
-			return authn.Identity{}, err
+			return authn.Identity{}, silent(err, key)
 		}
 	}
 	id, err := v.identity(who)
@@ -116,6 +117,16 @@ func (v *viewers) owner(ctx context.Context, key string) (authn.Identity, error)
 	}
 	id.Expires = until
 	return id, nil
+}
+
+// silent is an error without the key. The text of one may quote what the server
+// said, and that may be what it was sent.
+func silent(err error, key string) error {
+	text := err.Error()
+	if strings.Contains(text, key) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("api:"+key))) {
+		return fmt.Errorf("%w: what answers there sends the key back", errNotAsked)
+	}
+	return err
 }
 
 // ask asks the application. A viewer that is null is its no, and so are 401 and 403.

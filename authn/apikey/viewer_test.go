@@ -159,6 +159,40 @@ func TestTOK24NoRedirect(t *testing.T) {
 	}
 }
 
+// TestTOK30Echo: a server that sends back what it gets puts no key into an error.
+func TestTOK30Echo(t *testing.T) {
+	key := hexKey(1)
+	secret := encoded("api:" + key)
+	for name, said := range map[string]string{
+		"no HTTP": "Basic " + secret + "\r\n\r\n", "no HTTP, plain": key + "\r\n\r\n", "a header that is none": "HTTP/1.1 200 OK\r\nBasic " + secret + "\r\n\r\n",
+		"a member of that name": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + `{"data":{"` + key + `":1,"` + key + `":2}}`,
+		"an error":              "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + `{"errors":["` + key + `"]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			go func() {
+				c, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = c.Read(make([]byte, 4096))
+				_, _ = io.WriteString(c, said)
+				c.Close()
+			}()
+			r := started(t, verifying, func(s *setup) { s.deps.Upstream.URL = "http://" + listener.Addr().String() })
+			_, err = r.ask(key)
+			if err == nil || errors.Is(err, authn.ErrRejected) || strings.Contains(err.Error(), key) || strings.Contains(err.Error(), secret) {
+				t.Errorf("%v", err)
+			}
+			r.discreet(key)
+		})
+	}
+}
+
 func TestVerifyEmail(t *testing.T) {
 	for email, want := range map[string]string{
 		"ada@example.com": "ada@example.com", "ada@EXAMPLE.com": "ada@EXAMPLE.com", "ada": "", "ada@a@b": "", `"ada"@example.com`: "", "ada@exa_mple.com": "", "ad\u200da@example.com": "",

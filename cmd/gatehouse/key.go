@@ -29,13 +29,13 @@ standard error. Whoever has it sends it as they would a key of the application:
 WANDB_API_KEY, Basic api:KEY, or Bearer.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("key has no command %q: there are new, list, rotate and revoke", args[0])}
+				return usageError{fmt.Errorf("key has no command %q: there are new, list, rotate, revoke and reseal", args[0])}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(keyNewCommand(sh), keyListCommand(sh), keyRotateCommand(sh), keyRevokeCommand(sh))
+	cmd.AddCommand(keyNewCommand(sh), keyListCommand(sh), keyRotateCommand(sh), keyRevokeCommand(sh), keyResealCommand(sh))
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -100,4 +101,32 @@ func date(t time.Time) string {
 		return "-"
 	}
 	return when(t)
+}
+
+func keyResealCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reseal",
+		Short: "Seal all keys with the newest of session.keys",
+		Long: `Keys are sealed in the store with the newest of session.keys. Those in use are
+sealed anew by themselves; this does it for all. Run it before you remove an old
+session key: what is sealed with it alone is lost.`,
+		Args: noArgs,
+	}
+	file := settingsFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load(*file, sh.env)
+		if err != nil {
+			return err
+		}
+		return withLedger(c, "", func(l apikey.Ledger) error {
+			all, failed := 0, error(nil)
+			for _, name := range accountNames(c) {
+				n, err := l.Reseal(cmd.Context(), name)
+				all, failed = all+n, errors.Join(failed, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d key(s) are sealed with the newest of session.keys.\n", all)
+			return failed
+		})
+	}
+	return cmd
 }

@@ -115,6 +115,17 @@ func TestKeyCommand(t *testing.T) {
 			t.Errorf("the list:\n%s", out)
 		}
 	})
+	t.Run("reseal", func(t *testing.T) {
+		before := dump(t, addr)
+		if code, out, errs := command(t, nil, "key", "reseal", "-c", file); code != 0 || out != "3 key(s) are sealed with the newest of session.keys.\n" {
+			t.Errorf("exit %d\n%s%s", code, out, errs)
+		}
+		for k, v := range dump(t, addr) {
+			if strings.HasPrefix(k, "gatehouse:apikey:") == (before[k] == v) {
+				t.Errorf("%s was %s, is %s", k, before[k], v)
+			}
+		}
+	})
 	t.Run("revoke", func(t *testing.T) {
 		code, out, errs := command(t, nil, "key", "revoke", "-c", file, other) // whoever has leaked a key has it at hand
 		if code != 0 || out != "Key "+otherID+" of account nightly is revoked; running gateways notice within 1m (apiKey.cache.lifetime).\n" {
@@ -194,7 +205,7 @@ func TestKeyErrors(t *testing.T) {
 		"revoke, half a key":    {[]string{"revoke", "-c", file, secret[:45]}, 1, "that is not the id of a key"},
 		"rotate, unknown":       {[]string{"rotate", "-c", file, "abcdEFGH"}, 1, "see gatehouse key list"},
 		"rotate, a grace":       {[]string{"rotate", "-c", file, "abcdEFGH", "--grace", "x"}, 2, "--grace"},
-		"a command that is not": {[]string{"remove"}, 2, "there are new, list, rotate and revoke"},
+		"a command that is not": {[]string{"remove"}, 2, "there are new, list, rotate, revoke and reseal"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := command(t, nil, append([]string{"key"}, tt.args...)...)
@@ -266,13 +277,25 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// TestPeopleAndPrograms: a directory and keys side by side, each with its own.
+// TestPeopleAndPrograms: a directory and keys side by side, each with its own,
+// whichever is asked first.
 func TestPeopleAndPrograms(t *testing.T) {
+	people, programs := keySettings[strings.Index(keySettings, "  - name: people"):strings.Index(keySettings, "  - name: programs")], "  - name: programs\n    apiKey:\n      application: refuse\n"
+	t.Run("people first", func(t *testing.T) { peopleAndPrograms(t, keySettings) })
+	t.Run("programs first", func(t *testing.T) {
+		peopleAndPrograms(t, strings.Replace(keySettings, people+programs, programs+people, 1))
+	})
+}
+
+func peopleAndPrograms(t *testing.T, settings string) {
 	printed := apikey.Generate()
 	addr := startRedis(t)
 	store := sharedKey + fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", addr)
-	settings := strings.Replace(keySettings, "    team: research\n", "    team: research\n    keyHashes: ["+apikey.Hash(printed)+"]\n", 1) + store
+	settings = strings.Replace(settings, "    team: research\n", "    team: research\n    keyHashes: ["+apikey.Hash(printed)+"]\n", 1) + store
 	w := newWorld(t, settings)
+	if strings.Count(settings, apikey.Hash(printed)) != 1 {
+		t.Fatal(settings)
+	}
 	file := writeFile(t, "keys.yaml", strings.NewReplacer("$UPSTREAM", "http://127.0.0.1:9", "$DIRECTORY", "ldap://127.0.0.1:9").Replace(settings))
 	key, id, _ := keyNew(t, file, "nightly")
 
