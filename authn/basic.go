@@ -69,11 +69,16 @@ var (
 	// keyShape is what W&B clients take for an API key: at least 40 word
 	// characters, behind a prefix if there is one.
 	keyShape = regexp.MustCompile(`^(?:[^-]*-)?[\w-]{40,}$`)
-	// surelyKey is what API keys and tokens of a W&B server have looked like so
-	// far, and what no person would choose: 40 hex digits, or a versioned name,
-	// behind a prefix if there is one.
-	surelyKey = regexp.MustCompile(`^(?:(?:[\w-]*-)?(?:[0-9a-fA-F]{40}|wandb_v\d+_[\w-]{32,})|wb_at_\S+|eyJ[\w-]+\.[\w-]+\.[\w-]+)$`)
+	// apiKeyShape is what API keys have looked like so far, and what no person would
+	// choose: the gateway's own; and those of a W&B server, 40 hex digits or a
+	// versioned name, behind a prefix if there is one.
+	apiKeyShape = regexp.MustCompile(`^(?:gatehouse-[0-9A-Za-z]{40}|(?:[\w-]*-)?(?:[0-9a-fA-F]{40}|wandb_v\d+_[\w-]{32,}))$`)
+	// surelyToken is the same of tokens.
+	surelyToken = regexp.MustCompile(`^(?:wb_at_\S+|eyJ[\w-]+\.[\w-]+\.[\w-]+)$`)
 )
+
+// APIKey says whether s is surely an API key, whatever it comes with.
+func APIKey(s string) bool { return apiKeyShape.MatchString(s) }
 
 // Key says whether this is an API key or a token in a password's place, which
 // is for the routes that know those, and not a person's password. W&B clients
@@ -83,5 +88,5 @@ func (b Basic) Key() bool {
 	case "", "api", "user":
 		return keyShape.MatchString(b.Password) || jwtShape.MatchString(b.Password)
 	}
-	return surelyKey.MatchString(b.Password)
+	return APIKey(b.Password) || surelyToken.MatchString(b.Password)
 }

@@ -72,6 +72,7 @@ func TestBasicKey(t *testing.T) {
 		{"api", "wandb_v1_" + strings.Repeat("aB3_", 19)}, {"alice", "wandb_v1_" + strings.Repeat("aB3_", 19)},
 		{"api", strings.Repeat("Zz9_", 10)}, {"user", "prefix-" + strings.Repeat("Zz9_", 10)}, {"api", jwt}, {"alice", jwt}, {"", jwt}, {"alice", "wb_at_x1Y2"},
 		{"alice", strings.ToUpper(hex)}, {"alice", "on-prem-" + hex}, {"alice", "k8s2-" + hex}, {"alice", "local-wandb_v1_" + strings.Repeat("aB3_", 19)},
+		{"alice", "gatehouse-" + strings.Repeat("Zz9y", 10)}, {"api", "gatehouse-" + strings.Repeat("Zz9y", 10)},
 	}
 	for _, b := range keys {
 		if !b.Key() {
@@ -81,6 +82,7 @@ func TestBasicKey(t *testing.T) {
 	passwords := []authn.Basic{
 		{"alice", "hunter2"}, {"api", "hunter2"}, {"user", "short-one"}, {"alice", "correct-horse-battery-staple-and-more-words-of-it"},
 		{"alice", strings.Repeat("Zz9_", 10)}, {"alice", "a.b.c"}, {"alice", hex + "!"}, {"alice", "local-" + hex + " "},
+		{"alice", "gatehouse-" + strings.Repeat("Zz9y", 9)}, {"alice", "gatehouse-" + strings.Repeat("Zz9_", 10)}, {"alice", "my-gatehouse-" + strings.Repeat("Zz9y", 10)},
 		{"api", "with spaces in it and longer than forty letters"}, {"alice", ""}, {"alice", hex[:39]},
 	}
 	for _, b := range passwords {

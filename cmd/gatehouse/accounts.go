@@ -52,3 +52,9 @@ func accountIssuer(c config.Config, a config.ServiceAccount) string {
 	}
 	return ""
 }
+
+// upstreamToAsk is the upstream of that name, or the first if there is no name.
+func upstreamToAsk(c config.Config, name string) config.Upstream {
+	i := slices.IndexFunc(c.Upstreams, func(u config.Upstream) bool { return u.Name == name })
+	return c.Upstreams[max(i, 0)]
+}

@@ -29,11 +29,12 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/bearer":        {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
+	"gatehouse/authn/apikey":        {"gatehouse/authn", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
-	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
+	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
 		"gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/apikey"
 	"gatehouse/authn/bearer"
 	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
@@ -167,6 +168,16 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			TokenPath:       c.Paths.Token,
 			Prefix:          c.Paths.Prefix,
 			Teams:           c.Teams,
+			Accounts:        accounts(c),
+			ForeignPrefixes: foreignPrefixes(c, i),
+			Keys:            h.keys,
+			Store:           h.store,
+			Log:             h.log,
+		})
+	case section.APIKey != nil:
+		return apikey.New(section.Name, *section.APIKey, apikey.Deps{
+			PublicURL:       h.origin,
+			Upstream:        upstreamToAsk(c, section.APIKey.Upstream),
 			Accounts:        accounts(c),
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,

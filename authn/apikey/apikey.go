@@ -1,0 +1,157 @@
+// Package apikey is the API keys that programs send: the gateway's own, which
+// stand for service accounts, and those that the application gave to its people.
+//
+// What is a key is told by its place in the request and by its shape alone; a
+// request is asked of nobody to find out whose kind of credential it carries. The
+// gateway's own keys are in the store, sealed, by their hash, or in the settings
+// by their hash. The application's keys are refused, left to the application, or
+// shown to it to learn whose they are.
+//
+// It relies on session.Store and session.Sealer for the records, on authn.Memory
+// for what a key has proved, and on net/http to ask the application. No key is
+// ever in a log line, an error or a page; the id of a key of the gateway may be.
+package apikey
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/config"
+	"gatehouse/session"
+)
+
+const (
+	// checkTime bounds one check, of which a question to the application is a part.
+	checkTime = askTime + 3*time.Second
+	// ownAtOnce is how many keys of the gateway are looked up at once.
+	ownAtOnce = 256
+	// askAtOnce is how many questions the application is asked at once.
+	askAtOnce = 64
+)
+
+// Deps is what a route needs of the house around it.
+type Deps struct {
+	// PublicURL is where programs reach the gateway.
+	PublicURL *url.URL
+	// Upstream is the application to ask whose a key is.
+	Upstream config.Upstream
+	// Accounts are the service accounts that keys stand for.
+	Accounts authn.Accounts
+	// ForeignPrefixes are the subject prefixes of all other routes. A subject
+	// that begins with one of them is refused.
+	ForeignPrefixes []string
+	Keys            session.Keyring
+	Store           session.Store
+	Log             *slog.Logger
+}
+
+// route is one way in by API key.
+type route struct {
+	Deps
+	name        string
+	application string // what to do with the application's keys
+	admission   authn.Admission
+	ledger      Ledger
+	uses        *uses
+	viewers     *viewers // nil unless application is verify
+	// A flood of one kind of keys leaves the other's places free.
+	ours, theirs *authn.Memory
+}
+
+// New makes the route of c. It opens no connection: store and application may be
+// down. Its errors are faults of the settings.
+func New(name string, c config.APIKey, d Deps) (authn.Route, error) {
+	k, err := newRoute(name, c, d)
+	if err != nil {
+		return authn.Route{}, fmt.Errorf("apikey: route %s: %w", name, err)
+	}
+	return k.route(), nil
+}
+
+func (k *route) route() authn.Route {
+	return authn.Route{
+		Name:          k.name,
+		Authenticator: authn.AuthenticatorFunc(k.authenticate),
+		Challenge:     `Basic realm="` + k.PublicURL.Scheme + "://" + k.PublicURL.Host + `", charset="UTF-8"`,
+		Allow:         k.allow,
+		Close:         k.close,
+	}
+}
+
+// allow lets service accounts in without address and groups, which they have not.
+func (k *route) allow(id authn.Identity) error {
+	if id.Account.Name != "" {
+		return nil
+	}
+	return k.admission.Allow(id)
+}
+
+func newRoute(name string, c config.APIKey, d Deps) (*route, error) {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	d.Log = d.Log.With("route", name)
+	k := &route{
+		Deps: d, name: name, application: c.Application, ledger: NewLedger(d.Store, d.Keys),
+		admission: authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
+	}
+	o := authn.MemoryOptions{
+		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size,
+		Limit: checkTime, AtOnce: ownAtOnce,
+	}
+	var err error
+	if k.ours, err = authn.NewMemory(o); err != nil {
+		return nil, err
+	}
+	if c.Application == "verify" {
+		o.AtOnce = askAtOnce
+		if k.theirs, err = authn.NewMemory(o); err != nil {
+			return nil, err
+		}
+		if k.viewers, err = newViewers(name, c, d); err != nil {
+			return nil, err
+		}
+	}
+	k.uses = newUses(k.ledger, d.Log)
+	return k, nil
+}
+
+// authenticate decides on the key that the request carries, if there is one.
+func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
+	key, err := claim(r)
+	if err != nil {
+		return authn.Identity{}, err
+	}
+	if own(key) {
+		id, ok := ID(key)
+		if !ok { // not worth remembering
+			return authn.Identity{}, reject("not whole")
+		}
+		return k.ours.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) { return k.service(ctx, id, key) }, "", k.name, key)
+	}
+	switch k.application {
+	case "pass":
+		return authn.Identity{}, authn.ErrApplication
+	case "verify":
+		who, err := k.theirs.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) { return k.viewers.owner(ctx, key) }, "", k.name, key)
+		who.Expires = time.Time{} // it was for the memory; the key is good until the application says otherwise
+		return who, err
+	}
+	return authn.Identity{}, reject("keys of the application are refused")
+}
+
+// reject is the no to a key. What it says holds nothing of the key.
+func reject(why string) error { return fmt.Errorf("apikey: %s: %w", why, authn.ErrRejected) }
+
+func (k *route) close() error {
+	k.uses.close()
+	if k.viewers != nil {
+		k.viewers.close()
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package apikey
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"gatehouse/authn"
+)
+
+const (
+	// maxKey bounds a key, in bytes. The longest that are known have some 90.
+	maxKey = 512
+	// accessToken is what the gateway's access tokens begin with. They are for the
+	// bearer route, wherever they stand.
+	accessToken = "gh_at_"
+)
+
+// keyHeaders hold nothing but a key (weave's OTLP exporter, W&B sandboxes).
+func keyHeaders() []string { return []string{"Wandb-Api-Key", "X-Wandb-Api-Key"} }
+
+// claim returns the one key that the request carries, judged by its place and
+// shape alone. The error is [authn.ErrNoCredential] where there is none. It wraps
+// [authn.ErrRejected] for a key beside another credential, and for what stands in
+// a place for keys and is none.
+func claim(r *http.Request) (string, error) {
+	var keys []string
+	for _, name := range keyHeaders() {
+		for _, v := range r.Header[name] {
+			if v = strings.Trim(v, " \t"); v != "" { // some clients send headers that they have no value for
+				keys = append(keys, v)
+			}
+		}
+	}
+	key, another, err := authorization(r)
+	switch {
+	case err != nil:
+		return "", err
+	case another && len(keys) > 0:
+		return "", errSeveral
+	case key != "":
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return "", authn.ErrNoCredential
+	}
+	for _, k := range keys {
+		switch {
+		case k != keys[0]:
+			return "", errSeveral
+		case len(k) > maxKey || !words(k) || strings.HasPrefix(k, accessToken):
+			return "", fmt.Errorf("apikey: not a key: %w", authn.ErrRejected)
+		}
+	}
+	return keys[0], nil
+}
+
+var errSeveral = fmt.Errorf("apikey: one of several credentials: %w", authn.ErrRejected)
+
+// authorization returns the key in the Authorization header, or whether another
+// credential is there.
+func authorization(r *http.Request) (key string, another bool, err error) {
+	b, err := authn.BasicOf(r)
+	switch {
+	case err == nil && b.Key() && words(b.Password) && !strings.HasPrefix(b.Password, accessToken):
+		return b.Password, false, nil
+	case err == nil:
+		return "", true, nil
+	case !errors.Is(err, authn.ErrNoCredential):
+		return "", false, err
+	}
+	values := r.Header["Authorization"]
+	token, err := authn.BearerOf(r)
+	switch {
+	case err == nil && authn.APIKey(token) && !strings.HasPrefix(token, accessToken):
+		return token, false, nil
+	case errors.Is(err, authn.ErrRejected) && len(values) > 1:
+		return "", false, err
+	}
+	return "", foreign(values), nil
+}
+
+// foreign says whether there is a credential other than Basic, of which all that is
+// left by now is the empty one that means none.
+func foreign(values []string) bool {
+	for _, v := range values {
+		scheme, _, _ := strings.Cut(strings.Trim(v, " \t"), " ")
+		if scheme != "" && !strings.EqualFold(scheme, "Basic") {
+			return true
+		}
+	}
+	return false
+}
+
+// words says whether s is what all keys are made of, which no JWT is: letters,
+// digits, "_" and "-".
+func words(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-')
+	})
+}

@@ -1,0 +1,55 @@
+package apikey
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/config"
+)
+
+// service finds out which account a key of the gateway stands for. It costs one
+// look into the store at most, and none for a key of the settings.
+func (k *route) service(ctx context.Context, id, key string) (authn.Identity, error) {
+	sum := sha256.Sum256([]byte(key))
+	if account, ok := k.Accounts.Holder(sum); ok {
+		k.Log.Info("API key accepted", "key_id", id, "account", account.Name, "from", "settings")
+		return k.identity(account, time.Time{}), nil
+	}
+	known, err := k.ledger.get(ctx, id)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		return authn.Identity{}, reject("key " + id + " is unknown")
+	case err != nil:
+		return authn.Identity{}, fmt.Errorf("apikey: key %s: %w", id, err)
+	}
+	account, named := k.Accounts.Named(known.Account)
+	why := ""
+	switch {
+	case subtle.ConstantTimeCompare(sum[:], known.Hash) != 1:
+		why = "has another secret"
+	case !time.Now().Before(known.Expires):
+		why = "has expired"
+	case !named:
+		why = "is of an account that is not in the settings"
+	}
+	if why != "" {
+		k.Log.Info("API key refused", "key_id", id, "account", known.Account, "reason", why)
+		return authn.Identity{}, reject("key " + id + " " + why)
+	}
+	k.Log.Info("API key accepted", "key_id", id, "account", account.Name, "from", "store")
+	k.uses.note(known)
+	return k.identity(account, known.Expires), nil
+}
+
+func (k *route) identity(account authn.Account, expires time.Time) authn.Identity {
+	return authn.Identity{
+		Issuer: k.PublicURL.String(), Subject: config.AccountPrefix + account.Name, Kind: authn.Service,
+		Username: account.Name, Account: account, Route: k.name,
+		AuthTime: time.Now().UTC().Truncate(time.Second), Expires: expires,
+	}
+}

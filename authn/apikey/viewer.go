@@ -1,0 +1,192 @@
+package apikey
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"gatehouse/authn"
+	"gatehouse/config"
+)
+
+const (
+	// askTime bounds one question to the application, its answer and all. W&B
+	// clients wait for 10 s when they log in.
+	askTime = 5 * time.Second
+	// maxAnswer bounds an answer, in bytes.
+	maxAnswer = 1 << 20
+	question  = `{"query":"query Viewer{viewer{id username email teams{edges{node{name}}}}}"}`
+)
+
+// errNotAsked is said of nothing but a failure to find out.
+var errNotAsked = errors.New("apikey: can't find out whose key it is")
+
+// viewer is whose a key is, as the application says it.
+type viewer struct {
+	ID       string   `json:"id"`
+	Username string   `json:"username,omitempty"`
+	Email    string   `json:"email,omitempty"`
+	Teams    []string `json:"teams,omitempty"`
+}
+
+// viewers asks the application whose its keys are.
+type viewers struct {
+	client   *http.Client
+	url      string
+	host     string // what the Host header says
+	public   *url.URL
+	route    string
+	prefix   string
+	reserved []string // what no subject of the application's may begin with
+	shared   shared
+	log      *slog.Logger
+}
+
+func newViewers(name string, c config.APIKey, d Deps) (*viewers, error) {
+	target, err := url.Parse(d.Upstream.URL)
+	if err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	dialer := &net.Dialer{Timeout: askTime}
+	t := &http.Transport{
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: askTime, ResponseHeaderTimeout: askTime,
+		MaxResponseHeaderBytes: 64 << 10, MaxIdleConnsPerHost: askAtOnce, IdleConnTimeout: time.Minute,
+	}
+	switch target.Scheme {
+	case "unix":
+		socket := target.Path
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		}
+		target = &url.URL{Scheme: "http", Host: "localhost"}
+	case "https":
+		if t.TLSClientConfig, err = d.Upstream.TLS.Load(); err != nil {
+			return nil, err
+		}
+		t.ForceAttemptHTTP2 = true
+	}
+	v := &viewers{
+		url: target.Scheme + "://" + target.Host + "/graphql", host: d.PublicURL.Host,
+		public: d.PublicURL, route: name, prefix: c.SubjectPrefix, reserved: append(slices.Clone(d.ForeignPrefixes), config.AccountPrefix),
+		client: &http.Client{
+			Timeout: askTime, Transport: t,
+			// A key goes nowhere but where it was sent.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		shared: newShared(name, d.Upstream.URL, c.Cache.Lifetime.Std(), d), log: d.Log,
+	}
+	if len(d.Upstream.Hosts) > 0 {
+		v.host = d.Upstream.Hosts[0]
+	}
+	if d.Upstream.HostHeader == "upstream" {
+		v.host = target.Host
+	}
+	return v, nil
+}
+
+func (v *viewers) close() { v.client.CloseIdleConnections() }
+
+// owner finds out whose a key of the application is. The identity's end is that of
+// the answer, which another replica may have got some time ago.
+func (v *viewers) owner(ctx context.Context, key string) (authn.Identity, error) {
+	who, until, known := v.shared.recall(ctx, key)
+	if !known {
+		var err error
+		if who, err = v.ask(ctx, key); err != nil {
+			return authn.Identity{}, silent(err, key)
+		}
+	}
+	id, err := v.identity(who)
+	if err != nil {
+		v.log.Warn("API key refused, though the application knows it", "err", err)
+		return authn.Identity{}, err
+	}
+	if !known {
+		until = v.shared.keep(ctx, key, who)
+	}
+	id.Expires = until
+	return id, nil
+}
+
+// silent is an error without the key. The text of one may quote what the server
+// said, and that may be what it was sent.
+func silent(err error, key string) error {
+	text := err.Error()
+	if strings.Contains(text, key) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("api:"+key))) {
+		return fmt.Errorf("%w: what answers there sends the key back", errNotAsked)
+	}
+	return err
+}
+
+// ask asks the application. A viewer that is null is its no, and so are 401 and 403.
+func (v *viewers) ask(ctx context.Context, key string) (viewer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.url, strings.NewReader(question))
+	if err != nil {
+		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, err)
+	}
+	req.Host = v.host
+	req.SetBasicAuth("api", key)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "gatehouse")
+	req.Header.Set("X-Forwarded-Host", v.public.Host)
+	req.Header.Set("X-Forwarded-Proto", v.public.Scheme)
+	res, err := v.client.Do(req)
+	if err != nil {
+		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
+	}
+	defer res.Body.Close()
+	switch {
+	case res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden:
+		return viewer{}, reject("the application refuses the key")
+	case res.StatusCode != http.StatusOK:
+		return viewer{}, fmt.Errorf("%w: the application answers %d", errNotAsked, res.StatusCode)
+	}
+	if media, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err != nil || media != "application/json" && media != "application/graphql-response+json" {
+		return viewer{}, fmt.Errorf("%w: the application's answer is not JSON", errNotAsked)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil {
+		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
+	}
+	if len(body) > maxAnswer {
+		return viewer{}, fmt.Errorf("%w: the application's answer is longer than %d bytes", errNotAsked, maxAnswer)
+	}
+	return readAnswer(body)
+}
+
+// identity is a viewer as the gateway knows people. One who could be taken for
+// somebody else is refused.
+func (v *viewers) identity(who viewer) (authn.Identity, error) {
+	subject := v.prefix + who.ID
+	switch {
+	case len(who.ID) > authn.MaxID || !authn.CleanID(who.ID):
+		return authn.Identity{}, reject("the application's viewer has an id that can't name anybody")
+	case who.Username != "" && (len(who.Username) > authn.MaxID || !authn.CleanID(who.Username)):
+		return authn.Identity{}, reject("the application's viewer has a name that can't name anybody")
+	case slices.ContainsFunc(who.Teams, func(t string) bool { return strings.ContainsFunc(t, unicode.IsControl) }):
+		return authn.Identity{}, reject("the application's viewer has a team with a control character")
+	case slices.ContainsFunc(v.reserved, func(p string) bool { return len(p) > len(v.prefix) && strings.HasPrefix(subject, p) }):
+		return authn.Identity{}, reject("the application's viewer has a subject that looks like one of another route")
+	}
+	if _, ok := authn.EmailDomain(who.Email); !ok || len(who.Email) > authn.MaxID || !authn.CleanID(who.Email) {
+		who.Email = "" // as good as none
+	}
+	return authn.Identity{
+		// The application is one issuer behind one public URL, wherever it listens.
+		Issuer: v.public.String() + "/graphql", Subject: subject, Kind: authn.Person,
+		Username: who.Username, Email: who.Email, Groups: who.Teams, Route: v.route,
+		AuthTime: time.Now().UTC().Truncate(time.Second), Onward: true,
+	}, nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/authn/apikey"
+	"gatehouse/config"
+)
+
+func keyListCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list [ACCOUNT]",
+		Short: "List the keys in the store, never their secrets",
+		Long: `Lists the keys in the store: of one account, also one that is no longer in the
+settings, or of all that are. Keys that are in the settings (keyHashes) are not among them.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{fmt.Errorf("key list takes one account, but got %q", args)}
+			}
+			return nil
+		},
+	}
+	file := settingsFlag(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := config.Load(*file, sh.env)
+		if err != nil {
+			return err
+		}
+		names := args
+		if len(names) == 0 {
+			names = accountNames(c)
+		}
+		return withLedger(c, "", func(l apikey.Ledger) error {
+			keys, err := listKeys(cmd.Context(), l, names)
+			if err != nil {
+				return err
+			}
+			if len(keys) == 0 && len(args) > 0 {
+				if err := knownAccount(c, args[0]); err != nil {
+					return err
+				}
+			}
+			out := cmd.OutOrStdout()
+			switch {
+			case *asJSON:
+				if err := json.MarshalWrite(out, keys, jsontext.WithIndent("  ")); err != nil {
+					return err
+				}
+				fmt.Fprintln(out)
+				return nil
+			case len(keys) == 0:
+				fmt.Fprintf(cmd.ErrOrStderr(), "No keys in the store for %s.\n", strings.Join(names, ", "))
+				return nil
+			}
+			return printKeys(out, keys)
+		})
+	}
+	return cmd
+}
+
+func listKeys(ctx context.Context, l apikey.Ledger, accounts []string) ([]apikey.Key, error) {
+	out := []apikey.Key{}
+	for _, name := range accounts {
+		keys, err := l.List(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, keys...)
+	}
+	return out, nil
+}
+
+func printKeys(w io.Writer, keys []apikey.Key) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tACCOUNT\tCREATED\tEXPIRES\tLAST USED\tNOTE")
+	for _, k := range keys {
+		created, expires, used := date(k.Created), date(k.Expires), date(k.Used)
+		if k.Sealed {
+			k.Note = "(" + apikey.ErrSealed.Error() + ")"
+		} else if k.Used.IsZero() {
+			used = "never"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Account, created, expires, used, k.Note)
+	}
+	return t.Flush()
+}
+
+func date(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return when(t)
+}
+
+func keyResealCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reseal",
+		Short: "Seal all keys with the newest of session.keys",
+		Long: `Keys are sealed in the store with the newest of session.keys. Those in use are
+sealed anew by themselves; this does it for all. Run it before you remove an old
+session key: what is sealed with it alone is lost.`,
+		Args: noArgs,
+	}
+	file := settingsFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load(*file, sh.env)
+		if err != nil {
+			return err
+		}
+		return withLedger(c, "", func(l apikey.Ledger) error {
+			all, failed := 0, error(nil)
+			for _, name := range accountNames(c) {
+				n, err := l.Reseal(cmd.Context(), name)
+				all, failed = all+n, errors.Join(failed, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d key(s) are sealed with the newest of session.keys.\n", all)
+			return failed
+		})
+	}
+	return cmd
+}
