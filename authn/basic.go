@@ -80,6 +80,10 @@ var (
 // APIKey says whether s is surely an API key, whatever it comes with.
 func APIKey(s string) bool { return apiKeyShape.MatchString(s) }
 
+// ApplicationToken says whether s is an access token that a W&B server gave out
+// itself, for a JWT. It wants such a one as Bearer and nowhere else.
+func ApplicationToken(s string) bool { return strings.HasPrefix(s, "wb_at_") && len(s) > len("wb_at_") }
+
 // Key says whether this is an API key or a token in a password's place, which
 // is for the routes that know those, and not a person's password. W&B clients
 // send theirs under the names api, user, the person's or none.

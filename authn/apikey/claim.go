@@ -49,6 +49,7 @@ func claim(r *http.Request) (string, error) {
 		switch {
 		case k != keys[0]:
 			return "", errSeveral
+		case authn.ApplicationToken(k) && k == key: // as Bearer alone
 		case len(k) > maxKey || !words(k) || strings.HasPrefix(k, accessToken):
 			return "", fmt.Errorf("apikey: not a key: %w", authn.ErrRejected)
 		}
@@ -73,7 +74,7 @@ func authorization(r *http.Request) (key string, another bool, err error) {
 	values := r.Header["Authorization"]
 	token, err := authn.BearerOf(r)
 	switch {
-	case err == nil && authn.APIKey(token) && !strings.HasPrefix(token, accessToken):
+	case err == nil && (authn.APIKey(token) || authn.ApplicationToken(token)) && !strings.HasPrefix(token, accessToken):
 		return token, false, nil
 	case errors.Is(err, authn.ErrRejected) && len(values) > 1:
 		return "", false, err

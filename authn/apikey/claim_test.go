@@ -67,7 +67,8 @@ func TestClaim(t *testing.T) {
 		"access token with a key's tail":   {auth("Bearer gh_at_x-" + old), "", none},
 		"api:access token":                 {basic("api", aToken), "", none},
 		"Bearer opaque token":              {auth("Bearer 2YotnFZFEjr1zCsicMWpAA"), "", none},
-		"Bearer token of a W&B server":     {auth("Bearer wb_at_x1Y2"), "", none},
+		"Bearer token of a W&B server":     {auth("Bearer wb_at_x1Y2"), "wb_at_x1Y2", nil},
+		"its token elsewhere":              {http.Header{"Wandb-Api-Key": {"wb_at_x.1"}}, "", rejected},
 		"Bearer that is none":              {auth("Bearer a b"), "", none},
 		"Digest":                           {auth(`Digest username="ada"`), "", none},
 		"a key under another name's scope": {http.Header{"Api-Key": {old}}, "", none},
@@ -123,7 +124,7 @@ func FuzzClaim(f *testing.F) {
 			}
 			return
 		}
-		if key == "" || len(key) > maxKey || !words(key) || strings.HasPrefix(key, accessToken) {
+		if key == "" || !authn.ApplicationToken(key) && (len(key) > maxKey || !words(key)) || strings.HasPrefix(key, accessToken) {
 			t.Errorf("%q is no key", key)
 		}
 		b, basicErr := authn.BasicOf(r)

@@ -137,6 +137,9 @@ func (v *viewers) ask(ctx context.Context, key string) (viewer, error) {
 	}
 	req.Host = v.host
 	req.SetBasicAuth("api", key)
+	if authn.ApplicationToken(key) {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "gatehouse")

@@ -182,8 +182,8 @@ func (b *route) prove(ctx context.Context, token string) (authn.Identity, error)
 		return id, err
 	case strings.Count(token, ".") == 4 && strings.HasPrefix(token, "eyJ"):
 		return authn.Identity{}, b.refused(ctx, nil, refusal{check: "format", sentence: "The token is encrypted."})
-	case authn.Basic{Password: token}.Key():
-		return authn.Identity{}, authn.ErrNoCredential // an API key, and for who knows those
+	case authn.ApplicationToken(token):
+		return authn.Identity{}, authn.ErrNoCredential // for who knows the application's
 	}
 	return b.proveOpaque(ctx, token)
 }
@@ -227,7 +227,8 @@ func (b *route) proveOpaque(ctx context.Context, token string) (authn.Identity, 
 			best = t
 		}
 	}
-	if best == nil {
+	// What looks like an API key is one, unless its beginning says whose it is.
+	if best == nil || best.introspection.settings.TokenPrefix == "" && authn.APIKey(token) {
 		return authn.Identity{}, authn.ErrNoCredential
 	}
 	id, err := best.introspect(ctx, token)
