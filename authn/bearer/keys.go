@@ -152,7 +152,7 @@ func (t *trusted) key(ctx context.Context, head issuer.Header) (known, int, erro
 	if i, ok := k.choose(head); ok {
 		return k, i, nil
 	}
-	if s, err = t.keys.Newer(ctx); err != nil {
+	if s, err = t.keys.Newer(ctx, s); err != nil {
 		return known{}, 0, err
 	}
 	if k, err = t.of(s); err != nil {
