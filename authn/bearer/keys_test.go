@@ -70,6 +70,19 @@ func TestRotation(t *testing.T) {
 			t.Errorf("%d keys, %v", len(s.Keys), err)
 		}
 	})
+	bubble(t, "JWT-19 no key has an id", func(t *testing.T, r *rig) {
+		r.idp.Set(func(f *authntest.Faults) { f.NoKid = true })
+		r.accepted(authntest.JWT(es256(), m{"kid": nil}, claims(nil)))
+		r.idp.SetKeys(next)
+		time.Sleep(time.Second)
+		r.accepted(authntest.JWT(next, m{"kid": nil}, claims(nil)))
+		for n := range 50 {
+			r.rejected(authntest.JWT(foreign(), m{"kid": nil}, claims(m{"jti": fmt.Sprint(n)})), "signature is not")
+		}
+		if n := r.keyCalls(); n != 2 {
+			t.Errorf("the keys were asked for %d times", n)
+		}
+	})
 	bubble(t, "JWT-18 a removed key, with traffic", func(t *testing.T, r *rig) {
 		r.idp.SetKeys(next, es256())
 		r.accepted(good())
@@ -352,10 +365,15 @@ func TestKeyFile(t *testing.T) {
 		write(t, file, string(publicForms(es256())["PEM"]))
 		r.accepted(good())
 		write(t, file, string(publicForms(next)["PEM"]))
-		r.accepted(signedBy(es256(), 1))
-		time.Sleep(keysAge + time.Minute)
-		r.accepted(signedBy(next, 2))
+		time.Sleep(time.Second)
+		r.accepted(signedBy(next, 1)) // no id tells of it
+		r.rejected(signedBy(es256(), 2), "signature is not")
+		write(t, file, "half a fil")
+		time.Sleep(10 * time.Second)
 		r.rejected(signedBy(es256(), 3), "signature is not")
+		write(t, file, string(publicForms(rs256())["PEM"]))
+		time.Sleep(10 * time.Second)
+		r.rejected(signedBy(es256(), 4), "signature is not")
 	}, fromFile)
 	bubble(t, "PEM with a key of each kind", func(t *testing.T, r *rig) {
 		write(t, file, string(publicForms(es256())["PEM"])+string(publicForms(rs256())["PEM"]))
