@@ -356,7 +356,7 @@ func TestKeyFile(t *testing.T) {
 		r.accepted(good())
 		write(t, file, jwks(t, public(next, next.ID)))
 		time.Sleep(time.Second)
-		r.accepted(signedBy(next, 1)) // its kid is a new one
+		r.accepted(signedBy(next, 1))  // its kid is a new one
 		r.unsure(signedBy(es256(), 2)) // too soon to ask once more
 		time.Sleep(10 * time.Second)
 		r.rejected(signedBy(es256(), 2), "key is not one")
