@@ -3,6 +3,7 @@ package bearer
 import (
 	"bytes"
 	"context"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -331,6 +332,34 @@ func post(h http.Handler, path, form string, headers ...string) *httptest.Respon
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, req)
 	return w
+}
+
+// ring is a key ring of other keys.
+func ring(t testing.TB, keys ...string) session.Keyring {
+	t.Helper()
+	k, err := session.NewKeyring(gatewayURL, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// exchange sends a JWT to the token endpoint, as the W&B SDK does.
+func (r *rig) exchange(assertion string) *httptest.ResponseRecorder {
+	return r.post(tokenPath, "grant_type="+grantJWT+"&assertion="+url.QueryEscape(assertion))
+}
+
+// issue is the access token for a JWT.
+func (r *rig) issue(assertion string) string {
+	r.t.Helper()
+	w := r.exchange(assertion)
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK || answer.Token == "" {
+		r.t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	return answer.Token
 }
 
 // asks makes the gateway ask the first issuer about opaque tokens.
