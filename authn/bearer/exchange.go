@@ -123,7 +123,7 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 	if err := x.once(ctx, v); err != nil {
 		return "", authn.Identity{}, err
 	}
-	token, err := x.issued.Issue(ctx, id, x.settings.Exchange.Lifetime.Std())
+	token, err := x.issued.Issue(ctx, plain(id), x.settings.Exchange.Lifetime.Std())
 	return token, id, err
 }
 
