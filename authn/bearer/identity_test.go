@@ -348,6 +348,23 @@ func TestLaterSettings(t *testing.T) {
 			t.Errorf("%+v, %v", id, err)
 		}
 	})
+	t.Run("an account removed where all are services", func(t *testing.T) {
+		r := newRig(t, account, asks, func(s *setup) { s.first().Kind = "service" })
+		robot := m{"sub": "repo:acme/app", "preferred_username": nil, "active": true}
+		r.asked.says(object(claims(robot)))
+		tokens := []string{r.issue(with(robot)), "opaque.token"}
+		for _, token := range tokens {
+			if id := r.accepted(token); id.Username != "ci" || id.Account.Name != "ci" {
+				t.Errorf("%+v", id)
+			}
+		}
+		b := r.replica(func(s *setup) { s.deps.Accounts = authn.Accounts{} })
+		for _, token := range tokens {
+			if id, err := judge(b, request("Bearer "+token)); err != nil || id.Username != "" || id.Account.Name != "" {
+				t.Errorf("%+v, %v", id, err)
+			}
+		}
+	})
 	t.Run("a route of another name", func(t *testing.T) {
 		b, err := newRoute("others", r.setup.settings, r.setup.deps)
 		if err != nil {
