@@ -203,7 +203,8 @@ func (b *route) proveIssued(ctx context.Context, token string) (authn.Identity, 
 }
 
 func (b *route) proveJWT(ctx context.Context, token string) (authn.Identity, verified, error) {
-	t := b.issuer(issuerOf(token))
+	iss, _ := issuerOf(token)
+	t := b.issuer(iss)
 	if t == nil {
 		return authn.Identity{}, verified{}, authn.ErrNoCredential
 	}
@@ -247,7 +248,7 @@ func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 	}
 	no := refusal{check: "format", sentence: "The token is of no kind that is known here."}
 	if isJWT(token) {
-		no = refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: issuerOf(token), expected: b.issuerNames()}
+		no = b.notTrusted(token)
 	}
 	return authn.Identity{}, b.refused(r.Context(), nil, no)
 }

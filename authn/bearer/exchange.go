@@ -112,8 +112,7 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 	}
 	id, v, err := x.proveJWT(ctx, assertion)
 	if errors.Is(err, authn.ErrNoCredential) {
-		iss := issuerOf(assertion)
-		return "", authn.Identity{}, x.refused(ctx, nil, refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: iss, expected: x.issuerNames()})
+		return "", authn.Identity{}, x.refused(ctx, nil, x.notTrusted(assertion))
 	}
 	if err != nil {
 		return "", authn.Identity{}, err
@@ -124,7 +123,7 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 	if err := x.once(ctx, v); err != nil {
 		return "", authn.Identity{}, err
 	}
-	token, err := x.issued.Issue(ctx, id, x.settings.Exchange.Lifetime.Std())
+	token, err := x.issued.Issue(ctx, plain(id), x.settings.Exchange.Lifetime.Std())
 	return token, id, err
 }
 

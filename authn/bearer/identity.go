@@ -88,6 +88,15 @@ func (t *trusted) groups(v verified) ([]string, error) {
 	return groups, nil
 }
 
+// plain is an identity as it is kept: without the name that the registry of
+// accounts gives it. Again asks for that anew, and finds none once it is gone.
+func plain(id authn.Identity) authn.Identity {
+	if id.Account.Name != "" {
+		id.Username = ""
+	}
+	return id
+}
+
 // again is whom an access token or a remembered answer stands for under the
 // settings of now: an account may have come or gone.
 func (t *trusted) again(id authn.Identity) (authn.Identity, error) {

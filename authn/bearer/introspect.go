@@ -63,7 +63,7 @@ func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity,
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	if err := in.results.Put(ctx, token, id, in.lifetime); err != nil {
+	if err := in.results.Put(ctx, token, plain(id), in.lifetime); err != nil {
 		t.log.Warn("what introspection found out is not shared", "err", err)
 	}
 	return id, nil

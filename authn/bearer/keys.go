@@ -127,15 +127,42 @@ func (t *trusted) signed(ctx context.Context, token string, head issuer.Header) 
 	if err != nil {
 		return nil, err
 	}
+	c, ok := t.open(token, k, i)
+	if !ok && (head.KeyID == "" || k.keys[i].KeyID == "") {
+		c, ok = t.openByNewer(ctx, token, head, k)
+	}
+	if !ok {
+		return nil, refusal{check: "signature", sentence: "The token’s signature is not its issuer’s.", seen: head.Algorithm + " by key " + head.KeyID}
+	}
+	return c, nil
+}
+
+// open returns the claims of a token if that key has signed it.
+func (t *trusted) open(token string, k known, i int) (issuer.Claims, bool) {
 	var p payload
-	_, err = t.parser.ParseWithClaims(token, &p, func(j *jwt.Token) (any, error) {
+	_, err := t.parser.ParseWithClaims(token, &p, func(j *jwt.Token) (any, error) {
 		j.Header[jwkset.HeaderKID] = place(i)
 		return k.find(j)
 	})
+	return p.Claims, err == nil
+}
+
+// openByNewer tries the keys that have come since. Where keys or tokens have no
+// ids, a wrong signature is all that tells of a new key.
+func (t *trusted) openByNewer(ctx context.Context, token string, head issuer.Header, than known) (issuer.Claims, bool) {
+	s, err := t.keys.Newer(ctx, issuer.Snapshot{At: than.at})
 	if err != nil {
-		return nil, refusal{check: "signature", sentence: "The token’s signature is not its issuer’s.", seen: head.Algorithm + " by key " + head.KeyID}
+		return nil, false
 	}
-	return p.Claims, nil
+	k, err := t.of(s)
+	if err != nil {
+		return nil, false
+	}
+	i, ok := k.choose(head)
+	if !ok {
+		return nil, false
+	}
+	return t.open(token, k, i)
 }
 
 // key finds the key that a token means. One that is not known is asked for, once
@@ -152,7 +179,7 @@ func (t *trusted) key(ctx context.Context, head issuer.Header) (known, int, erro
 	if i, ok := k.choose(head); ok {
 		return k, i, nil
 	}
-	if s, err = t.keys.Newer(ctx); err != nil {
+	if s, err = t.keys.Newer(ctx, s); err != nil {
 		return known{}, 0, err
 	}
 	if k, err = t.of(s); err != nil {

@@ -19,6 +19,20 @@ type refusal struct {
 
 func (r refusal) Error() string { return "token refused: " + r.check }
 
+// unreadable refuses what looks like a JWT and can't be taken apart.
+func unreadable(err error) refusal {
+	return refusal{check: "format", sentence: "The token is not a signed JWT in compact form.", seen: err.Error()}
+}
+
+// notTrusted refuses a JWT of nobody whom the settings trust.
+func (b *route) notTrusted(token string) refusal {
+	iss, err := issuerOf(token)
+	if err != nil {
+		return unreadable(err)
+	}
+	return refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: iss, expected: b.issuerNames()}
+}
+
 // refused turns an error of a check into an answer of the chain, and logs it. A
 // check that could not be made is an outage, whoever sent the token.
 func (b *route) refused(ctx context.Context, t *trusted, err error) error {

@@ -23,19 +23,20 @@ var jwtShape = regexp.MustCompile(`^eyJ[\w-]*\.[\w-]*\.[\w-]*$`)
 // isJWT says whether a token looks like a signed JWT.
 func isJWT(token string) bool { return len(token) <= maxToken && jwtShape.MatchString(token) }
 
-// issuerOf is the issuer that a JWT names, before anybody has verified it; empty
-// if there is none. It is good for nothing but to choose whose keys to verify by.
-func issuerOf(token string) string {
+// issuerOf is the issuer that a JWT names, before anybody has verified it. It is
+// good for nothing but to choose whose keys to verify by. An error means that the
+// token is none that can be read.
+func issuerOf(token string) (string, error) {
 	_, text, err := issuer.Open(token)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	c, err := issuer.ParseClaims(text)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	iss, _ := c.Text("iss")
-	return iss
+	return iss, nil
 }
 
 // verified is a token that has passed every check.
@@ -82,7 +83,7 @@ func (t *trusted) judge(c issuer.Claims, now time.Time, longest time.Duration) (
 func (t *trusted) header(token string) (issuer.Header, error) {
 	head, _, err := issuer.Open(token)
 	if err != nil {
-		return head, refusal{check: "format", sentence: "The token is not a signed JWT in compact form.", seen: err.Error()}
+		return head, unreadable(err)
 	}
 	if !slices.Contains(t.settings.SigningAlgorithms, head.Algorithm) {
 		return head, refusal{check: "alg", sentence: "The token’s signature algorithm is not accepted.", seen: head.Algorithm, expected: strings.Join(t.settings.SigningAlgorithms, " ")}

@@ -29,6 +29,9 @@ const (
 	// serve. A taken-back key is noticed at once by a provider that answers; one
 	// that hangs holds nobody up.
 	KeysWait = time.Second
+	// quiet is how long after keys have grown old nobody may have asked for them
+	// before somebody has to wait.
+	quiet = time.Minute
 	// MaxKeys bounds the keys of one set, and maxTries the keys that one token
 	// without a key id is tried with.
 	MaxKeys, maxTries = 100, 8
@@ -56,8 +59,9 @@ type KeySet struct {
 	newer  *rate.Limiter // for what a token asks for
 	flight singleflight.Group
 
-	mu    sync.Mutex
-	known Snapshot
+	mu       sync.Mutex
+	known    Snapshot
+	answered time.Time // when somebody last asked and it was over, well or not
 }
 
 // NewKeySet is the keys at a URL.
@@ -74,25 +78,39 @@ func NewKeys(load func(context.Context) ([]Key, error), age, interval time.Durat
 }
 
 // Current returns the keys that are known. Old ones are asked for again beside
-// the work: whom they fit waits for nobody. The error wraps [ErrUnavailable] if
-// there are none, or only some of yesterday.
+// the work: whom they fit waits for nobody. Only after a time in which nobody
+// asked is the answer waited for, for KeysWait at most, since one of the keys may
+// have been taken back long ago. The error wraps [ErrUnavailable] if there are no
+// keys, or only some of yesterday.
 func (k *KeySet) Current(ctx context.Context) (Snapshot, error) {
 	s := k.snapshot()
-	switch age := time.Since(s.At); {
+	age := time.Since(s.At)
+	switch {
 	case age < k.age:
 		return s, nil
-	case age < KeysMaxAge:
-		k.ask()
+	case age >= KeysMaxAge:
+		return k.fetch(ctx)
+	}
+	answer := k.ask()
+	if time.Since(k.lastAnswer()) < k.age+quiet {
 		return s, nil
 	}
-	return k.fetch(ctx)
+	ctx, cancel := context.WithTimeout(ctx, KeysWait)
+	defer cancel()
+	if fresh, err := k.wait(ctx, answer); err == nil {
+		return fresh, nil
+	}
+	return s, nil
 }
 
-// Newer asks for keys because a token needs one that is not known. Without an
-// answer, or too soon after another such question, the error wraps
-// [ErrUnavailable]: it is not known whether there is such a key.
-func (k *KeySet) Newer(ctx context.Context) (Snapshot, error) {
+// Newer asks for keys because a token needs one that is not among those of a
+// snapshot. Without an answer, or too soon after another such question, the error
+// wraps [ErrUnavailable]: it is not known whether there is such a key.
+func (k *KeySet) Newer(ctx context.Context, than Snapshot) (Snapshot, error) {
 	answer := k.flight.DoChan("newer", func() (any, error) {
+		if s := k.snapshot(); s.At.After(than.At) { // somebody else's question was answered just now
+			return s, nil
+		}
 		if !k.newer.Allow() {
 			return nil, errLimited
 		}
@@ -181,6 +199,12 @@ func (k *KeySet) Ready(ctx context.Context) error {
 	return err
 }
 
+func (k *KeySet) lastAnswer() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.answered
+}
+
 func (k *KeySet) snapshot() Snapshot {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -212,11 +236,12 @@ func (k *KeySet) ask() <-chan singleflight.Result {
 		ctx, cancel := context.WithTimeout(context.Background(), CallTime)
 		defer cancel()
 		keys, err := k.load(ctx)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.answered = time.Now()
 		if err != nil {
 			return nil, fmt.Errorf("%w: issuer's keys: %w", ErrUnavailable, err)
 		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
 		k.known = Snapshot{keys, time.Now()}
 		return k.known, nil
 	})
