@@ -1,6 +1,7 @@
 package bearer
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -17,13 +18,11 @@ func (t *trusted) identity(v verified) (authn.Identity, error) {
 	if v.issued.IsZero() {
 		id.AuthTime = time.Now().UTC().Truncate(time.Second)
 	}
-	for _, f := range t.foreign {
-		if len(f) > len(t.settings.SubjectPrefix) && strings.HasPrefix(id.Subject, f) {
-			return authn.Identity{}, refusal{check: "sub", sentence: "The token’s subject looks like one of another route.", seen: id.Subject}
-		}
+	if t.another(id.Subject) {
+		return authn.Identity{}, refusal{check: "sub", sentence: "The token’s subject looks like one of another route.", seen: id.Subject}
 	}
-	if account, ok := t.accounts.External(t.settings.Issuer, v.subject); ok {
-		id.Kind, id.Username, id.Account = authn.Service, account.Name, account
+	if v.account.Name != "" {
+		id.Kind, id.Username, id.Account = authn.Service, v.account.Name, v.account
 		return id, nil
 	}
 	var err error
@@ -40,6 +39,13 @@ func (t *trusted) identity(v verified) (authn.Identity, error) {
 	id.Name = authn.DisplayName(name)
 	id.Groups, err = t.groups(v)
 	return id, err
+}
+
+// another says whether a subject is one that only another route or issuer can name.
+func (t *trusted) another(subject string) bool {
+	return slices.ContainsFunc(t.foreign, func(f string) bool {
+		return len(f) > len(t.settings.SubjectPrefix) && strings.HasPrefix(subject, f)
+	})
 }
 
 // username reads the name that people type. One that is the e-mail address counts
@@ -97,21 +103,24 @@ func plain(id authn.Identity) authn.Identity {
 	return id
 }
 
-// again is whom an access token or a remembered answer stands for under the
-// settings of now: an account may have come or gone.
+// again is whom an access token or a shared answer stands for under the settings
+// of now: an account may have come or gone, and prefixes may have moved.
 func (t *trusted) again(id authn.Identity) (authn.Identity, error) {
 	subject, ours := strings.CutPrefix(id.Subject, t.settings.SubjectPrefix)
 	gone := refusal{check: "sub", sentence: "The token stands for nobody who is known here any more.", seen: id.Subject}
-	if !ours {
-		return authn.Identity{}, &authn.Rejected{Sentence: gone.sentence, Err: gone}
+	if !ours || t.another(id.Subject) {
+		return authn.Identity{}, gone
 	}
-	if account, ok := t.accounts.External(t.settings.Issuer, subject); ok {
-		id.Kind, id.Username, id.Account = authn.Service, account.Name, account
-		id.Name, id.Email, id.Groups = "", "", nil
-		return id, nil
+	// An account is known by its sub, which is not everybody's subject.
+	if t.settings.Claims.Subject == "sub" || id.Kind == authn.Service && id.Username == "" {
+		if account, ok := t.accounts.External(t.settings.Issuer, subject); ok {
+			id.Kind, id.Username, id.Account = authn.Service, account.Name, account
+			id.Name, id.Email, id.Groups = "", "", nil
+			return id, nil
+		}
 	}
 	if string(id.Kind) != t.settings.Kind {
-		return authn.Identity{}, &authn.Rejected{Sentence: gone.sentence, Err: gone}
+		return authn.Identity{}, gone
 	}
 	return id, nil
 }
