@@ -27,19 +27,20 @@ var mayImport = map[string][]string{
 	"gatehouse/session/sessiontest": {"gatehouse/session"},
 	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
+	"gatehouse/authn/workload":      {"gatehouse/authn"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
 	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/authntest", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
-		"gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
+		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
 }
 
 // onlyIn is which package may import a library.
 var onlyIn = map[string][]string{
 	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc"},
 	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
-	"github.com/go-jose/":                   {"gatehouse/authn/oidc", "gatehouse/authn/authntest"},
+	"github.com/go-jose/":                   {"gatehouse/authn/oidc", "gatehouse/authn/authntest", "gatehouse/authn/workload"},
 	"github.com/redis/":                     {"gatehouse/session"},
 	"github.com/gorilla/securecookie":       {"gatehouse/session"},
 	"github.com/go-ldap/":                   {"gatehouse/authn/ldap", "gatehouse/authn/authntest", "gatehouse/config", "gatehouse/e2e/directory"},
