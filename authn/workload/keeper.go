@@ -16,8 +16,8 @@ const (
 	leastWait = 5 * time.Second
 	// margin is how long before a token's end there should be a new one.
 	margin = time.Minute
-	// maxRetry bounds the growing waits between failures; a refusal that does not
-	// pass by itself waits for so long at once.
+	// maxRetry bounds the growing waits between failures, but for what spreads
+	// them; a refusal that does not pass by itself waits for so long at once.
 	maxRetry = 5 * time.Minute
 	// sayAgain is how often a failure that stays the same is logged.
 	sayAgain = time.Minute
@@ -164,7 +164,7 @@ func (f *failures) wait(err error, poll time.Duration) time.Duration {
 	if errors.As(err, &no) {
 		wait = max(wait, min(no.After, maxRetry))
 	}
-	return max(leastWait, wait-jitter(wait/4))
+	return wait + jitter(wait/4)
 }
 
 // jitter is random, below d.

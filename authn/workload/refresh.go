@@ -33,16 +33,16 @@ func (r *refreshToken) open() error {
 	if r.file == "" || r.locked != nil {
 		return nil
 	}
-	text, there, err := r.file.Read()
-	if err != nil {
-		return fmt.Errorf("refresh token: %s: %w", string(r.file), cause(err))
-	}
 	guard, err := os.OpenFile(string(r.file)+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("refresh token: %w", err)
 	}
 	if err := lock(guard); err != nil {
 		return errors.Join(final{fmt.Errorf("refresh token: another gatehouse uses %s", string(r.file))}, guard.Close())
+	}
+	text, there, err := r.file.Read() // not before: the other one may have changed it
+	if err != nil {
+		return errors.Join(fmt.Errorf("refresh token: %s: %w", string(r.file), cause(err)), guard.Close())
 	}
 	r.locked = guard
 	if !there {

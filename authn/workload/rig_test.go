@@ -2,7 +2,6 @@ package workload
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json/v2"
 	"errors"
@@ -193,8 +192,3 @@ func assertError(t *testing.T, err error, what string, secrets ...string) {
 		}
 	}
 }
-
-// sourceFunc makes a function a source.
-type sourceFunc func(ctx context.Context) (Token, error)
-
-func (f sourceFunc) Fetch(ctx context.Context) (Token, error) { return f(ctx) }
