@@ -119,7 +119,7 @@ refresh token: offline_access at most.`,
 	})
 	s := &workload.DeviceSettings{Request: workload.Request{Scope: "openid offline_access"}}
 	f.issuer(&s.Issuer)
-	f.flags.StringVar(&s.Issuer.DeviceURL, "device-url", "", "the device authorization endpoint; without it, what the issuer's discovery says")
+	f.flags.StringVar(&s.Issuer.DeviceURL, "device-url", "", "the `URL` of the device authorization endpoint; without it, what the issuer's discovery says")
 	f.party(&s.Party)
 	f.request(&s.Request)
 	f.flags.StringVar((*string)(&s.RefreshFile), "refresh-token-file", "", "the `file` to keep the refresh token in, over restarts")

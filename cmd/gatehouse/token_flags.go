@@ -35,17 +35,17 @@ func newTokenFlags(sh shell, cmd *cobra.Command) *tokenFlags {
 	f := &tokenFlags{sh: sh, cmd: cmd, flags: cmd.Flags()}
 	f.flags.StringVarP(&f.out, "out", "o", "", "the `file` to keep the token in; without it, the one that WANDB_IDENTITY_TOKEN_FILE names")
 	f.flags.BoolVar(&f.once, "once", false, "write one token and end")
-	f.flags.DurationVar(&f.every, "refresh-every", 0, "the longest time between two tokens; needed where a token does not say how long it lasts, or 15m is too long")
+	f.flags.DurationVar(&f.every, "refresh-every", 0, "the longest `time` between two tokens; without it, by the token's own life, or 15m if it does not say when it ends")
 	f.flags.BoolVar(&f.rules.AllowOpaque, "allow-opaque", false, "take a token that is no JWT")
-	f.flags.StringVar(&f.logFormat, "log-format", "json", "how to log, on standard error: json or text")
+	f.flags.StringVar(&f.logFormat, "log-format", "json", "the log's `format`, on standard error: json or text")
 	return f
 }
 
 // issuer adds the flags that say where to ask.
 func (f *tokenFlags) issuer(i *workload.Issuer) {
 	f.flags.StringVar(&i.URL, "issuer", "", "the issuer's `URL`, exactly as it spells it itself; its endpoints are found by discovery")
-	f.flags.StringVar(&i.TokenURL, "token-url", "", "the token endpoint; without it, what the issuer's discovery says")
-	f.flags.StringVar(&f.caFile, "ca-file", "", "certificates to trust the issuer by, in PEM, instead of the system's")
+	f.flags.StringVar(&i.TokenURL, "token-url", "", "the `URL` of the token endpoint; without it, what the issuer's discovery says")
+	f.flags.StringVar(&f.caFile, "ca-file", "", "a `file` of certificates to trust the issuer by, in PEM, instead of the system's")
 }
 
 // party adds the flags that say who asks.
@@ -53,17 +53,17 @@ func (f *tokenFlags) party(p *workload.Party) {
 	f.secret = &p.Secret
 	f.flags.StringVar(&p.ID, "client-id", "", "the client `id` that the issuer gave")
 	f.flags.StringVar(&p.SecretFile, "client-secret-file", "", "the `file` that holds the client secret; or have it in "+tokenPrefix+"CLIENT_SECRET")
-	f.flags.StringVar(&p.KeyFile, "client-key-file", "", "the private key to prove the client with, in PEM: RSA, P-256 or Ed25519, and perhaps its certificate")
+	f.flags.StringVar(&p.KeyFile, "client-key-file", "", "the `file` that holds the private key to prove the client with, in PEM: RSA, P-256 or Ed25519, and its certificate if the issuer wants that named")
 	f.flags.StringVar(&p.KeyID, "client-key-id", "", "the key `id` that the issuer knows the key by")
-	f.flags.StringVar((*string)(&p.Auth), "client-auth", "", "how the client proves itself: basic, post, private-key-jwt or none; without it, by what it has and the issuer takes")
-	f.flags.StringVar(&p.Audience, "assertion-audience", "", "whom private-key-jwt is meant for; without it, the issuer, and the token endpoint if no issuer is named")
+	f.flags.StringVar((*string)(&p.Auth), "client-auth", "", "the `way` in which the client proves itself: basic, post, private-key-jwt or none; without it, by what it has and the issuer takes")
+	f.flags.StringVar(&p.Audience, "assertion-audience", "", "the `URL` that private-key-jwt is meant for; without it, the issuer, and the token endpoint if no issuer is named")
 }
 
 // request adds the flags that say what to ask for.
 func (f *tokenFlags) request(q *workload.Request) {
 	f.flags.StringVar(&q.Scope, "scope", q.Scope, "the `scopes` to ask for, space-separated")
-	f.flags.StringVar(&q.Audience, "audience", "", "whom the token is to be for, as Auth0 has it")
-	f.flags.StringArrayVar(&q.Resources, "resource", nil, "whom the token is to be for, by RFC 8707; may be repeated")
+	f.flags.StringVar(&q.Audience, "audience", "", "the `audience` that the token is to be for, as Auth0 has it")
+	f.flags.StringArrayVar(&q.Resources, "resource", nil, "a `URI` that the token is to be for, by RFC 8707; may be repeated (in the environment, space-separated)")
 	f.flags.StringVar((*string)(&q.Take), "take", string(workload.AccessToken), "which `token` of the answer: access_token or id_token")
 }
 
