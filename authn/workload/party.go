@@ -147,7 +147,7 @@ func (c Party) sign(e endpoints, now time.Time) (string, error) {
 	}
 	key, alg, thumbprint, err := parseKey([]byte(text))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", c.KeyFile, err)
+		return "", final{fmt.Errorf("%s: %w", c.KeyFile, err)}
 	}
 	o := (&jose.SignerOptions{}).WithType("JWT")
 	if thumbprint != "" {

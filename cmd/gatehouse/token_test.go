@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,31 @@ func TestTokenByEnvironment(t *testing.T) {
 		if *f.secret != "hunter2" {
 			t.Errorf("%s: the secret is %q", cmd.Name(), string(*f.secret))
 		}
+	}
+}
+
+// TestTokenDocumentation keeps the page from naming a flag or a variable that
+// there is not.
+func TestTokenDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../docs/workload-tokens.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{"--": true, "--audiences": true, "--help": true, "GATEHOUSE_TOKEN_CLIENT_SECRET": true, "GATEHOUSE_TOKEN_": true}
+	for _, cmd := range tokenCommand(shell{}).Commands() {
+		if !strings.Contains(string(text), "gatehouse token "+cmd.Name()) {
+			t.Errorf("the page says nothing of %s", cmd.Name())
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known["--"+f.Name], known[tokenEnv(f.Name)] = true, true })
+	}
+	named := regexp.MustCompile(`--[a-z-]*|GATEHOUSE_TOKEN_[A-Z_]*`).FindAllString(regexp.MustCompile(`(?m)^\|[-|]+\|$|---`).ReplaceAllString(string(text), ""), -1)
+	for _, name := range named {
+		if !known[name] {
+			t.Errorf("the page names %s", name)
+		}
+	}
+	if len(named) < 50 {
+		t.Errorf("the page names only %d flags and variables", len(named))
 	}
 }
 
