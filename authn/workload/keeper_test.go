@@ -198,7 +198,7 @@ func TestRunWaitsLongerAndLonger(t *testing.T) {
 				t.Errorf("wait %d is %s, want %s to a quarter more", i+1, wait, least)
 			}
 		}
-		if s.asked()[9] == 915*time.Second {
+		if s.asked()[9] == 1215*time.Second {
 			t.Error("the waits are not spread: programs that failed together come back together")
 		}
 		if n := len(s.asked()); n > 40 {

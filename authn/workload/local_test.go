@@ -84,16 +84,20 @@ func TestCommand(t *testing.T) {
 		"something else":                {`echo please sign in with hunter2`, "what sh printed: the token is not one word", false},
 		"a failure":                     {`echo "$TOKEN"; exit 7`, "sh: exit status 7", false},
 		"too much":                      {`yes "$TOKEN"`, "sh printed more than 65536 bytes", false},
+		"too much, and no end":          {`head -c 70000 /dev/zero; sleep 600`, "sh printed more than 65536 bytes", false},
 		"a little too much for a token": {`head -c 65537 /dev/zero`, "sh printed more than 65536 bytes", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			said := &log{}
+			said, began := &log{}, time.Now()
 			c := Command{Args: []string{"sh", "-c", tt.script}, Env: append(os.Environ(), "TOKEN="+token), Stderr: said}
 			got, err := c.Fetch(t.Context())
 			if tt.err != "" {
 				assertError(t, err, tt.err, token, "hunter2")
 			} else if err != nil || string(got.Secret) != token {
 				t.Errorf("%v", err)
+			}
+			if took := time.Since(began); took > commandTime/2 {
+				t.Errorf("it took %s", took)
 			}
 			if want := strings.Contains(tt.script, "careful"); (said.String() == "careful\n") != want || strings.Contains(said.String(), token) {
 				t.Errorf("it said %q", said)
