@@ -125,9 +125,10 @@ func (f File) holds(text Secret) bool {
 	return err == nil && there && is == text
 }
 
-// sweep removes the file if it holds a JWT that has ended: it helps nobody, and
-// a program that waits for the file to appear would take it for good. It returns
-// whether there was one.
+// sweep removes the file if it holds a JWT that has ended. The W&B SDK takes the
+// refusal of such a token for final and loses its upload, while it tries again
+// when there is no file; and a program that waits for the file to appear would
+// take it for good. It returns whether there was one.
 func (f File) sweep(now time.Time) (bool, error) {
 	text, there, err := f.Read()
 	if err != nil || !there {
