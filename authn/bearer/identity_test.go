@@ -304,7 +304,8 @@ func TestAdmission(t *testing.T) {
 		}
 	})
 	t.Run("an identity of no issuer", func(t *testing.T) {
-		if err := newRig(t).route.Allow(authn.Identity{Issuer: "https://evil.test", Subject: "x"}); !isRejected(err) {
+		var not *authn.NotAllowed
+		if err := newRig(t).route.Allow(authn.Identity{Issuer: "https://evil.test", Subject: "x"}); !errors.As(err, &not) {
 			t.Errorf("%v", err)
 		}
 	})
