@@ -120,32 +120,51 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 	if err := x.allow(id); err != nil {
 		return "", authn.Identity{}, err
 	}
-	if err := x.once(ctx, v); err != nil {
+	mark, err := x.mark(ctx, v)
+	if err != nil {
 		return "", authn.Identity{}, err
 	}
 	token, err := x.issued.Issue(ctx, plain(id), x.settings.Exchange.Lifetime.Std())
-	return token, id, err
+	if err != nil {
+		return "", authn.Identity{}, err
+	}
+	// Last, so that a client that got no token for want of the store can come again.
+	if err := x.once(ctx, mark, v); err != nil {
+		_ = x.issued.End(context.WithoutCancel(ctx), token) // nobody has seen it
+		return "", authn.Identity{}, err
+	}
+	return token, id, nil
 }
 
-// once refuses a JWT that was exchanged before, on any replica, if the settings
-// say so (RFC 7523, section 3, point 7).
-func (x *exchange) once(ctx context.Context, v verified) error {
+// mark is what tells in the store that a JWT was exchanged; empty if it may be
+// many times.
+func (x *exchange) mark(ctx context.Context, v verified) (string, error) {
 	if x.settings.Exchange.Replay != "refuse" {
-		return nil
+		return "", nil
 	}
 	iss, issErr := v.Text("iss")
 	jti, err := v.Text("jti")
 	if err = errors.Join(err, issErr); err != nil || jti == "" {
-		return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
+		return "", x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
 	}
-	added, err := x.Store.Add(ctx, "jti:"+x.digest(iss+"\n"+jti), []byte{1}, time.Until(v.expires)+time.Second)
+	return "jti:" + x.digest(iss+"\n"+jti), nil
+}
+
+// once refuses a JWT that was exchanged before, on any replica, if the settings
+// say so (RFC 7523, section 3, point 7).
+func (x *exchange) once(ctx context.Context, mark string, v verified) error {
+	if mark == "" {
+		return nil
+	}
+	added, err := x.Store.Add(ctx, mark, []byte{1}, time.Until(v.expires)+time.Second)
+	if err != nil || added {
+		return err
+	}
+	jti, err := v.Text("jti")
 	if err != nil {
 		return err
 	}
-	if !added {
-		return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti})
-	}
-	return nil
+	return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti})
 }
 
 // tokenRequest is what a token request asks for.
