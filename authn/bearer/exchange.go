@@ -208,7 +208,7 @@ func (x *exchange) checkExchange(form url.Values) error {
 		return invalidRequest("requested_token_type must be " + typeAccessToken + ", or left out.")
 	}
 	for _, name := range []string{"audience", "resource"} {
-		if v := form.Get(name); v != "" && strings.TrimSuffix(v, "/") != x.origin() {
+		if slices.ContainsFunc(form[name], func(v string) bool { return v != "" && strings.TrimSuffix(v, "/") != x.origin() }) {
 			return oauthError{status: http.StatusBadRequest, code: "invalid_target", description: "The token is good at " + x.origin() + " alone; leave " + name + " out."}
 		}
 	}
@@ -240,7 +240,7 @@ func readForm(r *http.Request) (url.Values, error) {
 		if len(values) > 1 && name != "audience" && name != "resource" {
 			return nil, invalidRequest("A parameter is there twice.")
 		}
-		if strings.ContainsRune(values[0], 0) {
+		if slices.ContainsFunc(values, func(v string) bool { return strings.ContainsRune(v, 0) }) {
 			return nil, invalidRequest("A parameter holds a NUL.")
 		}
 	}
