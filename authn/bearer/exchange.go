@@ -160,11 +160,8 @@ func (x *exchange) once(ctx context.Context, mark string, v verified) error {
 	if err != nil || added {
 		return err
 	}
-	jti, err := v.Text("jti")
-	if err != nil {
-		return err
-	}
-	return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti})
+	jti, _ := v.Find("jti")
+	return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: string(jti)})
 }
 
 // tokenRequest is what a token request asks for.
