@@ -263,7 +263,7 @@ func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		e = oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "It can’t be checked right now whether the token is good.", retryAfter}
 		x.Log.Error("token request failed", "request_id", id, "err", err)
 	}
-	if e.status != http.StatusServiceUnavailable {
+	if e.status != http.StatusServiceUnavailable && x.refusals.Allow() {
 		x.Log.Info("token request refused", "request_id", id, "remote", r.RemoteAddr, "status", e.status, "code", e.code, "description", e.description)
 	}
 	if e.retry > 0 {
