@@ -129,8 +129,9 @@ func NewResults(store Store, keys Keyring, purpose string) Results {
 	return Results{store: store, at: keys.Digest("result of " + purpose), key: keys.Digest("key to a result of " + purpose)}
 }
 
-// Get returns what is kept, if anything is. A store that does not answer, or a
-// record that can't be read, is as good as nothing.
+// Get returns what is kept, if anything is. The identity expires when the result
+// does, so that who keeps it in turn prolongs nothing. A store that does not
+// answer, or a record that can't be read, is as good as nothing.
 func (r Results) Get(ctx context.Context, credential string) (authn.Identity, bool) {
 	k := r.ticket(credential)
 	raw, found, err := r.store.Get(ctx, resultKey(k))
@@ -141,6 +142,7 @@ func (r Results) Get(ctx context.Context, credential string) (authn.Identity, bo
 	if err != nil || !time.Now().Before(rec.ends) {
 		return authn.Identity{}, false
 	}
+	rec.identity.Expires = rec.ends
 	return rec.identity, true
 }
 

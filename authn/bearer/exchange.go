@@ -269,7 +269,7 @@ func readForm(r *http.Request) (url.Values, error) {
 		if len(values) > 1 && name != "audience" && name != "resource" {
 			return nil, invalidRequest("A parameter is there twice.")
 		}
-		if strings.ContainsRune(values[0], 0) {
+		if slices.ContainsFunc(values, func(v string) bool { return strings.ContainsRune(v, 0) }) {
 			return nil, invalidRequest("A parameter holds a NUL.")
 		}
 	}

@@ -304,8 +304,9 @@ func TestAdmission(t *testing.T) {
 		}
 	})
 	t.Run("an identity of no issuer", func(t *testing.T) {
-		if err := newRig(t).route.Allow(authn.Identity{Issuer: "https://evil.test", Subject: "x"}); err == nil {
-			t.Error("allowed")
+		var not *authn.NotAllowed
+		if err := newRig(t).route.Allow(authn.Identity{Issuer: "https://evil.test", Subject: "x"}); !errors.As(err, &not) {
+			t.Errorf("%v", err)
 		}
 	})
 }

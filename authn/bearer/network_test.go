@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"crypto/tls"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -44,7 +45,7 @@ func endless(n int64, compressed bool, sent *atomic.Int64) http.HandlerFunc {
 func realRig(t *testing.T, h http.Handler, secure bool, changes ...func(*setup)) (*rig, *route, string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
-	server.Config.ErrorLog = nil
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	if secure {
 		server.StartTLS()
 	} else {
@@ -129,7 +130,7 @@ func TestTLS(t *testing.T) {
 	t.Run("TLS 1.1", func(t *testing.T) {
 		server := httptest.NewUnstartedServer(forward)
 		server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-		server.Config.ErrorLog = nil
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 		server.StartTLS()
 		defer server.Close()
 		b, _ := start(func(s *setup) { s.first().JWKSURL = server.URL + "/jwks" })
