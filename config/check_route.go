@@ -282,7 +282,7 @@ func (k *checks) together() {
 		}
 	}
 	for _, v := range all {
-		if len(k.c.ServiceAccounts) > 0 && v.prefix != "" && (strings.HasPrefix(v.prefix, AccountPrefix) || strings.HasPrefix(AccountPrefix, v.prefix)) {
+		if v.prefix != "" && (strings.HasPrefix(v.prefix, AccountPrefix) || strings.HasPrefix(AccountPrefix, v.prefix)) {
 			k.fault(v.at+".subjectPrefix", quoted(v.prefix)+" is what service accounts' subjects begin with", "use another")
 		}
 		if several && !k.c.SharedEmails && v.domains == nil {

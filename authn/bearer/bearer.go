@@ -113,9 +113,10 @@ func newRoute(name string, c config.Bearer, d Deps) (*route, error) {
 	return b, nil
 }
 
-// foreign are the prefixes of all other routes and issuers.
+// foreign are the prefixes of all other routes and issuers, and of accounts: no
+// token names one but by being registered.
 func (b *route) foreign(own config.Issuer) []string {
-	out := slices.Clone(b.ForeignPrefixes)
+	out := append(slices.Clone(b.ForeignPrefixes), config.AccountPrefix)
 	for _, other := range b.settings.Issuers {
 		if other.Issuer != own.Issuer && other.SubjectPrefix != "" {
 			out = append(out, other.SubjectPrefix)

@@ -148,7 +148,7 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 	if err != nil {
 		return "", authn.Identity{}, err
 	}
-	token, err := x.issued.Issue(ctx, plain(id), x.settings.Exchange.Lifetime.Std()+slack)
+	token, err := x.issued.Issue(ctx, id, x.settings.Exchange.Lifetime.Std()+slack)
 	if err != nil {
 		err = errors.Join(err, unmark(ctx))
 	}
