@@ -25,9 +25,13 @@ func program(t *testing.T, name string, env ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", name)
-	cmd.Dir = "../oidc-provider"
-	cmd.Env = append(os.Environ(), append([]string{"NODE_NO_WARNINGS=1", "HOME=" + t.TempDir(), "WANDB_API_KEY=" + key}, env...)...)
+	file, err := filepath.Abs(filepath.Join("../oidc-provider", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, "node", file)
+	cmd.Dir = t.TempDir() // Weave writes what goes wrong into a file
+	cmd.Env = append(os.Environ(), append([]string{"NODE_NO_WARNINGS=1", "HOME=" + cmd.Dir, "WANDB_API_KEY=" + key}, env...)...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

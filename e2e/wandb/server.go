@@ -111,6 +111,7 @@ func (s *Server) Requests(prefix string) []Request {
 	var out []Request
 	for _, r := range s.seen {
 		if strings.HasPrefix(r.Path, prefix) {
+			r.Header = r.Header.Clone()
 			out = append(out, r)
 		}
 	}
