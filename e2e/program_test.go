@@ -84,7 +84,6 @@ authn:
           keysInterval: 1s
           audiences: [https://wandb.test, https://wandb.test/opaque]
 {{- if .Opaque}}
-          claims: {subject: client_id}
           introspection: {clientID: gateway, clientSecret: a secret of the end-to-end tests}
 {{- end}}
       cache: {lifetime: 1s, rejectedLifetime: 1s}
