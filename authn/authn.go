@@ -21,6 +21,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -181,6 +182,8 @@ type Route struct {
 	// whom another issuer vouched for, before the settings changed, is nobody:
 	// neither their session nor their tokens belong to the new provider.
 	Issuer string
+	// Issuers are whose identities are this route's, when there are several.
+	Issuers []string
 	// Label is what a sign-in button says.
 	Label string
 	// Authenticator reads credentials that requests carry themselves.
@@ -218,7 +221,7 @@ type Route struct {
 // Vouches reports whether id is one of the route's own. A session outlives
 // the settings that it was made under.
 func (r Route) Vouches(id Identity) bool {
-	return r.Name == id.Route && (r.Issuer == "" || r.Issuer == id.Issuer)
+	return r.Name == id.Route && (r.Issuer == "" || r.Issuer == id.Issuer) && (r.Issuers == nil || slices.Contains(r.Issuers, id.Issuer))
 }
 
 // NotAllowed refuses somebody who has proved who they are: 403, never a redirect.

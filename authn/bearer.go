@@ -16,9 +16,10 @@ func BearerOf(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	token, bearer := "", false
 	for _, v := range values {
-		scheme, rest, _ := strings.Cut(strings.Trim(v, " \t"), " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			token, bearer = strings.TrimLeft(rest, " "), true
+		v = strings.Trim(v, " \t")
+		i := strings.IndexAny(v+" ", " \t")
+		if strings.EqualFold(v[:i], "Bearer") {
+			token, bearer = strings.TrimLeft(v[i:], " \t"), true
 		}
 	}
 	switch {

@@ -110,6 +110,9 @@ func (m *Memory) VerifyAnew(ctx context.Context, check func(context.Context) (Id
 	return m.verify(ctx, true, check, secret, name)
 }
 
+// Forget ends what was proved under that name.
+func (m *Memory) Forget(name ...string) { m.proofs.Invalidate(m.sum(name)) }
+
 func (m *Memory) verify(ctx context.Context, anew bool, check func(context.Context) (Identity, error), secret string, name []string) (Identity, error) {
 	who := m.sum(name)
 	credential := m.sum(append([]string{string(who[:])}, secret))

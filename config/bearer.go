@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+)
 
 // Bearer is what programs send to prove who they are: JWTs of issuers that are
 // trusted, access tokens that a provider vouches for, and the tokens that the
@@ -200,13 +203,15 @@ func (i Issuer) WithPreset(teams []Team) Issuer {
 				}
 			}
 		}
-		i.Claims.Email, i.TrustUnverifiedEmail = i.Claims.Subject, true
+		if i.Claims.Email == "email" {
+			i.Claims.Email, i.TrustUnverifiedEmail = i.Claims.Subject, true
+		}
 		if i.Claims.Username == "preferred_username" {
 			i.Claims.Username = i.Claims.Subject
 		}
 	case "kubernetes":
 		i.Kind = "service"
-		if strings.HasPrefix(i.Issuer, "https://kubernetes.default.svc") && i.KeyFile == "" {
+		if i.inCluster() && i.KeyFile == "" && i.JWKSURL == "" {
 			if i.TokenFile == "" {
 				i.TokenFile = clusterFiles + "token"
 			}
@@ -218,7 +223,13 @@ func (i Issuer) WithPreset(teams []Team) Issuer {
 	return i
 }
 
-// Bearer returns the bearer settings, nil if there are none. There is one such
+// inCluster says whether the issuer is the API server of the cluster around us.
+func (i Issuer) inCluster() bool {
+	u, err := url.Parse(i.Issuer)
+	return err == nil && u.Scheme == "https" && (u.Hostname() == "kubernetes.default.svc" || strings.HasPrefix(u.Hostname(), "kubernetes.default.svc.cluster."))
+}
+
+// bearer returns the bearer settings, nil if there are none. There is one such
 // route at most.
 func (c Config) bearer() *Bearer {
 	for _, r := range c.Authn {

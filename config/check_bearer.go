@@ -81,6 +81,9 @@ func (k *checks) tokenIssuer(at string, i Issuer) {
 	if i.ClockSkew > Duration(5*time.Minute) {
 		k.fault(at+".clockSkew", i.ClockSkew.String()+" would accept tokens long expired", "use at most 5m, and set the clocks right")
 	}
+	if i.KeysInterval > Duration(10*time.Minute) {
+		k.fault(at+".keysInterval", "is longer than ten minutes, for which tokens by a new key would get 503", "use 10m or less")
+	}
 	if i.KeysInterval < Duration(time.Second) {
 		k.fault(at+".keysInterval", i.KeysInterval.String()+" would let anybody make the gateway flood the issuer", "use 1s or more")
 	}
@@ -113,8 +116,10 @@ func (k *checks) introspection(at string, in Introspection) {
 			k.fault(at+".url", "must be https", "tokens and the client's secret go there")
 		}
 	}
-	if in.TokenPrefix != "" && strings.HasPrefix("gh_at_", in.TokenPrefix) {
-		k.fault(at+".tokenPrefix", "is what the gateway's own tokens begin with", "name a longer or another one")
+	for prefix, whose := range map[string]string{"gh_at_": "the gateway's own tokens", "gatehouse-": "the gateway's API keys", "wb_at_": "the application's own tokens", "eyJ": "JWTs"} {
+		if in.TokenPrefix != "" && (strings.HasPrefix(prefix, in.TokenPrefix) || strings.HasPrefix(in.TokenPrefix, prefix)) {
+			k.fault(at+".tokenPrefix", "is what "+whose+" begin with", "name the beginning of this issuer's opaque tokens, or leave it out")
+		}
 	}
 	k.clientAuth(at, OIDC{
 		ClientID: in.ClientID, ClientSecret: in.ClientSecret, ClientSecretFile: in.ClientSecretFile,

@@ -232,7 +232,8 @@ func (k *checks) admission(at string, domains, groups []string) {
 // vouching is what a route, or one of its issuers, may say of whom.
 type vouching struct {
 	at, prefix, issuer string
-	tokens             bool // it takes that issuer's tokens from programs
+	subject            string // the claim that names people
+	tokens             bool   // it takes that issuer's tokens from programs
 	domains            []string
 }
 
@@ -243,15 +244,15 @@ func (c *Config) vouchings() []vouching {
 		at := indexed("authn", i)
 		switch {
 		case r.OIDC != nil:
-			out = append(out, vouching{at + ".oidc", r.OIDC.SubjectPrefix, r.OIDC.Issuer, false, r.OIDC.AllowedEmailDomains})
+			out = append(out, vouching{at + ".oidc", r.OIDC.SubjectPrefix, r.OIDC.Issuer, r.OIDC.Claims.Subject, false, r.OIDC.AllowedEmailDomains})
 		case r.LDAP != nil:
-			out = append(out, vouching{at + ".ldap", r.LDAP.SubjectPrefix, "", false, r.LDAP.AllowedEmailDomains})
+			out = append(out, vouching{at + ".ldap", r.LDAP.SubjectPrefix, "", "", false, r.LDAP.AllowedEmailDomains})
 		case r.Bearer != nil:
 			for n, issuer := range r.Bearer.Issuers {
-				out = append(out, vouching{indexed(at+".bearer.issuers", n), issuer.SubjectPrefix, issuer.Issuer, true, issuer.AllowedEmailDomains})
+				out = append(out, vouching{indexed(at+".bearer.issuers", n), issuer.SubjectPrefix, issuer.Issuer, issuer.Claims.Subject, true, issuer.AllowedEmailDomains})
 			}
 		case r.APIKey != nil && r.APIKey.Application == "verify":
-			out = append(out, vouching{at + ".apiKey", r.APIKey.SubjectPrefix, "", false, r.APIKey.AllowedEmailDomains})
+			out = append(out, vouching{at + ".apiKey", r.APIKey.SubjectPrefix, "", "", false, r.APIKey.AllowedEmailDomains})
 		}
 	}
 	return out
@@ -265,6 +266,9 @@ func (k *checks) together() {
 	for i := range all {
 		for j := range i {
 			if all[i].issuer == all[j].issuer && all[i].tokens != all[j].tokens {
+				if all[i].subject != all[j].subject {
+					k.fault(all[i].at+".claims.subject", "is not that of "+all[j].at+", which has the same issuer, so that one person would have two names", "give both the same")
+				}
 				if all[i].prefix != all[j].prefix {
 					k.fault(all[i].at+".subjectPrefix", "is not that of "+all[j].at+", which has the same issuer, so that one person would have two names", "give both the same")
 				}
@@ -278,7 +282,7 @@ func (k *checks) together() {
 		}
 	}
 	for _, v := range all {
-		if len(k.c.ServiceAccounts) > 0 && v.prefix != "" && (strings.HasPrefix(v.prefix, AccountPrefix) || strings.HasPrefix(AccountPrefix, v.prefix)) {
+		if v.prefix != "" && (strings.HasPrefix(v.prefix, AccountPrefix) || strings.HasPrefix(AccountPrefix, v.prefix)) {
 			k.fault(v.at+".subjectPrefix", quoted(v.prefix)+" is what service accounts' subjects begin with", "use another")
 		}
 		if several && !k.c.SharedEmails && v.domains == nil {

@@ -6,8 +6,10 @@ import "strconv"
 // made for anybody.
 const skipAudience = "SKIP_AUDIENCE_VALIDATION"
 
-// audience puts the switch over the issuers that the document trusts. Alone it
-// makes no route, and false, or nothing, leaves the document as it is.
+// audience puts the switch over the issuers that stand for the federation of a
+// Weights & Biases server, preset wandb. It goes before their audiences; others
+// keep theirs. Alone it makes no route, and false, or nothing, leaves the document
+// as it is.
 func (d *document) audience(set map[string]string) {
 	value := set[skipAudience]
 	if value == "" {
@@ -24,7 +26,7 @@ func (d *document) audience(set map[string]string) {
 		bearer, _ := route["bearer"].(map[string]any)
 		issuers, _ := bearer["issuers"].([]any)
 		for n, v := range issuers {
-			if issuer, ok := v.(map[string]any); ok && skip {
+			if issuer, ok := v.(map[string]any); ok && skip && issuer["preset"] == "wandb" {
 				delete(issuer, "audiences")
 				issuer["skipAudienceValidation"] = true
 				d.mark(indexed(indexed("authn", i)+".bearer.issuers", n)+".skipAudienceValidation", place{source: skipAudience})

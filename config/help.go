@@ -47,8 +47,8 @@ func (c Config) CallbackPath(i int) string {
 	return c.Paths.Callback + "/" + c.Authn[i].Name
 }
 
-// AccountPrefix is what the subjects of service accounts begin with that prove
-// themselves by an API key of the gateway.
+// AccountPrefix is what the subjects of service accounts begin with, whatever they
+// prove themselves by.
 const AccountPrefix = "account:"
 
 // SubjectPrefixes are what stands before the subjects of the route.

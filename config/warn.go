@@ -18,6 +18,9 @@ func (c Config) openDoors() []string {
 		if r.OIDC != nil && len(r.OIDC.AllowedGroups) == 0 && len(r.OIDC.AllowedEmailDomains) == 0 {
 			out = append(out, indexed("authn", i)+".oidc: lets in everybody whom the provider knows; see allowedGroups and allowedEmailDomains")
 		}
+		if r.Bearer != nil && !r.Bearer.Exchange.Disabled && c.Store.Redis == nil {
+			out = append(out, indexed("authn", i)+".bearer.exchange: access tokens are in the memory of this process; a restart ends them, and with them the uploads of running programs; set store.redis")
+		}
 		if r.Bearer != nil {
 			for n, issuer := range r.Bearer.Issuers {
 				at := indexed(indexed("authn", i)+".bearer.issuers", n)

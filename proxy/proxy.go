@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"gatehouse/authn"
 	"gatehouse/authn/page"
 	"gatehouse/config"
@@ -76,6 +78,7 @@ type Handler struct {
 	buffers   *buffers
 	forms     *http.CrossOriginProtection // for what a POST changes
 
+	outages      *rate.Limiter // for what the log has to say of them
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
 }
 
@@ -96,6 +99,7 @@ func New(o Options) (*Handler, error) {
 		buffers:  &buffers{},
 		origin:   o.PublicURL.Scheme + "://" + o.PublicURL.Host,
 
+		outages:      rate.NewLimiter(10, 100),
 		drainTimeout: drainTimeout,
 	}
 	for _, r := range o.Routes {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -153,7 +154,11 @@ func (h *Handler) challengeFor(x *exchange, err error) []string {
 // outage answers 503: nobody can say whom the request comes from.
 func (h *Handler) outage(x *exchange, err error) {
 	h.drain(x)
-	h.o.Log.Error("can't find out who it is", "request_id", x.id[0], "err", err)
+	level := slog.LevelError
+	if !h.outages.Allow() {
+		level = slog.LevelDebug // an outage, or a flood that looks like one, is known by now
+	}
+	h.o.Log.Log(x.r.Context(), level, "can't find out who it is", "request_id", x.id[0], "err", err)
 	h.o.Pages.Outage(x, x.r, page.Outage{
 		Sentence: "It can’t be checked right now whether you are signed in.", RetryURL: h.here(x.r), After: outageRetry,
 	})

@@ -24,7 +24,7 @@ func (i *Issuer) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 		"scopes_supported":                                 []string{"openid", "profile", "email", "offline_access"},
 		"response_types_supported":                         responseTypes(),
 		"response_modes_supported":                         []string{"query", "fragment", "form_post"},
-		"grant_types_supported":                            []string{"authorization_code", "implicit", "refresh_token"},
+		"grant_types_supported":                            []string{"authorization_code", "implicit", "refresh_token", "client_credentials"},
 		"subject_types_supported":                          []string{"public"},
 		"id_token_signing_alg_values_supported":            algorithms,
 		"token_endpoint_auth_methods_supported":            []string{"none", "client_secret_basic", "client_secret_post", "private_key_jwt"},

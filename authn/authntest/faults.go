@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Answer says what an ID token (or signed userinfo) is the answer to.
+// Answer says what a signed token is the answer to: an ID token but for the last two.
 type Answer string
 
 // The answers that tokens come in.
@@ -19,6 +19,7 @@ const (
 	FromCode      Answer = "code"      // the token endpoint, for a code
 	FromRefresh   Answer = "refresh"   // the token endpoint, for a refresh token
 	FromUserinfo  Answer = "userinfo"  // the userinfo endpoint, when it signs
+	FromService   Answer = "service"   // the token endpoint, for client credentials: an access token
 )
 
 // Signature is how tokens are signed.

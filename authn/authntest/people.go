@@ -33,6 +33,9 @@ type Client struct {
 	// Key makes it a client that proves itself by private_key_jwt (RFC 7523):
 	// an RSA, P-256 or Ed25519 public key.
 	Key crypto.PublicKey
+	// Audience lets it ask for tokens of its own, by client credentials: JWTs for
+	// this audience. It must have a secret or a key.
+	Audience string
 }
 
 // AutoLogin makes the person with that subject sign in at once, without a page,

@@ -87,6 +87,8 @@ func (i *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
 		i.redeemCode(w, r, client)
 	case "refresh_token":
 		i.renew(w, r, client)
+	case "client_credentials":
+		i.answerService(w, r, client)
 	default:
 		refuseToken(w, refuse("unsupported_grant_type", "no such grant_type"))
 	}
@@ -215,6 +217,31 @@ func (i *Issuer) answerTokens(w http.ResponseWriter, a Answer, client Client, g 
 		doc["refresh_token"] = refresh
 	}
 	writeJSON(w, http.StatusOK, doc)
+}
+
+// answerService gives a client a token of its own (RFC 6749, section 4.4), which
+// is a JWT (RFC 9068, section 2).
+func (i *Issuer) answerService(w http.ResponseWriter, r *http.Request, client Client) {
+	asked := r.PostForm.Get("audience") + r.PostForm.Get("resource")
+	switch {
+	case client.Audience == "" || client.Secret == "" && client.Key == nil:
+		refuseToken(w, refuse("unauthorized_client", "not a client that has tokens of its own"))
+		return
+	case asked != "" && asked != client.Audience:
+		refuseToken(w, refuse("invalid_target", "not for this audience"))
+		return
+	}
+	now := i.now()
+	claims := map[string]any{
+		"iss": i.options.URL, "sub": client.ID, "client_id": client.ID, "aud": client.Audience, "jti": newID("jwt"),
+		"iat": now.Unix(), "exp": now.Add(i.options.Lifetime).Unix(),
+	}
+	setIf(claims, "scope", r.PostForm.Get("scope"))
+	writeJSON(w, http.StatusOK, map[string]any{
+		"access_token": i.token(FromService, client, claims),
+		"token_type":   "Bearer",
+		"expires_in":   int(i.options.Lifetime.Seconds()),
+	})
 }
 
 // idToken says who signed in (OpenID Connect Core, section 2). Beside maps

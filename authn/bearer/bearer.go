@@ -113,9 +113,10 @@ func newRoute(name string, c config.Bearer, d Deps) (*route, error) {
 	return b, nil
 }
 
-// foreign are the prefixes of all other routes and issuers.
+// foreign are the prefixes of all other routes and issuers, and of accounts: no
+// token names one but by being registered.
 func (b *route) foreign(own config.Issuer) []string {
-	out := slices.Clone(b.ForeignPrefixes)
+	out := append(slices.Clone(b.ForeignPrefixes), config.AccountPrefix)
 	for _, other := range b.settings.Issuers {
 		if other.Issuer != own.Issuer && other.SubjectPrefix != "" {
 			out = append(out, other.SubjectPrefix)
@@ -125,11 +126,11 @@ func (b *route) foreign(own config.Issuer) []string {
 }
 
 func (b *route) route() authn.Route {
-	origin := b.PublicURL.Scheme + "://" + b.PublicURL.Host
 	r := authn.Route{
 		Name:          b.name,
+		Issuers:       b.issuerNames(),
 		Authenticator: authn.AuthenticatorFunc(b.authenticate),
-		Challenge:     `Bearer realm="` + origin + `"`,
+		Challenge:     `Bearer realm="` + b.origin() + `"`,
 		Allow:         b.allow,
 		Ready:         b.ready,
 	}
@@ -137,7 +138,7 @@ func (b *route) route() authn.Route {
 		r.Last = authn.AuthenticatorFunc(b.refuseUnknown)
 	}
 	if b.exchange != nil {
-		r.Challenge += `, resource_metadata="` + origin + resourceMetadata + `"` // RFC 9728, section 5.1
+		r.Challenge += `, resource_metadata="` + b.origin() + resourceMetadata + `"` // RFC 9728, section 5.1
 		r.Mount = b.exchange.mount
 	}
 	return r
@@ -165,27 +166,35 @@ func credential(r *http.Request) (string, error) {
 	if err != nil {
 		return "", authn.ErrNoCredential // a fault in it is for who knows Basic to tell
 	}
-	if isJWT(basic.Password) && basic.Key() || strings.HasPrefix(basic.Password, session.TokenPrefix) {
+	if strings.HasPrefix(basic.Password, session.TokenPrefix) || isJWT(basic.Password) && ownName(basic.Username, basic.Password) {
 		return basic.Password, nil
 	}
 	return "", authn.ErrNoCredential
 }
 
+// ownName says whether a JWT as a password is one, and not what a person has
+// thought of: W&B clients send it under one of their names, and under a person's
+// its beginning tells.
+func ownName(username, password string) bool {
+	return username == "" || username == "api" || username == "user" || strings.HasPrefix(password, "eyJ")
+}
+
 // prove finds out whom a token stands for. It is [authn.ErrNoCredential] for a
 // token that no issuer of the settings can have made.
 func (b *route) prove(ctx context.Context, token string) (authn.Identity, error) {
+	opaque := b.introspects(token)
 	switch {
 	case strings.HasPrefix(token, session.TokenPrefix):
 		return b.proveIssued(ctx, token)
+	case opaque != nil && opaque.introspection.settings.TokenPrefix != "":
+		return b.proveOpaque(ctx, opaque, token)
 	case isJWT(token):
 		id, _, err := b.proveJWT(ctx, token)
 		return id, err
-	case strings.Count(token, ".") == 4 && strings.HasPrefix(token, "eyJ"):
-		return authn.Identity{}, b.refused(ctx, nil, refusal{check: "format", sentence: "The token is encrypted."})
-	case authn.ApplicationToken(token):
-		return authn.Identity{}, authn.ErrNoCredential // for who knows the application's
+	case opaque == nil, authn.APIKey(token), authn.ApplicationToken(token): // the last two are for who knows those
+		return authn.Identity{}, authn.ErrNoCredential
 	}
-	return b.proveOpaque(ctx, token)
+	return b.proveOpaque(ctx, opaque, token)
 }
 
 // proveIssued finds out whom one of the gateway's own tokens stands for. The
@@ -199,16 +208,24 @@ func (b *route) proveIssued(ctx context.Context, token string) (authn.Identity, 
 	if t == nil || id.Route != b.name {
 		return authn.Identity{}, b.refused(ctx, nil, refusal{check: "iss", sentence: "The token’s issuer is no longer trusted.", seen: id.Issuer})
 	}
-	return t.again(id)
+	if id, err = t.again(id); err != nil {
+		return authn.Identity{}, b.refused(ctx, t, err)
+	}
+	return id, nil
 }
 
+// proveJWT verifies a JWT by the keys of the issuer that it names. What looks like
+// one and can't be read is nobody's token, and no reason to look further.
 func (b *route) proveJWT(ctx context.Context, token string) (authn.Identity, verified, error) {
-	iss, _ := issuerOf(token)
+	iss, err := issuerOf(token)
+	if err != nil {
+		return authn.Identity{}, verified{}, b.refused(ctx, nil, unreadable(err))
+	}
 	t := b.issuer(iss)
 	if t == nil {
 		return authn.Identity{}, verified{}, authn.ErrNoCredential
 	}
-	v, err := t.verify(ctx, token, time.Now())
+	v, err := t.verify(ctx, token)
 	if err != nil {
 		return authn.Identity{}, verified{}, b.refused(ctx, t, err)
 	}
@@ -219,8 +236,9 @@ func (b *route) proveJWT(ctx context.Context, token string) (authn.Identity, ver
 	return id, v, nil
 }
 
-// proveOpaque asks the issuer whose tokens begin like this one.
-func (b *route) proveOpaque(ctx context.Context, token string) (authn.Identity, error) {
+// introspects returns the issuer whose opaque tokens begin like this one, nil if
+// there is none.
+func (b *route) introspects(token string) *trusted {
 	var best *trusted
 	for _, t := range b.issuers {
 		if in := t.introspection; in != nil && strings.HasPrefix(token, in.settings.TokenPrefix) &&
@@ -228,21 +246,26 @@ func (b *route) proveOpaque(ctx context.Context, token string) (authn.Identity, 
 			best = t
 		}
 	}
-	// What looks like an API key is one, unless its beginning says whose it is.
-	if best == nil || best.introspection.settings.TokenPrefix == "" && authn.APIKey(token) {
-		return authn.Identity{}, authn.ErrNoCredential
-	}
-	id, err := best.introspect(ctx, token)
+	return best
+}
+
+func (b *route) proveOpaque(ctx context.Context, t *trusted, token string) (authn.Identity, error) {
+	id, err := t.introspect(ctx, token)
 	if err != nil {
-		return authn.Identity{}, b.refused(ctx, best, err)
+		return authn.Identity{}, b.refused(ctx, t, err)
 	}
 	return id, nil
 }
 
-// refuseUnknown refuses a token that no route knows, so that its request does
+// refuseUnknown refuses a credential that no route knows, so that its request does
 // not go on as somebody else's.
 func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 	token, err := credential(r)
+	if errors.Is(err, authn.ErrNoCredential) {
+		if _, basic := authn.BasicOf(r); errors.Is(basic, authn.ErrRejected) {
+			return authn.Identity{}, basic
+		}
+	}
 	if err != nil {
 		return authn.Identity{}, err
 	}
@@ -262,13 +285,16 @@ func (b *route) issuer(name string) *trusted {
 	return nil
 }
 
-func (b *route) issuerNames() string {
+func (b *route) issuerNames() []string {
 	var names []string
 	for _, t := range b.issuers {
 		names = append(names, t.settings.Issuer)
 	}
-	return strings.Join(names, " ")
+	return names
 }
+
+// origin is the issuer of the gateway's tokens, and what they are good at.
+func (d Deps) origin() string { return d.PublicURL.Scheme + "://" + d.PublicURL.Host }
 
 // allow lets in whom the issuer's settings let in, at this very request.
 func (b *route) allow(id authn.Identity) error {
@@ -282,12 +308,21 @@ func (b *route) allow(id authn.Identity) error {
 	return t.admission.Allow(id)
 }
 
-// ready reports whether there are keys of every issuer to verify with.
+// ready reports whether tokens of any issuer can be judged. One that is down keeps
+// only its own waiting.
 func (b *route) ready(ctx context.Context) error {
+	var faults []error
 	for _, t := range b.issuers {
-		if err := t.keys.Ready(ctx); err != nil {
-			return fmt.Errorf("bearer: issuer %s: %w", t.settings.Issuer, err)
+		if t.introspection != nil && t.settings.KeyFile == "" && t.settings.JWKSURL == "" {
+			if doc, err := t.discover(ctx); err == nil && doc.JWKSURI == "" {
+				return nil // its tokens are all opaque
+			}
 		}
+		err := t.keys.Ready(ctx)
+		if err == nil {
+			return nil
+		}
+		faults = append(faults, fmt.Errorf("bearer: issuer %s: %w", t.settings.Issuer, err))
 	}
-	return nil
+	return errors.Join(faults...)
 }

@@ -2,12 +2,14 @@ package bearer
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json/v2"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +25,11 @@ const (
 	// atOnce is how many token requests are looked at at the same time. More than
 	// that is no fleet that starts, but a flood.
 	atOnce = 256
+	// slack is how much longer a token is good than its client is told. The client
+	// counts from when the answer arrives, and some renew only after the end.
+	slack = 2 * time.Minute
+	// longestMark bounds how long a JWT's id is remembered.
+	longestMark = 10 * 365 * 24 * time.Hour
 	// retryAfter is when to come again after an answer that nobody could give.
 	retryAfter = 5 * time.Second
 )
@@ -40,12 +47,17 @@ const (
 // of the gateway.
 type exchange struct {
 	*route
-	digest func(string) string // what stands for a jti in the store
-	places chan struct{}
+	digests []func(string) string // what stands for a jti in the store, for each key of the ring
+	places  chan struct{}
+	pace    pace
 }
 
 func newExchange(b *route) *exchange {
-	return &exchange{route: b, digest: b.Keys.Digest("jti"), places: make(chan struct{}, atOnce)}
+	x := &exchange{route: b, places: make(chan struct{}, atOnce)}
+	for _, each := range b.Keys.Each() {
+		x.digests = append(x.digests, each.Digest("jti"))
+	}
+	return x
 }
 
 func (x *exchange) mount(mux *http.ServeMux) {
@@ -65,6 +77,11 @@ type oauthError struct {
 
 func (e oauthError) Error() string { return e.code + ": " + e.description }
 
+// tooMany sends a client away for a moment.
+func tooMany() error {
+	return oauthError{http.StatusTooManyRequests, "slow_down", "Too many token requests at once.", time.Second}
+}
+
 func invalidRequest(description string) error {
 	return oauthError{status: http.StatusBadRequest, code: "invalid_request", description: description}
 }
@@ -72,13 +89,6 @@ func invalidRequest(description string) error {
 // serveToken answers a token request. Its client is known by the JWT alone: an
 // Authorization header, which some clients take from ~/.netrc, counts for nothing.
 func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
-	select {
-	case x.places <- struct{}{}:
-		defer func() { <-x.places }()
-	default:
-		x.refuse(w, r, oauthError{http.StatusTooManyRequests, "slow_down", "Too many token requests at once.", time.Second})
-		return
-	}
 	form, err := readForm(r)
 	if err != nil {
 		x.refuse(w, r, err)
@@ -87,6 +97,13 @@ func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 	request, err := x.parse(form)
 	if err != nil {
 		x.refuse(w, r, err)
+		return
+	}
+	select {
+	case x.places <- struct{}{}:
+		defer func() { <-x.places }()
+	default:
+		x.refuse(w, r, tooMany())
 		return
 	}
 	token, id, err := x.trade(r.Context(), request.assertion)
@@ -120,48 +137,61 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 	if err := x.allow(id); err != nil {
 		return "", authn.Identity{}, err
 	}
-	mark, err := x.mark(ctx, v)
+	if !x.pace.allow(id) {
+		return "", authn.Identity{}, tooMany()
+	}
+	// From here on it does not matter whether the client waits: what is begun is
+	// ended, so that a mark is left only where a token was given.
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), verifyTime)
+	defer end()
+	unmark, err := x.once(ctx, v)
 	if err != nil {
 		return "", authn.Identity{}, err
 	}
-	token, err := x.issued.Issue(ctx, plain(id), x.settings.Exchange.Lifetime.Std())
+	token, err := x.issued.Issue(ctx, id, x.settings.Exchange.Lifetime.Std()+slack)
 	if err != nil {
-		return "", authn.Identity{}, err
+		err = errors.Join(err, unmark(ctx))
 	}
-	// Last, so that a client that got no token for want of the store can come again.
-	if err := x.once(ctx, mark, v); err != nil {
-		_ = x.issued.End(context.WithoutCancel(ctx), token) // nobody has seen it
-		return "", authn.Identity{}, err
-	}
-	return token, id, nil
+	return token, id, err
 }
 
-// mark is what tells in the store that a JWT was exchanged; empty if it may be
-// many times.
-func (x *exchange) mark(ctx context.Context, v verified) (string, error) {
+// once refuses a JWT that was exchanged before, on any replica, if the settings
+// say so (RFC 7523, section 3, point 7). The mark stands under each key of the
+// ring, so that replicas with an older ring see it too. What it returns takes the
+// mark back.
+func (x *exchange) once(ctx context.Context, v verified) (unmark func(context.Context) error, err error) {
+	nothing := func(context.Context) error { return nil }
 	if x.settings.Exchange.Replay != "refuse" {
-		return "", nil
+		return nothing, nil
 	}
 	iss, issErr := v.Text("iss")
 	jti, err := v.Text("jti")
 	if err = errors.Join(err, issErr); err != nil || jti == "" {
-		return "", x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
+		return nothing, x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
 	}
-	return "jti:" + x.digest(iss+"\n"+jti), nil
-}
-
-// once refuses a JWT that was exchanged before, on any replica, if the settings
-// say so (RFC 7523, section 3, point 7).
-func (x *exchange) once(ctx context.Context, mark string, v verified) error {
-	if mark == "" {
-		return nil
-	}
-	added, err := x.Store.Add(ctx, mark, []byte{1}, time.Until(v.expires)+time.Second)
-	if err != nil || added {
+	mark, lifetime := []byte(rand.Text()), min(time.Until(v.expires), longestMark)+time.Second
+	unmark = func(ctx context.Context) error {
+		var err error
+		for _, digest := range x.digests {
+			_, failed := x.Store.Swap(ctx, jtiKey(digest, iss, jti), mark, nil, 0)
+			err = errors.Join(err, failed)
+		}
 		return err
 	}
-	jti, _ := v.Find("jti")
-	return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: string(jti)})
+	for _, digest := range x.digests {
+		added, err := x.Store.Add(ctx, jtiKey(digest, iss, jti), mark, lifetime)
+		switch {
+		case err != nil:
+			return nothing, errors.Join(err, unmark(ctx))
+		case !added:
+			return nothing, errors.Join(x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti}), unmark(ctx))
+		}
+	}
+	return unmark, nil
+}
+
+func jtiKey(digest func(string) string, iss, jti string) string {
+	return "jti:" + digest(iss+"\n"+jti)
 }
 
 // tokenRequest is what a token request asks for.
@@ -224,6 +254,8 @@ func readForm(r *http.Request) (url.Values, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, oauthError{status: http.StatusRequestTimeout, code: "invalid_request", description: "The request took too long to arrive."}
 	case err != nil:
 		return nil, invalidRequest("The request could not be read.")
 	case len(text) > maxForm:
@@ -261,7 +293,9 @@ func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		e = oauthError{status: http.StatusBadRequest, code: "invalid_grant", description: "The token is not good here."}
 	default:
 		e = oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "It can’t be checked right now whether the token is good.", retryAfter}
-		x.Log.Error("token request failed", "request_id", id, "err", err)
+		if x.refusals.Allow() {
+			x.Log.Error("token request failed", "request_id", id, "err", err)
+		}
 	}
 	if e.status != http.StatusServiceUnavailable && x.refusals.Allow() {
 		x.Log.Info("token request refused", "request_id", id, "remote", r.RemoteAddr, "status", e.status, "code", e.code, "description", e.description)
@@ -280,7 +314,9 @@ func (x *exchange) serveRevocation(w http.ResponseWriter, r *http.Request) {
 		err = invalidRequest("token is missing.")
 	}
 	if err == nil {
-		err = x.issued.End(r.Context(), strings.TrimSpace(form.Get("token")))
+		token := strings.TrimSpace(form.Get("token"))
+		err = x.issued.End(r.Context(), token)
+		x.memory.Forget(token)
 	}
 	if err != nil {
 		x.refuse(w, r, err)

@@ -88,7 +88,7 @@ func TestSDK(t *testing.T) {
 			if err := json.Unmarshal(w.Body.Bytes(), &typed); err != nil || typed.Expires != 3600 || !strings.Contains(w.Body.String(), `"expires_in":3600`) {
 				t.Errorf("%+v, %v", typed, err)
 			}
-			if id := r.accepted(typed.Token); !sameIdentity(id, ada()) || time.Until(id.Expires) > time.Hour {
+			if id := r.accepted(typed.Token); !sameIdentity(id, ada()) || time.Until(id.Expires) > time.Hour+slack {
 				t.Errorf("%+v", id)
 			}
 			basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("api:"+typed.Token))
@@ -127,9 +127,9 @@ func TestIssued(t *testing.T) {
 	if after, _ := r.store.counts(); after != before {
 		t.Error("a token that was not signed here cost a trip to the store")
 	}
-	bubble(t, "no longer than it says", func(t *testing.T, r *rig) {
+	bubble(t, "little longer than it says", func(t *testing.T, r *rig) {
 		token := r.issue(good())
-		time.Sleep(time.Hour - time.Second)
+		time.Sleep(time.Hour + slack - time.Second) // who counts from when the answer came may be late
 		r.accepted(token)
 		time.Sleep(time.Second)
 		r.rejected(token, "")

@@ -1,11 +1,13 @@
 package bearer
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"gatehouse/authn"
+	"gatehouse/config"
 )
 
 // identity is who a verified token is about.
@@ -17,14 +19,11 @@ func (t *trusted) identity(v verified) (authn.Identity, error) {
 	if v.issued.IsZero() {
 		id.AuthTime = time.Now().UTC().Truncate(time.Second)
 	}
-	for _, f := range t.foreign {
-		if len(f) > len(t.settings.SubjectPrefix) && strings.HasPrefix(id.Subject, f) {
-			return authn.Identity{}, refusal{check: "sub", sentence: "The token’s subject looks like one of another route.", seen: id.Subject}
-		}
+	if v.account.Name != "" {
+		return accountOf(id, v.account), nil
 	}
-	if account, ok := t.accounts.External(t.settings.Issuer, v.subject); ok {
-		id.Kind, id.Username, id.Account = authn.Service, account.Name, account
-		return id, nil
+	if t.another(id.Subject) {
+		return authn.Identity{}, refusal{check: "sub", sentence: "The token’s subject looks like one of another route.", seen: id.Subject}
 	}
 	var err error
 	if id.Username, err = t.username(v); err != nil {
@@ -40,6 +39,20 @@ func (t *trusted) identity(v verified) (authn.Identity, error) {
 	id.Name = authn.DisplayName(name)
 	id.Groups, err = t.groups(v)
 	return id, err
+}
+
+// accountOf is id as a service account, which is the same to the application by
+// whatever it proves itself.
+func accountOf(id authn.Identity, a authn.Account) authn.Identity {
+	id.Subject, id.Kind, id.Username, id.Account = config.AccountPrefix+a.Name, authn.Service, a.Name, a
+	return id
+}
+
+// another says whether a subject is one that only another route or issuer can name.
+func (t *trusted) another(subject string) bool {
+	return slices.ContainsFunc(t.foreign, func(f string) bool {
+		return len(f) > len(t.settings.SubjectPrefix) && strings.HasPrefix(subject, f)
+	})
 }
 
 // username reads the name that people type. One that is the e-mail address counts
@@ -88,30 +101,19 @@ func (t *trusted) groups(v verified) ([]string, error) {
 	return groups, nil
 }
 
-// plain is an identity as it is kept: without the name that the registry of
-// accounts gives it. Again asks for that anew, and finds none once it is gone.
-func plain(id authn.Identity) authn.Identity {
-	if id.Account.Name != "" {
-		id.Username = ""
-	}
-	return id
-}
-
-// again is whom an access token or a remembered answer stands for under the
-// settings of now: an account may have come or gone.
+// again is whom an access token or a shared answer stands for under the settings
+// of now: an account may have gone, and prefixes may have moved.
 func (t *trusted) again(id authn.Identity) (authn.Identity, error) {
-	subject, ours := strings.CutPrefix(id.Subject, t.settings.SubjectPrefix)
 	gone := refusal{check: "sub", sentence: "The token stands for nobody who is known here any more.", seen: id.Subject}
-	if !ours {
-		return authn.Identity{}, &authn.Rejected{Sentence: gone.sentence, Err: gone}
+	if name, ok := strings.CutPrefix(id.Subject, config.AccountPrefix); ok {
+		account, ok := t.accounts.Proved(t.settings.Issuer, name)
+		if !ok {
+			return authn.Identity{}, gone
+		}
+		return accountOf(id, account), nil
 	}
-	if account, ok := t.accounts.External(t.settings.Issuer, subject); ok {
-		id.Kind, id.Username, id.Account = authn.Service, account.Name, account
-		id.Name, id.Email, id.Groups = "", "", nil
-		return id, nil
-	}
-	if string(id.Kind) != t.settings.Kind {
-		return authn.Identity{}, &authn.Rejected{Sentence: gone.sentence, Err: gone}
+	if !strings.HasPrefix(id.Subject, t.settings.SubjectPrefix) || t.another(id.Subject) || string(id.Kind) != t.settings.Kind {
+		return authn.Identity{}, gone
 	}
 	return id, nil
 }

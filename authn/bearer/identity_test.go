@@ -149,7 +149,7 @@ func TestWandb(t *testing.T) {
 		r := newRig(t, wandb)
 		id := r.accepted(federated(m{"sub": "repo:acme/app", "email": "ada@example.com", "email_verified": true, "preferred_username": "ada", "groups": []string{"admins"}}))
 		account, _ := robots().Named("ci")
-		if !sameIdentity(id, authn.Identity{Issuer: idpURL, Subject: "repo:acme/app", Kind: authn.Service, Route: "robots", Username: "ci", Account: account}) {
+		if !sameIdentity(id, authn.Identity{Issuer: idpURL, Subject: "account:ci", Kind: authn.Service, Route: "robots", Username: "ci", Account: account}) {
 			t.Errorf("%+v", id)
 		}
 	})
@@ -324,7 +324,7 @@ func TestLaterSettings(t *testing.T) {
 		"the same":               {account, true, true},
 		"the account removed":    {func(s *setup) { s.deps.Accounts = authn.Accounts{} }, true, false},
 		"the issuer removed":     {func(s *setup) { s.settings.Issuers = s.settings.Issuers[1:] }, false, false},
-		"the prefix changed":     {func(s *setup) { s.first().SubjectPrefix = "x:" }, false, false},
+		"the prefix changed":     {func(s *setup) { s.first().SubjectPrefix = "x:" }, false, true},
 		"services now":           {func(s *setup) { s.first().Kind = "service" }, false, true},
 		"another key ring":       {func(s *setup) { s.deps.Keys = ring(t, strings.Repeat("An0therKeyRing", 3)) }, false, false},
 		"an older key, kept":     {func(s *setup) { s.deps.Keys = ring(t, strings.Repeat("An0therKeyRing", 3), ringKey) }, true, true},
@@ -345,8 +345,11 @@ func TestLaterSettings(t *testing.T) {
 			s.deps.Accounts = authn.NewAccounts([]authn.Registration{{Account: authn.Account{Name: "new"}, Issuer: idpURL, Subject: "1001"}}, nil)
 		})
 		id, err := judge(b, request("Bearer "+person))
-		if err != nil || id.Account.Name != "new" || id.Kind != authn.Service || id.Email != "" || id.Groups != nil || id.Username != "new" {
-			t.Errorf("%+v, %v", id, err)
+		if err != nil || id.Account.Name != "" || id.Kind != authn.Person || id.Subject != "1001" {
+			t.Errorf("who was somebody is somebody else now: %+v, %v", id, err)
+		}
+		if id, err := judge(b, request("Bearer "+with(m{"jti": "another"}))); err != nil || id.Account.Name != "new" || id.Subject != "account:new" || id.Kind != authn.Service || id.Email != "" || id.Groups != nil {
+			t.Errorf("a JWT of now: %+v, %v", id, err)
 		}
 	})
 	t.Run("an account removed where all are services", func(t *testing.T) {
@@ -360,10 +363,11 @@ func TestLaterSettings(t *testing.T) {
 			}
 		}
 		b := r.replica(func(s *setup) { s.deps.Accounts = authn.Accounts{} })
-		for _, token := range tokens {
-			if id, err := judge(b, request("Bearer "+token)); err != nil || id.Username != "" || id.Account.Name != "" {
-				t.Errorf("%+v, %v", id, err)
-			}
+		if id, err := judge(b, request("Bearer "+tokens[0])); !isRejected(err) {
+			t.Errorf("%+v, %v", id, err)
+		}
+		if id, err := judge(b, request("Bearer "+tokens[1])); err != nil || id.Subject != "repo:acme/app" || id.Username != "" || id.Account.Name != "" {
+			t.Errorf("asked about again: %+v, %v", id, err)
 		}
 	})
 	t.Run("a route of another name", func(t *testing.T) {

@@ -22,10 +22,15 @@ type introspection struct {
 	assertion *issuer.Assertion // nil unless the client authenticates by privateKeyJWT
 	results   session.Results
 	lifetime  time.Duration
+	places    chan struct{} // one for each question under way
 }
 
+// askAtOnce is how many questions one issuer is asked at once. Whoever sends
+// tokens that nobody knows keeps no others waiting but of the same kind.
+const askAtOnce = 64
+
 func newIntrospection(c config.Issuer, client *http.Client, results session.Results, lifetime time.Duration) (*introspection, error) {
-	in := &introspection{settings: *c.Introspection, client: client, results: results, lifetime: lifetime}
+	in := &introspection{settings: *c.Introspection, client: client, results: results, lifetime: lifetime, places: make(chan struct{}, askAtOnce)}
 	if in.settings.ClientAuth == "" {
 		in.settings.ClientAuth = "basic"
 		if in.settings.ClientKeyFile != "" {
@@ -44,8 +49,17 @@ func newIntrospection(c config.Issuer, client *http.Client, results session.Resu
 // replica has just done so.
 func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity, error) {
 	in := t.introspection
+	select {
+	case in.places <- struct{}{}:
+		defer func() { <-in.places }()
+	default:
+		return authn.Identity{}, fmt.Errorf("%w: introspection: %d questions are under way", issuer.ErrUnavailable, askAtOnce)
+	}
 	if id, ok := in.results.Get(ctx, token); ok {
-		return t.again(id)
+		if id, err := t.again(id); err == nil {
+			return id, nil
+		}
+		// Under the settings of now it stands for nobody. The issuer has the word.
 	}
 	uri, err := t.endpoint(ctx, in.settings.URL, "introspection_endpoint", introspectionEndpoint)
 	if err != nil {
@@ -63,7 +77,11 @@ func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity,
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	if err := in.results.Put(ctx, token, plain(id), in.lifetime); err != nil {
+	// What is kept here and what is kept in the store end together.
+	if end := time.Now().Add(in.lifetime); id.Expires.After(end) {
+		id.Expires = end
+	}
+	if err := in.results.Put(ctx, token, id, in.lifetime); err != nil {
 		t.log.Warn("what introspection found out is not shared", "err", err)
 	}
 	return id, nil
@@ -74,6 +92,14 @@ func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity,
 func (t *trusted) active(c issuer.Claims, now time.Time) (verified, error) {
 	if v, _ := c.Find("active"); string(v) != "true" {
 		return verified{}, refusal{check: "active", sentence: "The token is not, or no longer, good at its issuer.", seen: string(v)}
+	}
+	for _, name := range []string{"exp", "iat", "nbf"} {
+		if string(c[name]) == "0" { // so some say "none"
+			delete(c, name)
+		}
+	}
+	if kind, _ := c.Text("token_type"); kind != "" && !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "access_token") {
+		return verified{}, refusal{check: "token_type", sentence: "The token is of a kind that is not accepted.", seen: kind, expected: "Bearer"}
 	}
 	if _, ok := c.Find("iss"); !ok {
 		c["iss"] = []byte(`"` + t.settings.Issuer + `"`) // who was asked has answered

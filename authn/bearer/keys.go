@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -30,17 +31,26 @@ func (t *trusted) loadKeys(ctx context.Context) (keys []issuer.Key, err error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := t.token()
+	token, err := t.tokenFor(uri)
 	if err != nil {
 		return nil, err
 	}
 	return issuer.FetchKeys(ctx, uri, token, t.client)
 }
 
-// token reads what the gateway shows to an issuer that tells its keys to nobody
-// else; it is read each time, for it is replaced under us.
-func (t *trusted) token() (string, error) {
+// tokenFor reads what the gateway shows to an issuer that tells its keys to nobody
+// else; it is read each time, for it is replaced under us. Where a document sends
+// us elsewhere, it is shown only to who has a certificate of the issuer's own
+// authority.
+func (t *trusted) tokenFor(uri string) (string, error) {
 	if t.settings.TokenFile == "" {
+		return "", nil
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "", err
+	}
+	if u.Host != t.base.Host && t.settings.JWKSURL == "" && t.settings.TLS.CAFile == "" {
 		return "", nil
 	}
 	text, err := os.ReadFile(t.settings.TokenFile)
@@ -84,25 +94,27 @@ func (t *trusted) of(s issuer.Snapshot) (known, error) {
 // place is what a key goes by among its issuer's: its own id may be another's too.
 func place(i int) string { return fmt.Sprintf("key %d", i) }
 
-// choose returns the one key that a token can mean: the one that it names, or
-// else the only one without a name; with no name in the token, the only one for
-// its algorithm (RFC 7515, section 4.1.4).
-func (k known) choose(head issuer.Header) (int, bool) {
-	choice, found, unnamed := -1, 0, 0
+// maxTries is how many keys one token is tried with.
+const maxTries = 8
+
+// candidates are the keys that a token can mean: those that it names, or else
+// those without a name; without a name in the token, all that are for its
+// algorithm (RFC 7515, section 4.1.4).
+func (k known) candidates(head issuer.Header) []int {
+	var named, nameless []int
 	for i, key := range k.keys {
-		if !fits(key, head.Algorithm) {
-			continue
-		}
 		switch {
-		case head.KeyID != "" && key.KeyID == head.KeyID:
-			return i, true
-		case head.KeyID == "":
-			choice, found = i, found+1
+		case !fits(key, head.Algorithm):
+		case head.KeyID == "" || key.KeyID == head.KeyID:
+			named = append(named, i)
 		case key.KeyID == "":
-			choice, unnamed = i, unnamed+1
+			nameless = append(nameless, i)
 		}
 	}
-	return choice, found == 1 || unnamed == 1
+	if len(named) == 0 {
+		named = nameless
+	}
+	return named[:min(len(named), maxTries)]
 }
 
 // fits says whether a key is one for an algorithm (RFC 7518, section 3.1).
@@ -122,74 +134,67 @@ func fits(key issuer.Key, alg string) bool {
 }
 
 // signed returns the claims of a token that one of the issuer's keys has signed.
+// If none of the known ones has, newer ones are asked for, once in a while: a key
+// may be new, and so may one under an old name. Who sends such a token waits for
+// that, and nobody else does.
 func (t *trusted) signed(ctx context.Context, token string, head issuer.Header) (issuer.Claims, error) {
-	k, i, err := t.key(ctx, head)
+	s, err := t.keys.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, ok := t.open(token, k, i)
-	if !ok && (head.KeyID == "" || k.keys[i].KeyID == "") {
-		c, ok = t.openByNewer(ctx, token, head, k)
+	if c, ok, err := t.open(token, head, s); err != nil || ok {
+		return c, err
 	}
-	if !ok {
-		return nil, refusal{check: "signature", sentence: "The token’s signature is not its issuer’s.", seen: head.Algorithm + " by key " + head.KeyID}
+	fresh, err := t.keys.Newer(ctx, s)
+	switch {
+	case err != nil && madeBefore(token, s.At):
+		return nil, t.unsigned(head, s) // the issuer has shown its keys since it made this
+	case err != nil:
+		return nil, err
 	}
-	return c, nil
+	if c, ok, err := t.open(token, head, fresh); err != nil || ok {
+		return c, err
+	}
+	return nil, t.unsigned(head, fresh)
 }
 
-// open returns the claims of a token if that key has signed it.
-func (t *trusted) open(token string, k known, i int) (issuer.Claims, bool) {
-	var p payload
-	_, err := t.parser.ParseWithClaims(token, &p, func(j *jwt.Token) (any, error) {
-		j.Header[jwkset.HeaderKID] = place(i)
-		return k.find(j)
-	})
-	return p.Claims, err == nil
+// unsigned refuses a token that none of these keys has signed.
+func (t *trusted) unsigned(head issuer.Header, s issuer.Snapshot) refusal {
+	no := refusal{check: "signature", sentence: "The token’s signature is not its issuer’s.", seen: head.Algorithm + " by key " + head.KeyID}
+	if len((known{keys: s.Keys}).candidates(head)) == 0 {
+		no.sentence = "The token’s key is not one of its issuer’s."
+	}
+	return no
 }
 
-// openByNewer tries the keys that have come since. Where keys or tokens have no
-// ids, a wrong signature is all that tells of a new key.
-func (t *trusted) openByNewer(ctx context.Context, token string, head issuer.Header, than known) (issuer.Claims, bool) {
-	s, err := t.keys.Newer(ctx, issuer.Snapshot{At: than.at})
+// madeBefore says whether a token claims to be older than a time. Who lies about
+// that is told "can't find out" in the place of "no", or the reverse, and that is all.
+func madeBefore(token string, at time.Time) bool {
+	c, err := claimsOf(token)
 	if err != nil {
-		return nil, false
+		return true
 	}
+	iat, err := c.Instant("iat")
+	return err != nil || !iat.IsZero() && iat.Before(at)
+}
+
+// open returns the claims of a token if one of these keys has signed it.
+func (t *trusted) open(token string, head issuer.Header, s issuer.Snapshot) (issuer.Claims, bool, error) {
 	k, err := t.of(s)
 	if err != nil {
-		return nil, false
+		return nil, false, err
 	}
-	i, ok := k.choose(head)
-	if !ok {
-		return nil, false
+	for _, i := range k.candidates(head) {
+		var p payload
+		_, err := t.parser.ParseWithClaims(token, &p, func(j *jwt.Token) (any, error) {
+			j.Header[jwkset.HeaderKID] = place(i)
+			return k.find(j)
+		})
+		if err == nil {
+			return p.Claims, true, nil
+		}
 	}
-	return t.open(token, k, i)
-}
-
-// key finds the key that a token means. One that is not known is asked for, once
-// in a while; who sends it waits for that, and nobody else does.
-func (t *trusted) key(ctx context.Context, head issuer.Header) (known, int, error) {
-	s, err := t.keys.Current(ctx)
-	if err != nil {
-		return known{}, 0, err
-	}
-	k, err := t.of(s)
-	if err != nil {
-		return known{}, 0, err
-	}
-	if i, ok := k.choose(head); ok {
-		return k, i, nil
-	}
-	if s, err = t.keys.Newer(ctx, s); err != nil {
-		return known{}, 0, err
-	}
-	if k, err = t.of(s); err != nil {
-		return known{}, 0, err
-	}
-	i, ok := k.choose(head)
-	if !ok {
-		return known{}, 0, refusal{check: "signature", sentence: "The token’s key is not one of its issuer’s.", seen: head.Algorithm + " by key " + head.KeyID}
-	}
-	return k, i, nil
+	return nil, false, nil
 }
 
 // payload takes the claims in strictly: golang-jwt would take the last of two

@@ -8,9 +8,6 @@ const (
 	resourceMetadata = "/.well-known/oauth-protected-resource"   // RFC 9728, section 3
 )
 
-// origin is the issuer of the gateway's tokens, and what they are good at.
-func (x *exchange) origin() string { return x.PublicURL.Scheme + "://" + x.PublicURL.Host }
-
 func (x *exchange) revocationPath() string { return x.Prefix + "/revoke" }
 
 // serveServerMetadata says where the token endpoint is and what it takes.

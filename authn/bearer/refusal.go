@@ -3,6 +3,7 @@ package bearer
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
@@ -21,6 +22,9 @@ func (r refusal) Error() string { return "token refused: " + r.check }
 
 // unreadable refuses what looks like a JWT and can't be taken apart.
 func unreadable(err error) refusal {
+	if errors.Is(err, errEncrypted) {
+		return refusal{check: "format", sentence: "The token is encrypted, which can’t be read here."}
+	}
 	return refusal{check: "format", sentence: "The token is not a signed JWT in compact form.", seen: err.Error()}
 }
 
@@ -30,7 +34,7 @@ func (b *route) notTrusted(token string) refusal {
 	if err != nil {
 		return unreadable(err)
 	}
-	return refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: iss, expected: b.issuerNames()}
+	return refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: iss, expected: strings.Join(b.issuerNames(), " ")}
 }
 
 // refused turns an error of a check into an answer of the chain, and logs it. A
@@ -38,8 +42,7 @@ func (b *route) notTrusted(token string) refusal {
 func (b *route) refused(ctx context.Context, t *trusted, err error) error {
 	var no refusal
 	if !errors.As(err, &no) {
-		var not *authn.NotAllowed
-		if errors.Is(err, issuer.ErrUnavailable) || errors.As(err, &not) || ctx.Err() != nil {
+		if errors.Is(err, issuer.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
 		no = refusal{check: "claims", sentence: "The token does not say what it must.", seen: err.Error()}
@@ -51,5 +54,6 @@ func (b *route) refused(ctx context.Context, t *trusted, err error) error {
 		}
 		line.Info("token refused")
 	}
-	return &authn.Rejected{Sentence: no.sentence, Err: no}
+	// What was seen is of the sender's making and size: it is not remembered.
+	return &authn.Rejected{Sentence: no.sentence, Err: refusal{check: no.check}}
 }

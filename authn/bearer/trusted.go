@@ -10,11 +10,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/sync/singleflight"
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
@@ -23,11 +25,14 @@ import (
 )
 
 const (
-	// keysAge is when an issuer's keys are asked for again, beside the work: a key
-	// that it took back is good no longer than this and what is remembered.
+	// keysAge is when an issuer's keys are asked for again, beside the work. While
+	// the issuer answers, a key that it took back is good for little longer than this
+	// and what is remembered.
 	keysAge = 10 * time.Minute
-	// documentAge is how long a discovery document is believed.
+	// documentAge is when a discovery document is asked for again.
 	documentAge = time.Hour
+	// discoveryPause is how long nobody asks again after a failure.
+	discoveryPause = 5 * time.Second
 )
 
 // trusted is one issuer of the settings: all that is known of it and how its
@@ -46,10 +51,13 @@ type trusted struct {
 	parser        *jwt.Parser
 	introspection *introspection // nil if opaque tokens are not asked about
 
-	mu    sync.Mutex
-	known known    // of the newest keys
-	doc   document // of the newest discovery
-	read  time.Time
+	flight   singleflight.Group // of discovery
+	mu       sync.Mutex
+	known    known    // of the newest keys
+	doc      document // of the newest discovery
+	readAt   time.Time
+	failedAt time.Time // the latest discovery that failed
+	fault    error     // why
 }
 
 func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, foreign []string) (*trusted, error) {
@@ -64,6 +72,9 @@ func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, 
 	if err != nil {
 		return nil, err
 	}
+	for i, typ := range c.Types { // RFC 7515, section 4.1.9: case does not matter, and "application/" may be left out
+		c.Types[i] = strings.TrimPrefix(authn.FoldASCII(typ), "application/")
+	}
 	t := &trusted{
 		route: route, settings: c, base: base, client: client, accounts: d.Accounts, foreign: foreign,
 		admission: authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
@@ -71,6 +82,11 @@ func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, 
 		parser:    jwt.NewParser(jwt.WithValidMethods(c.SigningAlgorithms), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding()),
 	}
 	t.keys = issuer.NewKeys(t.loadKeys, keysAge, c.KeysInterval.Std())
+	if text, err := os.ReadFile(c.KeyFile); c.KeyFile != "" && err == nil { // one that is missing may come yet
+		if _, err := issuer.ReadKeys(text); err != nil {
+			return nil, fmt.Errorf("keyFile: %w", err)
+		}
+	}
 	if c.Introspection != nil {
 		version, err := settingsVersion(c)
 		if err != nil {
@@ -102,16 +118,49 @@ type document struct {
 	Introspection string `json:"introspection_endpoint"`
 }
 
-// discover reads the issuer's document, where OpenID Connect Discovery puts it or
-// else where the W&B server's manual does.
+// discover returns what the issuer says of itself. It is asked once at a time,
+// and after a failure not again for a while; what it said before counts for a day.
 func (t *trusted) discover(ctx context.Context) (document, error) {
 	t.mu.Lock()
-	doc, age := t.doc, time.Since(t.read)
+	doc, age, failed, fault := t.doc, time.Since(t.readAt), time.Since(t.failedAt), t.fault
 	t.mu.Unlock()
-	if age < documentAge {
+	switch {
+	case age < documentAge:
 		return doc, nil
+	case failed < discoveryPause && age < issuer.KeysMaxAge:
+		return doc, nil
+	case failed < discoveryPause:
+		return document{}, fault
 	}
-	token, err := t.token()
+	answer := t.flight.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issuer.CallTime)
+		defer cancel()
+		fresh, err := t.readDocument(ctx)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if err != nil {
+			t.failedAt, t.fault = time.Now(), err
+			return nil, err
+		}
+		t.doc, t.readAt = fresh, time.Now()
+		return fresh, nil
+	})
+	select {
+	case <-ctx.Done():
+		return document{}, ctx.Err()
+	case a := <-answer:
+		if a.Err != nil && age < issuer.KeysMaxAge {
+			return doc, nil
+		}
+		fresh, _ := a.Val.(document)
+		return fresh, a.Err
+	}
+}
+
+// readDocument reads the issuer's document, where OpenID Connect Discovery puts it
+// or else where the W&B server's manual does.
+func (t *trusted) readDocument(ctx context.Context) (document, error) {
+	token, err := t.tokenFor(t.settings.Issuer)
 	if err != nil {
 		return document{}, err
 	}
@@ -130,9 +179,6 @@ func (t *trusted) discover(ctx context.Context) (document, error) {
 	case fresh.Issuer != t.settings.Issuer: // OpenID Connect Discovery, section 4.3
 		return document{}, fmt.Errorf("discovery: the document is of issuer %q", authn.Bounded(fresh.Issuer))
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.doc, t.read = fresh, time.Now()
 	return fresh, nil
 }
 

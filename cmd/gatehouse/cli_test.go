@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json/v2"
 	"errors"
 	"fmt"
@@ -308,6 +309,7 @@ func TestDemo(t *testing.T) {
 	if who := ask(t, http.DefaultClient, d.publicURL()+"/whoami", basic); !strings.Contains(who, `"route": "directory"`) || strings.Contains(who, "root") || strings.Contains(who, "YWRhOmRlbW8=") {
 		t.Errorf("the printed line with a password shows %s", who)
 	}
+	assertPrograms(t, d)
 	if event := ask(t, browser, d.publicURL()+"/events", nil); !strings.Contains(event, "data:") {
 		t.Errorf("the stream of events begins with %q", event)
 	}
@@ -321,6 +323,49 @@ func TestDemo(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// assertPrograms does what the welcome prints for programs: a JWT of the provider,
+// the exchange of it, and an API key.
+func assertPrograms(t *testing.T, d *demo) {
+	t.Helper()
+	post := func(url, user, form string) (token string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(form))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if user != "" {
+			req.SetBasicAuth(user, demoSecret)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		var body struct {
+			Token string `json:"access_token"`
+		}
+		if err := json.UnmarshalRead(res.Body, &body); err != nil || body.Token == "" {
+			t.Fatalf("%s answers %s, %v", url, res.Status, err)
+		}
+		return body.Token
+	}
+	jwt := post(d.issuer()+"/token", demoProgram, "grant_type=client_credentials")
+	access := post(d.publicURL()+"/oidc/token", "", "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion="+jwt)
+	key := base64.StdEncoding.EncodeToString([]byte("api:" + d.key))
+	for route, credential := range map[string]string{"tokens": "Bearer " + jwt, "tokens ": "Bearer " + access, "keys": "Basic " + key} {
+		who := ask(t, http.DefaultClient, d.publicURL()+"/whoami", http.Header{"Authorization": {credential}})
+		if !strings.Contains(who, `"subject": "account:nightly-train"`) || !strings.Contains(who, `"route": "`+strings.TrimSpace(route)+`"`) {
+			t.Errorf("%s: the application saw %s", route, who)
+		}
+	}
+	for _, part := range []string{demoProgram + ":" + demoSecret, d.issuer() + "/token", "/oidc/token", "api:" + d.key} {
+		if !strings.Contains(d.welcome(), part) {
+			t.Errorf("the welcome lacks %q", part)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/authn/apikey"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
 	"gatehouse/proxy"
@@ -24,8 +25,9 @@ func demoCommand(sh shell) *cobra.Command {
 		Short: "See it work: gateway, OpenID provider, directory and application in one process",
 		Long: `Starts four things on this machine's loopback: a gateway with the embedded
 store, an OpenID provider and an LDAP directory that know the same three people,
-and an application that shows what it received. Nothing is written to disk and
-nothing leaves the machine. Ctrl-C ends it.`,
+and an application that shows what it received. There is a program too, which
+proves itself by a JWT of the provider or by an API key of the gateway. Nothing
+is written to disk and nothing leaves the machine. Ctrl-C ends it.`,
 		Args: noArgs,
 	}
 	port := cmd.Flags().Int("port", 8080, "the gateway's port on localhost; 0 or a taken one means any free port")
@@ -54,12 +56,16 @@ type demo struct {
 	directory              *authntest.Directory
 	directoryURL           string
 	people                 []authntest.Person
+	key                    string // of the service account
 }
 
-// What the demo's directory is like, and everybody's password in it.
+// What the demo's directory is like, and everybody's password in it; and the
+// program that has an account, with its secret at the provider.
 const (
 	demoBase     = "dc=example,dc=com"
 	demoPassword = "demo"
+	demoProgram  = "nightly-train"
+	demoSecret   = "demo-secret"
 )
 
 func newDemo(ctx context.Context, port int) (*demo, error) {
@@ -75,7 +81,7 @@ func newDemo(ctx context.Context, port int) (*demo, error) {
 	if err != nil {
 		return nil, errors.Join(err, gateway.Close(), provider.Close())
 	}
-	d := &demo{gateway: gateway, provider: provider, app: app, people: demoPeople()}
+	d := &demo{gateway: gateway, provider: provider, app: app, people: demoPeople(), key: apikey.Generate()}
 	d.directory, d.directoryURL, err = authntest.StartDirectory(authntest.DirectoryOptions{
 		BaseDN: demoBase, AnonymousRead: true, Entries: authntest.DirectoryOf(d.people, demoBase, demoPassword),
 	})
@@ -131,10 +137,27 @@ authn:
       subjectPrefix: "dir:"
       groups: {from: memberOf, baseDN: "ou=groups,%[5]s"}
       allowedGroups: [admins, research]
+  - name: tokens
+    bearer:
+      issuers:
+        - issuer: %[3]s
+          audiences: [%[1]s]
+          allowedGroups: [admins, research]
+  - name: keys
+    apiKey:
+      application: refuse
+teams:
+  - name: research
+    members: [ada, ben]
+serviceAccounts:
+  - name: %[6]s
+    team: research
+    subject: %[6]s
+    keyHashes: ["%[7]s"]
 pages:
   name: Gatehouse demo
   contact: help@example.com
-`, d.publicURL(), d.app.Addr(), d.issuer(), d.directoryURL, demoBase)
+`, d.publicURL(), d.app.Addr(), d.issuer(), d.directoryURL, demoBase, demoProgram, apikey.Hash(d.key))
 }
 
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
@@ -153,6 +176,8 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 			ID:             "gatehouse-demo",
 			RedirectURIs:   []string{d.publicURL() + c.Paths.Callback},
 			PostLogoutURIs: []string{d.publicURL() + c.Paths.SignOut},
+		}, {
+			ID: demoProgram, Secret: demoSecret, Audience: d.publicURL(),
 		}},
 	})
 	err = runServers(ctx, time.Second, log,
@@ -194,6 +219,16 @@ func (d *demo) welcome() string {
     # a program with a directory's password, for this one request
     curl -s -u ada:%[2]s %[1]s/whoami
 
+    # a program with a JWT of the provider, as the service account %[3]s
+    JWT=$(curl -s -u %[3]s:%[4]s -d grant_type=client_credentials %[5]s/token | sed 's/.*"access_token": *"\([^"]*\).*/\1/')
+    curl -s -H "Authorization: Bearer $JWT" %[1]s/whoami
+
+    # the same JWT for an access token, as the W&B SDK does it
+    curl -s %[1]s/oidc/token -d grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer -d assertion="$JWT"
+
+    # the account's API key, as the W&B SDK sends WANDB_API_KEY
+    curl -s -u api:%[6]s %[1]s/whoami
+
     # sign in as ada from the shell, then see the identity that the app receives,
     # though the request tries to forge one
     curl -sL -c jar -b jar -o /dev/null '%[1]s/.gatehouse/sign-in?provider=demo&login_hint=ada'
@@ -204,6 +239,6 @@ func (d *demo) welcome() string {
 
   Ctrl-C ends the demo.
 
-`, d.publicURL(), demoPassword)
+`, d.publicURL(), demoPassword, demoProgram, demoSecret, d.issuer(), d.key)
 	return b.String()
 }

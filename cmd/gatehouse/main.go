@@ -103,21 +103,25 @@ LOCAL_LDAP_BASE_DN and what else a W&B server has; see docs/ldap.md.`,
 		SilenceErrors: true,
 
 		SuggestionsMinimumDistance: 2,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			hint := ""
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "; did you mean " + near[0] + "?"
-			}
-			return usageError{fmt.Errorf("there is no command %q%s", args[0], hint)}
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:                       noSuchCommand,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(sh), checkCommand(sh), demoCommand(sh), unbanCommand(sh), keyCommand(sh), schemaCommand(), versionCommand())
+	root.AddCommand(serveCommand(sh), checkCommand(sh), demoCommand(sh), keyCommand(sh), tokenCommand(sh), unbanCommand(sh),
+		schemaCommand(), versionCommand())
 	return root
+}
+
+// noSuchCommand refuses what is none of a command's own commands.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "; did you mean " + near[0] + "?"
+	}
+	return usageError{fmt.Errorf("there is no command %q%s", args[0], hint)}
 }
 
 // noArgs refuses arguments that a command would otherwise ignore.

@@ -202,6 +202,9 @@ func (g *gateway) choices(except, landing string) []page.Choice {
 // foreignPrefixes are the subject prefixes of every other route.
 func foreignPrefixes(c config.Config, i int) []string {
 	var out []string
+	if len(c.ServiceAccounts) > 0 {
+		out = append(out, config.AccountPrefix)
+	}
 	for j, r := range c.Authn {
 		for _, p := range r.SubjectPrefixes() {
 			if j != i && p != "" {

@@ -1,6 +1,7 @@
 // An OpenID provider for the end-to-end tests: oidc-provider with a handful of
-// people, one public and one confidential client, and one for the implicit
-// flow. Every start makes a new signing key and forgets everybody.
+// people, one public and one confidential client, one for the implicit flow, and
+// two that are programs: "machine" and, with a person's help, "device". The two
+// get access tokens that are JWTs, for https://wandb.test. Every start makes a new signing key and forgets everybody.
 //
 //   ISSUER              where to listen: http://127.0.0.1:PORT
 //   REDIRECT_URIS       space-separated
@@ -12,11 +13,12 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { Provider } from 'oidc-provider';
+import { Provider, errors } from 'oidc-provider';
 
 const env = process.env;
 const redirects = env.REDIRECT_URIS.split(' ');
 const landings = env.POST_LOGOUT_URIS.split(' ');
+const audience = 'https://wandb.test';
 const scope = 'openid profile email groups offline_access';
 
 const people = async () => JSON.parse(await readFile(env.PEOPLE_FILE, 'utf8'));
@@ -47,6 +49,21 @@ const provider = new Provider(env.ISSUER, {
       response_types: ['id_token'],
       grant_types: ['implicit'],
     },
+    {
+      client_id: 'machine',
+      client_secret: 'a secret of the end-to-end tests',
+      redirect_uris: [],
+      response_types: [],
+      grant_types: ['client_credentials'],
+    },
+    {
+      client_id: 'device',
+      application_type: 'native',
+      token_endpoint_auth_method: 'none',
+      redirect_uris: [],
+      response_types: [],
+      grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+    },
   ],
   responseTypes: ['code', 'id_token'],
   pkce: { required: () => true },
@@ -58,7 +75,19 @@ const provider = new Provider(env.ISSUER, {
     groups: ['groups'],
   },
   conformIdTokenClaims: false,
-  features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true } },
+  features: {
+    devInteractions: { enabled: false },
+    rpInitiatedLogout: { enabled: true },
+    clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      async getResourceServerInfo(ctx, resource) {
+        if (resource !== audience) throw new errors.InvalidTarget();
+        return { audience, scope: '', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } };
+      },
+    },
+  },
   ttl: {
     AccessToken: parseInt(env.ACCESS_TOKEN_LIFE ?? '3600s'),
     AuthorizationCode: 60, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600,

@@ -1,0 +1,17 @@
+//go:build !unix
+
+package workload
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+)
+
+// Elsewhere a file's rights come from its directory, its directory can't be
+// synced, nobody is locked out, and a command alone is ended.
+
+func keepOwner(*os.File, fs.FileInfo) error { return nil }
+func unsupported(error) bool                { return true }
+func lock(*os.File) error                   { return nil }
+func alone(*exec.Cmd)                       {}
