@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 )
 
 // Account is what a service account is to the application. Its zero value is
@@ -52,9 +53,9 @@ func NewAccounts(list []Registration, members map[string][]string) Accounts {
 			a.proves[[2]string{r.Issuer, r.Name}] = true
 		}
 		for _, text := range r.KeyHashes {
-			var sum [sha256.Size]byte
-			if n, err := hex.Decode(sum[:], []byte(text[min(len(text), len("sha256:")):])); err == nil && n == len(sum) {
-				a.hashes[sum] = r.Name
+			digits, named := strings.CutPrefix(text, "sha256:")
+			if sum, err := hex.DecodeString(digits); named && err == nil && len(sum) == sha256.Size {
+				a.hashes[[sha256.Size]byte(sum)] = r.Name
 			}
 		}
 	}
