@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/authn/authntest"
 	"gatehouse/authn/issuer"
+	"gatehouse/config"
 )
 
 // bubble runs a test of a rig with a clock of its own.
