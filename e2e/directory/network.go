@@ -107,23 +107,25 @@ func (e *enclosed) carry(ctx context.Context, outer net.Conn, port int) {
 }
 
 // dial connects to a port inside. A socket stays in the namespace that its
-// thread was in when it was made.
+// thread was in when it was made. The thread comes back: one that ended would take
+// with it whatever it had started before, since slapd ends with its parent.
 func (e *enclosed) dial(ctx context.Context, port int) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
+	runtime.LockOSThread()
+	outside, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
 	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(e.namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{err: fmt.Errorf("network namespace: %w", err)}
-			return
-		}
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
+	defer outside.Close()
+	if err := unix.Setns(int(e.namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if back := unix.Setns(int(outside.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic("directory: a thread can't leave a network namespace: " + back.Error())
+	}
+	runtime.UnlockOSThread()
+	return conn, err
 }
