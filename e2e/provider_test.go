@@ -60,6 +60,8 @@ type nodeOptions struct {
 	as string
 	// accessTokenLife is an hour if zero.
 	accessTokenLife time.Duration
+	// keepKey makes a restart sign with the same key as before.
+	keepKey bool
 }
 
 func startNodeProvider(t *testing.T, o nodeOptions) *nodeProvider {
@@ -77,9 +79,15 @@ func startNodeProvider(t *testing.T, o nodeOptions) *nodeProvider {
 	if o.accessTokenLife > 0 {
 		n.env = append(n.env, "ACCESS_TOKEN_LIFE="+o.accessTokenLife.String())
 	}
+	if o.keepKey {
+		n.env = append(n.env, "KEY_FILE="+n.keyFile())
+	}
 	n.restart()
 	return n
 }
+
+// keyFile is where the signing key is, if it is kept.
+func (n *nodeProvider) keyFile() string { return filepath.Join(filepath.Dir(n.people), "key.pem") }
 
 func (n *nodeProvider) restart() {
 	n.t.Helper()

@@ -101,6 +101,14 @@ func (t *trusted) active(c issuer.Claims, now time.Time) (verified, error) {
 	if kind, _ := c.Text("token_type"); kind != "" && !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "access_token") {
 		return verified{}, refusal{check: "token_type", sentence: "The token is of a kind that is not accepted.", seen: kind, expected: "Bearer"}
 	}
+	if _, ok := c.Find("sub"); !ok {
+		// A program's own token may name the client alone (RFC 7662, section 2.2). That is
+		// a subject only where somebody has registered it as one.
+		client, err := c.Text("client_id")
+		if _, registered := t.accounts.External(t.settings.Issuer, client); err == nil && registered {
+			c["sub"] = c["client_id"]
+		}
+	}
 	if _, ok := c.Find("iss"); !ok {
 		c["iss"] = []byte(`"` + t.settings.Issuer + `"`) // who was asked has answered
 	}

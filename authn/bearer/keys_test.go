@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/authn/authntest"
 	"gatehouse/authn/issuer"
+	"gatehouse/config"
 )
 
 // bubble runs a test of a rig with a clock of its own.
@@ -484,7 +485,7 @@ func TestDiscoveryLies(t *testing.T) {
 		"file:///etc/passwd", "gopher://evil.test/", "http://idp.test/jwks", "https://127.0.0.1:6379/", "https://169.254.169.254/",
 		"https://[::1]/", "https://localhost./", "https://localhost/", "https://user:pw@evil.test/", "https://evil.test/#x", "//evil.test/",
 		"https://[::ffff:169.254.169.254]/", "https://0x7f.1/", "https://2130706433/", "https://0.0.0.0/", "https://[::]/",
-		"https://[64:ff9b::a9fe:a9fe]/", "https://[fe80::1%25eth0]/", "https://127.1/", "https://", "jwks", "https://" + strings.Repeat("a", 3000),
+		"https://[64:ff9b::a9fe:a9fe]/", "https://[fe80::1%25eth0]/", "https://127.1/", "https://10.0.0.5/jwks", "https://[fd00::5]/jwks", "https://", "jwks", "https://" + strings.Repeat("a", 3000),
 	} {
 		lies["SSRF-03 "+uri[:min(len(uri), 40)]] = authntest.EditJSON(func(d map[string]any) { d["jwks_uri"] = uri })
 	}
@@ -507,6 +508,31 @@ func TestDiscoveryLies(t *testing.T) {
 				t.Error("the log quotes an answer")
 			}
 		})
+	}
+}
+
+// TestPrivateEndpoint: SSRF-01, an address of a private network is for whom the
+// settings know by a certificate, and for whom is there too.
+func TestPrivateEndpoint(t *testing.T) {
+	of := func(c config.Issuer) *trusted {
+		base, err := issuer.Parse(c.Issuer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &trusted{settings: c, base: base}
+	}
+	own := config.Issuer{Issuer: "https://kubernetes.default.svc", TLS: config.ClientTLS{CAFile: "ca.crt"}}
+	near := config.Issuer{Issuer: "https://10.1.2.3:6443"}
+	for _, c := range []config.Issuer{own, near} {
+		if err := of(c).checkEndpoint("https://10.0.0.5:6443/openid/v1/jwks"); err != nil {
+			t.Errorf("%s: %v", c.Issuer, err)
+		}
+		if err := of(c).checkEndpoint("https://169.254.169.254/"); err == nil {
+			t.Errorf("%s may lead to its link", c.Issuer)
+		}
+	}
+	if err := of(config.Issuer{Issuer: "https://idp.example.com"}).checkEndpoint("https://10.0.0.5/"); err == nil || !strings.Contains(err.Error(), "name it in the settings") {
+		t.Errorf("%v", err)
 	}
 }
 

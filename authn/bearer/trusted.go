@@ -195,10 +195,24 @@ func (t *trusted) endpoint(ctx context.Context, set, name string, of func(docume
 	if of(doc) == "" {
 		return "", fmt.Errorf("discovery: no %s", name)
 	}
-	if err := issuer.CheckEndpoint(of(doc), t.base); err != nil {
+	if err := t.checkEndpoint(of(doc)); err != nil {
 		return "", fmt.Errorf("discovery: %s: %w", name, err)
 	}
 	return of(doc), nil
+}
+
+// checkEndpoint refuses what a document must not lead to. An address of a private
+// network is for an issuer that has one too, or a certificate of its own authority,
+// as a Kubernetes API server has; else the settings must name it.
+func (t *trusted) checkEndpoint(raw string) error {
+	if err := issuer.CheckEndpoint(raw, t.base); err != nil {
+		return err
+	}
+	u, err := url.Parse(raw)
+	if err == nil && issuer.Private(u.Hostname()) && !issuer.Private(t.base.Hostname()) && t.settings.TLS.CAFile == "" {
+		err = fmt.Errorf("%q is an address of a private network; if it is meant, name it in the settings", authn.Bounded(raw))
+	}
+	return err
 }
 
 func jwksURI(d document) string               { return d.JWKSURI }

@@ -19,6 +19,17 @@ func inner(host string) bool {
 	return last == "localhost" || number(last) || strings.ContainsFunc(host, notName)
 }
 
+// Private says whether a URL's host is an address of a private network (RFC 1918,
+// RFC 4193, RFC 6598). A name is none, wherever it leads.
+func Private(host string) bool {
+	ip, err := netip.ParseAddr(strings.TrimRight(host, "."))
+	if err != nil {
+		return false
+	}
+	ip = embedded(ip)
+	return ip.IsPrivate() || netip.MustParsePrefix("100.64.0.0/10").Contains(ip)
+}
+
 // embedded is the IPv4 address that an IPv6 one carries: mapped, compatible
 // (RFC 4291, section 2.5.5), or through NAT64 (RFC 6052, section 2.1).
 func embedded(ip netip.Addr) netip.Addr {

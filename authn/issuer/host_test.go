@@ -36,3 +36,14 @@ func TestEndpointHosts(t *testing.T) {
 		})
 	}
 }
+
+func TestPrivate(t *testing.T) {
+	for host, want := range map[string]bool{
+		"10.0.0.1": true, "172.16.0.1": true, "192.168.1.7": true, "100.64.0.1": true, "fd00::1": true, "::ffff:10.0.0.1": true, "64:ff9b::a00:1": true, "10.0.0.1.": true,
+		"8.8.8.8": false, "172.32.0.1": false, "2001:db8::1": false, "idp.example.com": false, "10.example.com": false, "": false,
+	} {
+		if got := Private(host); got != want {
+			t.Errorf("%s: %v", host, got)
+		}
+	}
+}

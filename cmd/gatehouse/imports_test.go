@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
+	"gatehouse/e2e/wandb":           {},
 	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
 		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
 }

@@ -1,16 +1,20 @@
 // An OpenID provider for the end-to-end tests: oidc-provider with a handful of
 // people, one public and one confidential client, one for the implicit flow, and
 // two that are programs: "machine" and, with a person's help, "device". The two
-// get access tokens that are JWTs, for https://wandb.test. Every start makes a new signing key and forgets everybody.
+// get access tokens that are JWTs, for https://wandb.test, or opaque ones, for
+// https://wandb.test/opaque, which the client "gateway" may ask about. Every start
+// forgets everybody, and makes a new signing key unless there is a file for it.
 //
 //   ISSUER              where to listen: http://127.0.0.1:PORT
 //   REDIRECT_URIS       space-separated
 //   POST_LOGOUT_URIS    space-separated
 //   PEOPLE_FILE         JSON: {"alice": {claims…}}; read again for every token
 //   ACCESS_TOKEN_LIFE   like "10s"; an hour without it
+//   KEY_FILE            where the signing key is kept, in PEM, from start to start
 //
 // Each line on stdout is an event: "ready", "token GRANT_TYPE", "refused ERROR".
-import { generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { Provider, errors } from 'oidc-provider';
@@ -30,8 +34,15 @@ const code = {
   grant_types: ['authorization_code', 'refresh_token'],
 };
 
-const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-const jwk = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: `key-${Date.now()}` };
+function signingKey(file) {
+  if (file && existsSync(file)) return createPrivateKey(readFileSync(file));
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  if (file) writeFileSync(file, privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
+  return privateKey;
+}
+
+const kid = env.KEY_FILE ? 'kept' : `key-${Date.now()}`;
+const jwk = { ...signingKey(env.KEY_FILE).export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid };
 
 const provider = new Provider(env.ISSUER, {
   jwks: { keys: [jwk] },
@@ -57,6 +68,13 @@ const provider = new Provider(env.ISSUER, {
       grant_types: ['client_credentials'],
     },
     {
+      client_id: 'gateway',
+      client_secret: 'a secret of the end-to-end tests',
+      redirect_uris: [],
+      response_types: [],
+      grant_types: [],
+    },
+    {
       client_id: 'device',
       application_type: 'native',
       token_endpoint_auth_method: 'none',
@@ -80,17 +98,20 @@ const provider = new Provider(env.ISSUER, {
     rpInitiatedLogout: { enabled: true },
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
+    introspection: { enabled: true },
+    revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
       async getResourceServerInfo(ctx, resource) {
-        if (resource !== audience) throw new errors.InvalidTarget();
-        return { audience, scope: '', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } };
+        const accessTokenFormat = { [audience]: 'jwt', [`${audience}/opaque`]: 'opaque' }[resource];
+        if (!accessTokenFormat) throw new errors.InvalidTarget();
+        return { audience: resource, scope: '', accessTokenFormat, jwt: { sign: { alg: 'RS256' } } };
       },
     },
   },
   ttl: {
     AccessToken: parseInt(env.ACCESS_TOKEN_LIFE ?? '3600s'),
-    AuthorizationCode: 60, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600,
+    AuthorizationCode: 60, ClientCredentials: 3600, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600,
   },
   rotateRefreshToken: true,
   issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
