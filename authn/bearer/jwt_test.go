@@ -551,3 +551,19 @@ func TestNew(t *testing.T) {
 		t.Errorf("the endpoint is the application's: %+v, %v", way, err)
 	}
 }
+
+// typed is a good token of a type.
+func typed(typ any) string { return authntest.JWT(es256(), m{"typ": typ}, claims(nil)) }
+
+// TestSettingsAreLeft: making a route changes nothing that it was given.
+func TestSettingsAreLeft(t *testing.T) {
+	types := []string{"application/AT+JWT", "None"}
+	r := newRig(t, func(s *setup) { s.first().Types = types })
+	r.accepted(typed("at+jwt"))
+	r.accepted(typed("APPLICATION/at+JWT"))
+	r.accepted(typed(nil))
+	r.rejected(typed("JWT"), "kind that is not accepted")
+	if types[0] != "application/AT+JWT" || types[1] != "None" {
+		t.Errorf("%v", types)
+	}
+}
