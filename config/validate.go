@@ -191,5 +191,12 @@ func (s *setting) example() string {
 	return "it must match " + s.Pattern
 }
 
-// bounds says how large a whole number may be.
-func (s *setting) bounds() string { return fmt.Sprintf("%v to %v", s.Minimum, s.Maximum) }
+// bounds says how large a whole number may be, and writes a million out.
+func (s *setting) bounds() string { return plain(s.Minimum) + " to " + plain(s.Maximum) }
+
+func plain(bound any) string {
+	if f, ok := bound.(float64); ok {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return fmt.Sprint(bound)
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"gatehouse/authn"
 	"gatehouse/authn/authntest"
 	"gatehouse/authn/issuer"
 	"gatehouse/config"
@@ -307,156 +308,106 @@ func TestClientAuth(t *testing.T) {
 	}
 }
 
-// TestWhoIsAsked: JWT-44, a token is shown to nobody but who made it.
-func TestWhoIsAsked(t *testing.T) {
-	both := func(s *setup) {
-		s.first().Introspection = &config.Introspection{URL: idpURL + "/introspect", ClientID: "gw", ClientSecret: "x", TokenPrefix: "a_"}
-		s.settings.Issuers[1].Introspection = &config.Introspection{URL: otherURL + "/introspect", ClientID: "gw", ClientSecret: "x", TokenPrefix: "a_b_"}
+// TestClientTokens: a program's own token may name the client alone, which is
+// somebody only where it is registered.
+func TestClientTokens(t *testing.T) {
+	registered := func(s *setup) {
+		s.deps.Accounts = authn.NewAccounts([]authn.Registration{{Account: authn.Account{Name: "train", Team: "ml"}, Issuer: idpURL, Subject: "app"}}, nil)
 	}
-	r := newRig(t, both)
-	r.asked.says(active(nil))
-	r.hosts["other.test"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(`{"active":true,"sub":"2002","aud":"wandb"}`))
+	alone := m{"sub": nil, "email": nil, "name": nil, "groups": nil, "preferred_username": nil}
+	t.Run("registered", func(t *testing.T) {
+		r := newRig(t, asks, registered)
+		r.asked.says(active(alone))
+		if id := r.accepted(opaque); id.Account.Name != "train" || id.Kind != authn.Service {
+			t.Errorf("%+v", id)
+		}
+		r.asked.says(active(nil))
+		if id := r.accepted("a.token.of/a-person"); id.Subject != "1001" || id.Account.Name != "" {
+			t.Errorf("a person through that client: %+v", id)
+		}
 	})
-	for token, want := range map[string]string{
-		"a_token": idpURL, "a_b_token": otherURL, "a_b": idpURL,
-		"a_" + strings.Repeat("x", 60):   idpURL, // it has the length of an API key
-		"a_b_" + strings.Repeat("0", 40): otherURL,
-	} {
-		if id, err := r.judge(token); err != nil || id.Issuer != want {
-			t.Errorf("%s: %+v, %v", token, id, err)
-		}
-	}
-	before := r.seen("idp.test/introspect") + r.seen("other.test/introspect")
-	for _, token := range []string{"c_token", "b_token", strings.Repeat("a1", 20), "eyJ.a.b.c.d", "gh_at_nobody", zipBomb(), with(m{"iss": "https://evil.test"})} {
-		r.rejected(token, "")
-	}
-	if n := r.seen("idp.test/introspect") + r.seen("other.test/introspect"); n != before {
-		t.Errorf("asked about others' tokens: %d", n-before)
-	}
-	alone := newRig(t, asks)
-	alone.asked.says(active(nil))
-	alone.accepted("00" + strings.Repeat("aZ-_", 10)) // long, and of no known kind of key
-	n := alone.asked.count()
-	for _, key := range []string{strings.Repeat("a1", 20), "local-" + strings.Repeat("a1", 20), "wandb_v1_" + strings.Repeat("a", 77), "gatehouse-" + strings.Repeat("aB", 20), "wb_at_abc"} {
-		if _, err := alone.route.Authenticator.Authenticate(request("Bearer " + key)); !isAbsent(err) {
-			t.Errorf("claimed an API key: %v", err)
-		}
-	}
-	if alone.asked.count() != n {
-		t.Error("an API key was shown to an issuer")
-	}
-}
-
-// TestSharedResults: what one replica has asked, the next need not, and the store
-// tells nobody anything.
-func TestSharedResults(t *testing.T) {
-	r := newRig(t, asks)
-	r.asked.says(active(nil))
-	r.accepted(opaque)
-	if id, err := judge(r.replica(), request("Bearer "+opaque)); err != nil || !sameIdentity(id, ada()) {
-		t.Errorf("%+v, %v", id, err)
-	}
-	if n := r.asked.count(); n != 1 {
-		t.Errorf("asked %d times", n)
-	}
-	for _, secret := range []string{opaque, "1001", "ada", "example.com", "admins", idpURL, "s3cret"} {
-		if strings.Contains(r.store.dump(), secret) {
-			t.Errorf("the store shows %q", secret)
-		}
-	}
-	for name, change := range map[string]func(*setup){
-		"audiences":         func(s *setup) { s.first().Audiences = []string{"wandb", "x"} },
-		"required claims":   func(s *setup) { s.first().RequiredClaims = []config.RequiredClaim{{Claim: "client_id"}} },
-		"claims":            func(s *setup) { s.first().Claims.Username = "upn" },
-		"the client":        func(s *setup) { s.first().Introspection.ClientID = "other" },
-		"another key ring":  func(s *setup) { s.deps.Keys = ring(t, strings.Repeat("An0therKeyRing", 3)) },
-		"who is let in":     func(s *setup) { s.first().AllowedGroups = []string{"admins"} },
-		"the subjects kind": func(s *setup) { s.first().Kind = "service" },
-	} {
-		t.Run("asked anew with other "+name, func(t *testing.T) {
-			before := r.asked.count()
-			b := r.replica(func(s *setup) {
-				in := *s.first().Introspection
-				s.first().Introspection = &in
-				change(s)
-			})
-			if _, err := judge(b, request("Bearer "+opaque)); err != nil || r.asked.count() != before+1 {
-				t.Errorf("asked %d times, %v", r.asked.count()-before, err)
-			}
+	t.Run("not registered", func(t *testing.T) {
+		r := newRig(t, asks)
+		r.asked.says(active(alone))
+		r.rejected(opaque, "does not say whom")
+	})
+	for name, id := range map[string]any{"another client": "app2", "number": 7, "absent": nil} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, asks, registered)
+			alone["client_id"] = id
+			r.asked.says(active(alone))
+			r.rejected(opaque, "does not say whom")
 		})
 	}
 }
 
-// TestPlanted: who writes to the store can make nobody anybody.
-func TestPlanted(t *testing.T) {
-	r := newRig(t, asks)
-	r.asked.says(active(nil))
-	r.accepted(opaque)
-	own := r.store.keys("result:")
-	if len(own) != 1 {
-		t.Fatalf("%v", own)
-	}
-	record := r.store.data[own[0]]
-	r.asked.says(active(m{"sub": "2002"}))
-	r.accepted("victim.token")
-	var victim string
-	for _, key := range r.store.keys("result:") {
-		if key != own[0] {
-			victim = key
-		}
-	}
-	for name, value := range map[string][]byte{
-		"another token's record": record, "cut": record[:len(record)/2], "empty": {}, "a newer version": append([]byte{9}, record[1:]...),
-		"nonsense": []byte(strings.Repeat("x", 200)),
+// TestAnswersOfProviders: what answers say beside RFC 7662's letter.
+func TestAnswersOfProviders(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims m
+		good   bool
+	}{
+		"exp 0 for never":   {m{"exp": 0}, true},
+		"nbf 0, iat 0":      {m{"nbf": 0, "iat": 0}, true},
+		"Bearer":            {m{"token_type": "bearer"}, true},
+		"access_token":      {m{"token_type": "access_token"}, true},
+		"a refresh token":   {m{"token_type": "refresh_token"}, false},
+		"bound to a key":    {m{"token_type": "DPoP"}, false},
+		"exp as text 0":     {m{"exp": "0"}, false},
+		"a list of iss":     {m{"iss": []string{idpURL}}, false},
+		"a logout's events": {m{"events": m{}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := r.store.Set(t.Context(), victim, value, time.Minute); err != nil {
-				t.Fatal(err)
+			r := newRig(t, asks)
+			r.asked.says(active(c.claims))
+			if !c.good {
+				r.rejected(opaque, "")
+				return
 			}
-			before := r.asked.count()
-			id, err := judge(r.replica(), request("Bearer victim.token"))
-			if err != nil || id.Subject != "2002" || r.asked.count() != before+1 {
-				t.Errorf("%+v, %v", id, err)
-			}
+			r.accepted(opaque)
 		})
 	}
 }
 
-// TestResultsWithoutStore: results are a help and no more.
-func TestResultsWithoutStore(t *testing.T) {
-	r := newRig(t, asks)
-	r.asked.says(active(nil))
-	r.store.breaks("*")
-	r.accepted(opaque)
-	r.logged("what introspection found out is not shared")
-	if strings.Contains(r.log.String(), opaque) {
-		t.Error("the log has the token")
-	}
-}
-
-// TestTruncated: TOK-28, a token that is cut or changed is another one.
-func TestTruncated(t *testing.T) {
-	r := newRig(t, asks)
-	r.asked.does(func(w http.ResponseWriter, req *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if req.PostForm.Get("token") == opaque {
+// TestCrowdedIntrospection: TOK-27, a flood of tokens is none of questions.
+func TestCrowdedIntrospection(t *testing.T) {
+	bubble(t, "TOK-27 more tokens at once than questions", func(t *testing.T, r *rig) {
+		release := make(chan struct{})
+		r.asked.does(func(w http.ResponseWriter, req *http.Request) {
+			<-release
+			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write([]byte(active(nil)))
-			return
-		}
-		_, _ = w.Write([]byte(`{"active":false}`))
-	})
-	r.accepted(opaque)
-	for n := 1; n < len(opaque); n++ {
-		r.rejected(opaque[:n], "")
-	}
-	for _, changed := range []string{opaque + "=", opaque + "a", strings.ToUpper(opaque), url.QueryEscape(opaque)} {
-		t.Run(fmt.Sprint(len(changed)), func(t *testing.T) {
-			if _, err := r.judge(changed); !isRejected(err) {
-				t.Errorf("%s: %v", changed, err)
-			}
 		})
-	}
-	r.accepted(opaque)
+		var all sync.WaitGroup
+		for n := range askAtOnce {
+			all.Go(func() {
+				if _, err := r.judge(fmt.Sprintf("token.%d", n)); err != nil {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		r.unsure("token.more")
+		if n := r.asked.count(); n != askAtOnce {
+			t.Errorf("asked %d times", n)
+		}
+		close(release)
+		all.Wait()
+		r.accepted("token.more")
+	}, asks)
+}
+
+// TestOpaqueOnly: an issuer may have no keys at all.
+func TestOpaqueOnly(t *testing.T) {
+	bubble(t, "no jwks_uri", func(t *testing.T, r *rig) {
+		r.idp.Set(func(f *authntest.Faults) {
+			f.At[authntest.Discovery] = authntest.EditJSON(func(d map[string]any) { delete(d, "jwks_uri") })
+		})
+		r.asked.says(active(nil))
+		r.accepted(opaque)
+		if err := r.route.Ready(t.Context()); err != nil {
+			t.Errorf("%v", err)
+		}
+		r.unsure(good())
+	}, asks, func(s *setup) { s.settings.Issuers = s.settings.Issuers[:1] })
 }

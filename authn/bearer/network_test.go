@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"crypto/tls"
 	"encoding/pem"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,9 @@ import (
 
 	"gatehouse/authn/authntest"
 )
+
+// silent keeps failed handshakes out of the tests' output.
+func silent() *log.Logger { return slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo) }
 
 // endless writes a document of n bytes until the reader has had enough.
 func endless(n int64, compressed bool, sent *atomic.Int64) http.HandlerFunc {
@@ -45,7 +49,7 @@ func endless(n int64, compressed bool, sent *atomic.Int64) http.HandlerFunc {
 func realRig(t *testing.T, h http.Handler, secure bool, changes ...func(*setup)) (*rig, *route, string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	server.Config.ErrorLog = silent()
 	if secure {
 		server.StartTLS()
 	} else {
@@ -130,7 +134,7 @@ func TestTLS(t *testing.T) {
 	t.Run("TLS 1.1", func(t *testing.T) {
 		server := httptest.NewUnstartedServer(forward)
 		server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+		server.Config.ErrorLog = silent()
 		server.StartTLS()
 		defer server.Close()
 		b, _ := start(func(s *setup) { s.first().JWKSURL = server.URL + "/jwks" })

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,6 +73,7 @@ func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, 
 	if err != nil {
 		return nil, err
 	}
+	c.Types = slices.Clone(c.Types)
 	for i, typ := range c.Types { // RFC 7515, section 4.1.9: case does not matter, and "application/" may be left out
 		c.Types[i] = strings.TrimPrefix(authn.FoldASCII(typ), "application/")
 	}
