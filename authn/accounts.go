@@ -25,7 +25,6 @@ type Account struct {
 type Accounts struct {
 	named    map[string]Account
 	external map[[2]string]string // issuer and subject of its JWTs: name
-	proves   map[[2]string]bool   // issuer of its JWTs, and name
 	hashes   map[[sha256.Size]byte]string
 	members  map[string][]string
 }
@@ -44,13 +43,12 @@ type Registration struct {
 // of each team's people.
 func NewAccounts(list []Registration, members map[string][]string) Accounts {
 	a := Accounts{
-		named: map[string]Account{}, external: map[[2]string]string{}, proves: map[[2]string]bool{}, hashes: map[[sha256.Size]byte]string{}, members: map[string][]string{},
+		named: map[string]Account{}, external: map[[2]string]string{}, hashes: map[[sha256.Size]byte]string{}, members: map[string][]string{},
 	}
 	for _, r := range list {
 		a.named[r.Name] = r.Account
 		if r.Subject != "" {
 			a.external[[2]string{r.Issuer, r.Subject}] = r.Name
-			a.proves[[2]string{r.Issuer, r.Name}] = true
 		}
 		for _, text := range r.KeyHashes {
 			digits, named := strings.CutPrefix(text, "sha256:")
@@ -76,14 +74,6 @@ func (a Accounts) Named(name string) (Account, bool) {
 // External returns the account whose JWTs have that issuer and subject.
 func (a Accounts) External(issuer, subject string) (Account, bool) {
 	return a.Named(a.external[[2]string{issuer, subject}])
-}
-
-// Proved returns the account of that name, if JWTs of that issuer can prove it.
-func (a Accounts) Proved(issuer, name string) (Account, bool) {
-	if !a.proves[[2]string{issuer, name}] {
-		return Account{}, false
-	}
-	return a.Named(name)
 }
 
 // Holder returns the account that the settings give the key with that SHA-256.

@@ -38,9 +38,6 @@ func TestAccounts(t *testing.T) {
 		"by no subject":             {find(a.External(issuer, "")), authn.Account{}},
 		"by nothing at all":         {find(a.External("", "")), authn.Account{}},
 		"by the parts, moved":       {find(a.External(issuer+"repo", ":acme/app")), authn.Account{}},
-		"by its name, proved":       {find(a.Proved(issuer, "ci")), ci},
-		"by its name, elsewhere":    {find(a.Proved("https://evil.test", "ci")), authn.Account{}},
-		"by a name without a JWT":   {find(a.Proved(issuer, "bot")), authn.Account{}},
 		"by its key":                {find(a.Holder(sum)), ci},
 		"by another key":            {find(a.Holder(sha256.Sum256([]byte("other")))), authn.Account{}},
 		"by the key zero":           {find(a.Holder([32]byte{})), authn.Account{}},
@@ -58,7 +55,7 @@ func TestAccounts(t *testing.T) {
 		t.Error("a member of another team")
 	}
 	var none authn.Accounts
-	if find(none.Named("ci")).Name+find(none.External(issuer, "x")).Name+find(none.Holder(sum)).Name+find(none.Proved(issuer, "ci")).Name != "" || none.Member("research", "ada") {
+	if find(none.Named("ci")).Name+find(none.External(issuer, "x")).Name+find(none.Holder(sum)).Name != "" || none.Member("research", "ada") {
 		t.Error("the zero value knows somebody")
 	}
 }

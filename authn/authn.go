@@ -188,6 +188,9 @@ type Route struct {
 	Label string
 	// Authenticator reads credentials that requests carry themselves.
 	Authenticator Authenticator
+	// Upstreams are the names of those that know the credentials which are the
+	// application's own; nil if the route has none such.
+	Upstreams []string
 	// Last reads what no route has claimed, to refuse what would otherwise count as
 	// absent. It is asked after all routes' Authenticators and before the session.
 	Last Authenticator

@@ -53,8 +53,16 @@ func BasicOf(r *http.Request) (Basic, error) {
 
 // basicPayload returns what comes after the scheme, if that is Basic.
 func basicPayload(value string) (string, bool) {
-	scheme, payload, _ := strings.Cut(strings.Trim(value, " \t"), " ")
-	return strings.TrimLeft(payload, " "), strings.EqualFold(scheme, "Basic")
+	scheme, payload := Scheme(value)
+	return payload, strings.EqualFold(scheme, "Basic")
+}
+
+// Scheme takes a credential apart (RFC 9110, section 11.4): its scheme, in any case,
+// and what follows.
+func Scheme(value string) (scheme, rest string) {
+	value = strings.Trim(value, " \t")
+	i := strings.IndexAny(value+" ", " \t")
+	return value[:i], strings.TrimLeft(value[i:], " \t")
 }
 
 // Text says whether s is UTF-8 without control characters, as names and
@@ -64,8 +72,8 @@ func Text(s string) bool {
 }
 
 var (
-	// jwtShape is three parts of base64url.
-	jwtShape = regexp.MustCompile(`^[\w-]+\.[\w-]+\.[\w-]+$`)
+	// jwtShape is three parts of base64url, or the five of an encrypted JWT.
+	jwtShape = regexp.MustCompile(`^[\w-]*\.[\w-]*\.[\w-]*(?:\.[\w-]*\.[\w-]*)?$`)
 	// keyShape is what W&B clients take for an API key: at least 40 word
 	// characters, behind a prefix if there is one.
 	keyShape = regexp.MustCompile(`^(?:[^-]*-)?[\w-]{40,}$`)
@@ -73,12 +81,21 @@ var (
 	// choose: the gateway's own; and those of a W&B server, 40 hex digits or a
 	// versioned name, behind a prefix if there is one.
 	apiKeyShape = regexp.MustCompile(`^(?:gatehouse-[0-9A-Za-z]{40}|(?:[\w-]*-)?(?:[0-9a-fA-F]{40}|wandb_v\d+_[\w-]{32,}))$`)
-	// surelyToken is the same of tokens.
-	surelyToken = regexp.MustCompile(`^(?:wb_at_\S+|eyJ[\w-]+\.[\w-]+\.[\w-]+)$`)
+	// ownShape is what the gateway has given out, or most of it: longer than the
+	// password of anybody who likes the name.
+	ownShape = regexp.MustCompile(`^(?i:gatehouse-[\w-]{30,}|gh_at_.+)$`)
 )
 
 // APIKey says whether s is surely an API key, whatever it comes with.
 func APIKey(s string) bool { return apiKeyShape.MatchString(s) }
+
+// JWT says whether s looks like a JWT, signed or encrypted (RFC 7515, section 7.1;
+// RFC 7516, section 7.1).
+func JWT(s string) bool { return jwtShape.MatchString(s) }
+
+// Own says whether s is meant for this gateway alone, be it not whole: an API key
+// or an access token that it has given out. Nobody else may be shown such a one.
+func Own(s string) bool { return ownShape.MatchString(s) }
 
 // ApplicationToken says whether s is an access token that a W&B server gave out
 // itself, for a JWT. It wants such a one as Bearer and nowhere else.
@@ -90,7 +107,7 @@ func ApplicationToken(s string) bool { return strings.HasPrefix(s, "wb_at_") && 
 func (b Basic) Key() bool {
 	switch b.Username {
 	case "", "api", "user":
-		return keyShape.MatchString(b.Password) || jwtShape.MatchString(b.Password)
+		return keyShape.MatchString(b.Password) || JWT(b.Password) || Own(b.Password) || ApplicationToken(b.Password)
 	}
-	return APIKey(b.Password) || surelyToken.MatchString(b.Password)
+	return APIKey(b.Password) || Own(b.Password) || ApplicationToken(b.Password) || strings.HasPrefix(b.Password, "eyJ") && JWT(b.Password)
 }

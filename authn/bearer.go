@@ -16,10 +16,8 @@ func BearerOf(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	token, bearer := "", false
 	for _, v := range values {
-		v = strings.Trim(v, " \t")
-		i := strings.IndexAny(v+" ", " \t")
-		if strings.EqualFold(v[:i], "Bearer") {
-			token, bearer = strings.TrimLeft(v[i:], " \t"), true
+		if scheme, rest := Scheme(v); strings.EqualFold(scheme, "Bearer") {
+			token, bearer = rest, true
 		}
 	}
 	switch {

@@ -13,8 +13,9 @@ type Bearer struct {
 	Issuers []Issuer `json:"issuers" jsonschema:"required,minItems=1"`
 	// The exchange of a JWT for an access token, as the W&B SDK does it.
 	Exchange Exchange `json:"exchange,omitempty"`
-	// What to do with a Bearer token that is nobody's here: "refuse" it, or
-	// "ignore" it and go on as if it were not there.
+	// What to do with an Authorization header that no route knows: "refuse" it, or
+	// "ignore" it and go on as if it were not there, for an application that has
+	// credentials of its own in it.
 	Unknown string `json:"unknown" jsonschema:"enum=refuse,enum=ignore,default=refuse"`
 	// How long what a token has proved counts.
 	Cache TokenCache `json:"cache,omitempty"`
@@ -141,8 +142,9 @@ type APIKey struct {
 	// the application, with no identity; "verify" them there and go on as who they
 	// belong to; or "refuse" them.
 	Application string `json:"application" jsonschema:"required,enum=pass,enum=verify,enum=refuse"`
-	// The upstream to ask, for verify. Without it, the first.
-	Upstream string `json:"upstream,omitempty"`
+	// The names of the upstreams that know these keys. They alone get them, and
+	// the first is asked, for verify. Needed if there are several upstreams.
+	Upstreams []string `json:"upstreams,omitempty" jsonschema:"minItems=1,uniqueItems=true"`
 	// Put before the subjects of verified keys' owners.
 	SubjectPrefix string `json:"subjectPrefix" jsonschema:"pattern=^[A-Za-z0-9._-]*[:|]?$,default=wandb:"`
 	// Lets in only owners whose address is in one of these domains.

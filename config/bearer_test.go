@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,9 +87,9 @@ func TestSkipAudience(t *testing.T) {
 			}
 		})
 	}
-	own := decode(t, "publicURL: https://w.example.com\nupstreams: [{url: \"http://app\"}]\nauthn: [{name: a, bearer: {issuers: [{issuer: \"https://i.example.com\", preset: wandb, audiences: [acme]}]}}]\n", "SKIP_AUDIENCE_VALIDATION=true")
-	if i := own.Authn[0].Bearer.Issuers[0]; !i.SkipAudienceValidation || len(i.Audiences) > 0 {
-		t.Errorf("it goes before the audiences: %+v", i)
+	_, err := Decode("x.yaml", []byte("publicURL: https://w.example.com\nupstreams: [{url: \"http://app\"}]\nauthn: [{name: a, bearer: {issuers: [{issuer: \"https://i.example.com\", preset: wandb, audiences: [acme]}]}}]\n"), []string{"SKIP_AUDIENCE_VALIDATION=true"})
+	if err == nil || !strings.Contains(err.Error(), "SKIP_AUDIENCE_VALIDATION: authn[0].bearer.issuers[0].audiences: are set") {
+		t.Errorf("audiences in the file beside it: %v", err)
 	}
 	if c := decode(t, "", minimal("SKIP_AUDIENCE_VALIDATION=true")...); len(c.Authn) != 1 || c.Authn[0].Bearer != nil {
 		t.Errorf("alone it makes no route: %+v", c.Authn)

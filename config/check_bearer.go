@@ -116,7 +116,7 @@ func (k *checks) introspection(at string, in Introspection) {
 			k.fault(at+".url", "must be https", "tokens and the client's secret go there")
 		}
 	}
-	for prefix, whose := range map[string]string{"gh_at_": "the gateway's own tokens", "gatehouse-": "the gateway's API keys", "wb_at_": "the application's own tokens", "eyJ": "JWTs"} {
+	for prefix, whose := range map[string]string{"gh_at_": "the gateway's own tokens", "gatehouse-": "the gateway's API keys", "wb_at_": "the application's own tokens", "wandb_v": "the application's own keys", "eyJ": "JWTs"} {
 		if in.TokenPrefix != "" && (strings.HasPrefix(prefix, in.TokenPrefix) || strings.HasPrefix(in.TokenPrefix, prefix)) {
 			k.fault(at+".tokenPrefix", "is what "+whose+" begin with", "name the beginning of this issuer's opaque tokens, or leave it out")
 		}
@@ -133,15 +133,28 @@ func (k *checks) introspection(at string, in Introspection) {
 func (k *checks) apiKey(at string, a APIKey) {
 	k.admission(at, a.AllowedEmailDomains, a.AllowedGroups)
 	k.tokenCache(at+".cache", a.Cache)
-	if a.Application == "verify" {
-		if a.SubjectPrefix == "" {
-			k.fault(at+".subjectPrefix", "is empty, but the application's people must not be taken for others", "leave it out")
+	for _, only := range []struct {
+		name string
+		set  bool
+	}{{"allowedEmailDomains", a.AllowedEmailDomains != nil}, {"allowedGroups", a.AllowedGroups != nil}} {
+		if only.set && a.Application != "verify" {
+			k.fault(at+"."+only.name, "has no effect unless application is verify: nobody knows whose a key is", "set application: verify, or remove it")
 		}
-	} else if a.Upstream != "" {
-		k.fault(at+".upstream", "has no effect unless application is verify", "set application: verify, or remove it")
 	}
-	if a.Upstream != "" && !slices.ContainsFunc(k.c.Upstreams, func(u Upstream) bool { return u.Name == a.Upstream }) {
-		k.fault(at+".upstream", quoted(a.Upstream)+" is the name of no upstream", "name one of upstreams")
+	switch {
+	case a.Application == "refuse":
+		if a.Upstreams != nil {
+			k.fault(at+".upstreams", "has no effect with application refuse", "remove it")
+		}
+	case a.Upstreams == nil && len(k.c.Upstreams) > 1:
+		k.fault(at+".upstreams", "is missing, and there are several upstreams: keys of one would be shown to all", "name those that know these keys")
+	case a.Application == "verify" && a.SubjectPrefix == "":
+		k.fault(at+".subjectPrefix", "is empty, but the application's people must not be taken for others", "leave it out")
+	}
+	for i, name := range a.Upstreams {
+		if !slices.ContainsFunc(k.c.Upstreams, func(u Upstream) bool { return u.Name == name }) {
+			k.fault(indexed(at+".upstreams", i), quoted(name)+" is the name of no upstream", "name one of upstreams")
+		}
 	}
 }
 

@@ -30,9 +30,14 @@ func framing() []string {
 // ours are the headers that the gateway gives a meaning of its own.
 func ours() []string {
 	return []string{
-		"authorization", "date", "forwarded", "origin", "referer", "user-agent", "via", "x-forwarded-for", "x-forwarded-host",
+		"authorization", "date", "forwarded", "proxy-authorization", "wandb-api-key", "x-gatehouse-authorization", "x-wandb-api-key", "origin", "referer", "user-agent", "via", "x-forwarded-for", "x-forwarded-host",
 		"x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id",
 	}
+}
+
+// credentials are the headers that somebody proves who they are by.
+func credentials() []string {
+	return []string{"authorization", "wandb-api-key", "x-gatehouse-authorization", "x-wandb-api-key"}
 }
 
 func (k *checks) headers() {
@@ -56,6 +61,8 @@ func (k *checks) headers() {
 			k.fault(path, quoted(name)+" is not a header's name", "use letters, digits and -")
 		case slices.Contains(framing(), foldedHeader(name)):
 			k.fault(path, quoted(name)+" can't be taken out of a request", "remove it")
+		case slices.Contains(credentials(), foldedHeader(name)):
+			k.fault(path, quoted(name)+" holds credentials: without it a wrong one would count as none", "remove it; credentials don't go on unless you say so")
 		}
 	}
 }

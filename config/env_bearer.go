@@ -7,8 +7,7 @@ import "strconv"
 const skipAudience = "SKIP_AUDIENCE_VALIDATION"
 
 // audience puts the switch over the issuers that stand for the federation of a
-// Weights & Biases server, preset wandb. It goes before their audiences; others
-// keep theirs. Alone it makes no route, and false, or nothing, leaves the document
+// Weights & Biases server, preset wandb; others keep their audiences. Alone it makes no route, and false, or nothing, leaves the document
 // as it is.
 func (d *document) audience(set map[string]string) {
 	value := set[skipAudience]
@@ -27,9 +26,13 @@ func (d *document) audience(set map[string]string) {
 		issuers, _ := bearer["issuers"].([]any)
 		for n, v := range issuers {
 			if issuer, ok := v.(map[string]any); ok && skip && issuer["preset"] == "wandb" {
-				delete(issuer, "audiences")
+				here := indexed(indexed("authn", i)+".bearer.issuers", n)
+				if issuer["audiences"] != nil {
+					d.variableFault(skipAudience, here+".audiences", "are set, so they must not be skipped", "remove one of the two")
+					continue
+				}
 				issuer["skipAudienceValidation"] = true
-				d.mark(indexed(indexed("authn", i)+".bearer.issuers", n)+".skipAudienceValidation", place{source: skipAudience})
+				d.mark(here+".skipAudienceValidation", place{source: skipAudience})
 			}
 		}
 	}

@@ -18,6 +18,9 @@ func (c Config) openDoors() []string {
 		if r.OIDC != nil && len(r.OIDC.AllowedGroups) == 0 && len(r.OIDC.AllowedEmailDomains) == 0 {
 			out = append(out, indexed("authn", i)+".oidc: lets in everybody whom the provider knows; see allowedGroups and allowedEmailDomains")
 		}
+		if r.APIKey != nil && r.APIKey.Application == "pass" {
+			out = append(out, indexed("authn", i)+".apiKey.application: lets through, to the application, whatever looks like one of its keys; the application must refuse it")
+		}
 		if r.Bearer != nil && !r.Bearer.Exchange.Disabled && c.Store.Redis == nil {
 			out = append(out, indexed("authn", i)+".bearer.exchange: access tokens are in the memory of this process; a restart ends them, and with them the uploads of running programs; set store.redis")
 		}
@@ -68,6 +71,18 @@ func (c Config) openFiles() []string {
 		if r.LDAP != nil {
 			at := indexed("authn", i) + ".ldap."
 			files = append(files, [2]string{at + "bindPasswordFile", r.LDAP.BindPasswordFile}, [2]string{at + "tls.keyFile", r.LDAP.TLS.KeyFile})
+		}
+	}
+	for i, r := range c.Authn {
+		if r.Bearer == nil {
+			continue
+		}
+		for n, issuer := range r.Bearer.Issuers {
+			at := indexed(indexed("authn", i)+".bearer.issuers", n) + "."
+			files = append(files, [2]string{at + "tokenFile", issuer.TokenFile}, [2]string{at + "tls.keyFile", issuer.TLS.KeyFile})
+			if in := issuer.Introspection; in != nil {
+				files = append(files, [2]string{at + "introspection.clientSecretFile", in.ClientSecretFile}, [2]string{at + "introspection.clientKeyFile", in.ClientKeyFile})
+			}
 		}
 	}
 	if r := c.Store.Redis; r != nil {

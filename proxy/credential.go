@@ -47,6 +47,8 @@ func (h *Handler) identify(x *exchange) (authn.Identity, error) {
 // somebody else, and what nobody claims was meant for the gateway all the same.
 func (h *Handler) ask(x *exchange) (authn.Identity, error) {
 	switch {
+	case len(x.beside) == 0 && several(x.r):
+		return authn.Identity{}, fmt.Errorf("proxy: one of several credentials: %w", authn.ErrRejected)
 	case len(x.beside) == 0:
 		return h.o.Chain.Authenticate(x.r)
 	case len(x.beside) > 1:
@@ -92,37 +94,66 @@ func (x *exchange) bearer() bool {
 
 // hasScheme tells the scheme of a credential (RFC 9110, section 11.4).
 func hasScheme(value, scheme string) bool {
-	got, _, _ := strings.Cut(strings.Trim(value, " \t"), " ")
+	got, _ := authn.Scheme(value)
 	return strings.EqualFold(got, scheme)
 }
 
-// single reports whether all credentials that would go on are one key. The
-// gateway has looked at one of them and can't tell by which the application
-// judges; two different ones may be two people's.
-func (x *exchange) single() bool {
-	keys, others := slices.Concat(x.r.Header[shortKey], x.r.Header[longKey]), x.r.Header[authorization]
-	if len(keys) > 0 && len(others) > 0 {
-		b, err := authn.BasicOf(x.r)
-		empty := errors.Is(err, authn.ErrNoCredential) && hasScheme(others[0], "Basic")
-		switch {
-		case err == nil:
-			keys = append(keys, b.Password)
-		case len(others) > 1, !empty:
-			return false
+// several reports whether a request shows more than one credential, in Authorization
+// and the headers for API keys. Which of them is meant is not ours to guess: the
+// gateway would judge by one and the application by another. The same one twice, as
+// from ~/.netrc and an exporter's settings, is one.
+func several(r *http.Request) bool {
+	var shown []string
+	for _, name := range []string{shortKey, longKey} {
+		for _, v := range r.Header[name] {
+			if v = strings.Trim(v, " \t"); v != "" { // some send headers that they have no value for
+				shown = append(shown, v)
+			}
 		}
 	}
-	return len(slices.Compact(keys)) <= 1
+	if len(shown) == 0 {
+		return false // of several Authorization lines, who reads them says so
+	}
+	for _, v := range r.Header[authorization] {
+		if secret := secretOf(v); secret != "" {
+			shown = append(shown, secret)
+		}
+	}
+	return slices.ContainsFunc(shown, func(v string) bool { return v != shown[0] })
 }
+
+// secretOf is what proves somebody in a credential: a Basic password, or what
+// follows any other scheme. It is empty for the empty Basic that browsers'
+// applications send.
+func secretOf(value string) string {
+	scheme, rest := authn.Scheme(value)
+	if !strings.EqualFold(scheme, "Basic") {
+		return rest
+	}
+	b, err := authn.BasicOf(&http.Request{Header: http.Header{authorization: {value}}})
+	switch {
+	case errors.Is(err, authn.ErrNoCredential):
+		return ""
+	case err != nil:
+		return rest
+	}
+	return b.Password
+}
+
+// ownCredential reports whether a header's value is a credential that this gateway
+// has given out. No application may have it, whatever else may go on.
+func ownCredential(value string) bool { return authn.Own(value) || authn.Own(secretOf(value)) }
 
 // dropCredentials removes what is meant for the gateway alone, and on public
 // paths what is meant for nobody there: a presigned address of a store must come
 // without Authorization.
 func (x *exchange) dropCredentials(h http.Header) {
 	dropCookies(h, x.h.o.Cookie)
-	if x.public || !x.onward && !x.upstream.passAuth {
-		delete(h, authorization)
-		delete(h, shortKey)
-		delete(h, longKey)
+	for _, name := range []string{authorization, shortKey, longKey} {
+		switch {
+		case x.public, !x.onward && !x.upstream.passAuth, slices.ContainsFunc(h[name], ownCredential):
+			delete(h, name)
+		}
 	}
 	if x.public {
 		for _, name := range overrideNames() {

@@ -43,7 +43,10 @@ func newKeyRig(t *testing.T, change func(*Options)) *rig {
 		o.Chain = append(authn.Chain{authn.AuthenticatorFunc(keys)}, o.Chain...)
 		pass := o.Upstreams[0]
 		pass.Name, pass.Paths, pass.PassAuthorization, pass.Public = "pass", []string{"/pass"}, true, []string{"/pass/public"}
-		o.Upstreams = append(o.Upstreams, pass)
+		other := o.Upstreams[0]
+		other.Name, other.Paths, other.Public = "other", []string{"/other"}, nil
+		o.Upstreams = append(o.Upstreams, pass, other)
+		o.Routes[0].Upstreams = []string{"app", "pass"} // the other knows no such keys
 		if change != nil {
 			change(o)
 		}
@@ -375,6 +378,31 @@ func TestCredentialOfTheApplication(t *testing.T) {
 		} {
 			g.denied(g.get("/x", lines), 401)
 			g.denied(g.get("/x", lines+navigation), 401)
+		}
+	})
+	g.sub("HDR-26 to another application it is a stranger's", func(t *testing.T, g *rig) {
+		for _, lines := range []string{"Authorization: " + basic(appKey) + "\r\n", "Wandb-Api-Key: " + appKey + "\r\n"} {
+			g.denied(g.get("/other/x", lines), 401)
+			g.denied(g.get("/other/x", lines+aliceOnly), 401)
+		}
+		alice := person("alice")
+		for _, lines := range []string{"Authorization: " + basic(aliceKey) + "\r\n", "Wandb-Api-Key: " + aliceKey + "\r\n"} {
+			g.forget()
+			want(t, "status", g.get("/other/x", lines).StatusCode, 200)
+			onlyOurs(t, g.last(), &alice)
+			want(t, "credentials", onwards(g.last()), "  ")
+		}
+	})
+	g.sub("HDR-26 the gateway's own goes nowhere", func(t *testing.T, g *rig) {
+		for _, own := range []string{"gatehouse-" + strings.Repeat("a1B2", 10), "gh_at_x", "Gatehouse-" + strings.Repeat("a1B2", 9)} {
+			g.forget()
+			g.get("/pass/x", "X-Gatehouse-Authorization: Bearer "+ours+"\r\nAuthorization: "+basic(own)+"\r\nWandb-Api-Key: "+own+"\r\n")
+			want(t, own, onwards(g.last()), "  ")
+			g.forget()
+			g.get("/pass/x", aliceOnly+"Authorization: Bearer "+own+"\r\n")
+			if len(g.up.all()) > 0 {
+				want(t, own, onwards(g.last()), "  ")
+			}
 		}
 	})
 	g.sub("HDR-28 not for who comes by a session", func(t *testing.T, g *rig) {

@@ -162,16 +162,16 @@ func TestCredentials(t *testing.T) {
 	g.sub("HDR-28 Authorization stays here", func(t *testing.T, g *rig) {
 		for _, path := range []string{"/x", "/public/x", "/pass/public"} {
 			g.forget()
-			want(t, path, g.get(path, aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nWANDB-API-KEY: k\r\nx-wandb-api-key: k\r\n").StatusCode, 200)
+			want(t, path, g.get(path, aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nWANDB-API-KEY: pw\r\nx-wandb-api-key: pw\r\n").StatusCode, 200)
 			if h := g.last().Header; h.Get("Authorization") != "" || h.Get("Wandb-Api-Key") != "" || h.Get("X-Wandb-Api-Key") != "" {
 				t.Errorf("%s: the upstream got a credential: %v", path, h)
 			}
 		}
 	})
 	g.sub("HDR-28 unless it is asked for; HTTP-38 never for the proxy", func(t *testing.T, g *rig) {
-		g.get("/pass/x", aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nWandb-Api-Key: k\r\nProxy_Authorization: Basic YQ==\r\n")
+		g.get("/pass/x", aliceOnly+"Authorization: Basic YWxpY2U6cHc=\r\nWandb-Api-Key: pw\r\nProxy_Authorization: Basic YQ==\r\n")
 		want(t, "Authorization", g.last().Header.Get("Authorization"), "Basic YWxpY2U6cHc=")
-		want(t, "Wandb-Api-Key", g.last().Header.Get("Wandb-Api-Key"), "k")
+		want(t, "Wandb-Api-Key", g.last().Header.Get("Wandb-Api-Key"), "pw")
 		want(t, "Proxy-Authorization", g.last().Header.Get("Proxy-Authorization"), "")
 	})
 	g.sub("HDR-35 schemes that are nobody's", func(t *testing.T, g *rig) {

@@ -23,6 +23,9 @@ const outageRetry = 5 * time.Second
 // goes on with that credential and nobody's name.
 func (h *Handler) admit(x *exchange) bool {
 	id, err := h.identify(x)
+	if errors.Is(err, authn.ErrApplication) && !h.judges(x.upstream) {
+		err = fmt.Errorf("proxy: a credential of another application: %w", authn.ErrRejected)
+	}
 	x.foreign = errors.Is(err, authn.ErrApplication)
 	switch {
 	case x.foreign:
@@ -31,12 +34,16 @@ func (h *Handler) admit(x *exchange) bool {
 	case err != nil:
 		h.refuse(x, err)
 		return false
-	case id.Onward && len(x.beside) == 0 && !x.single():
-		h.refuse(x, fmt.Errorf("proxy: one of several credentials for the application: %w", authn.ErrRejected))
-		return false
 	}
-	x.identity, x.onward = id, id.Onward || len(x.beside) > 0
+	x.identity, x.onward = id, id.Onward && h.judges(x.upstream) || len(x.beside) > 0
 	return h.allow(x) && h.sameSite(x) && h.describe(x)
+}
+
+// judges reports whether an upstream knows the credentials that are the
+// application's own. To any other they are a stranger's, and no reason to let
+// anybody in.
+func (h *Handler) judges(u *upstream) bool {
+	return slices.ContainsFunc(h.o.Routes, func(r authn.Route) bool { return slices.Contains(r.Upstreams, u.name) })
 }
 
 // allow asks the route whether it lets the person in.

@@ -37,16 +37,16 @@ func NewTokens(store Store, keys Keyring) Tokens {
 
 var errToken = fmt.Errorf("session: access token: unknown, expired or revoked: %w", authn.ErrRejected)
 
-// Issue makes a token that stands for id for so long, which is above zero. An
-// error means that there is none.
-func (t Tokens) Issue(ctx context.Context, id authn.Identity, lifetime time.Duration) (string, error) {
+// Issue makes a token that stands for id for so long, which is above zero. The note
+// is kept beside it, for who made it. An error means that there is none.
+func (t Tokens) Issue(ctx context.Context, id authn.Identity, note string, lifetime time.Duration) (string, error) {
 	if len(t.signs) == 0 {
 		return "", errNoKeys
 	}
 	k, plain := newTicket()
 	now := time.Now()
 	id.Expires = now.Add(lifetime).UTC()
-	raw, err := sealRecord(k, record{identity: id, created: now, ends: id.Expires}, nil)
+	raw, err := sealRecord(k, record{identity: id, created: now, ends: id.Expires}, []byte(note))
 	if err != nil {
 		return "", err
 	}
@@ -57,28 +57,32 @@ func (t Tokens) Issue(ctx context.Context, id authn.Identity, lifetime time.Dura
 	return TokenPrefix + text + t.signs[0](text), nil
 }
 
-// Find returns whom a token stands for. The error wraps [authn.ErrRejected] if it
+// Find returns whom a token stands for, and the note beside it. The error wraps [authn.ErrRejected] if it
 // stands for nobody, or no longer; any other means that this could not be found out.
-func (t Tokens) Find(ctx context.Context, token string) (authn.Identity, error) {
+func (t Tokens) Find(ctx context.Context, token string) (id authn.Identity, note string, err error) {
 	k, ok := t.open(token)
 	if !ok {
-		return authn.Identity{}, errToken
+		return authn.Identity{}, "", errToken
 	}
 	raw, found, err := t.store.Get(ctx, tokenKey(k))
 	switch {
 	case err != nil:
-		return authn.Identity{}, err
+		return authn.Identity{}, "", err
 	case !found:
-		return authn.Identity{}, errToken
+		return authn.Identity{}, "", errToken
 	}
 	rec, err := openRecord(k, raw)
 	switch {
 	case errors.Is(err, errNewer):
-		return authn.Identity{}, err
+		return authn.Identity{}, "", err
 	case err != nil || !time.Now().Before(rec.ends):
-		return authn.Identity{}, errToken
+		return authn.Identity{}, "", errToken
 	}
-	return rec.identity, nil
+	plain, err := openGrant(k, raw)
+	if err != nil {
+		return authn.Identity{}, "", errToken
+	}
+	return rec.identity, string(plain), nil
 }
 
 // End revokes a token. A token that is none, or no longer, is no error.
@@ -129,25 +133,29 @@ func NewResults(store Store, keys Keyring, purpose string) Results {
 	return Results{store: store, at: keys.Digest("result of " + purpose), key: keys.Digest("key to a result of " + purpose)}
 }
 
-// Get returns what is kept, if anything is. The identity expires when the result
+// Get returns what is kept, and the note beside it, if anything is. The identity expires when the result
 // does, so that who keeps it in turn prolongs nothing. A store that does not
 // answer, or a record that can't be read, is as good as nothing.
-func (r Results) Get(ctx context.Context, credential string) (authn.Identity, bool) {
+func (r Results) Get(ctx context.Context, credential string) (id authn.Identity, note string, found bool) {
 	k := r.ticket(credential)
 	raw, found, err := r.store.Get(ctx, resultKey(k))
 	if err != nil || !found {
-		return authn.Identity{}, false
+		return authn.Identity{}, "", false
 	}
 	rec, err := openRecord(k, raw)
 	if err != nil || !time.Now().Before(rec.ends) {
-		return authn.Identity{}, false
+		return authn.Identity{}, "", false
+	}
+	plain, err := openGrant(k, raw)
+	if err != nil {
+		return authn.Identity{}, "", false
 	}
 	rec.identity.Expires = rec.ends
-	return rec.identity, true
+	return rec.identity, string(plain), true
 }
 
 // Put keeps a result for at most so long, and never beyond its own end.
-func (r Results) Put(ctx context.Context, credential string, id authn.Identity, lifetime time.Duration) error {
+func (r Results) Put(ctx context.Context, credential string, id authn.Identity, note string, lifetime time.Duration) error {
 	now := time.Now()
 	if left := id.Expires.Sub(now); !id.Expires.IsZero() && left < lifetime {
 		lifetime = left
@@ -156,7 +164,7 @@ func (r Results) Put(ctx context.Context, credential string, id authn.Identity, 
 		return nil
 	}
 	k := r.ticket(credential)
-	raw, err := sealRecord(k, record{identity: id, created: now, ends: now.Add(lifetime)}, nil)
+	raw, err := sealRecord(k, record{identity: id, created: now, ends: now.Add(lifetime)}, []byte(note))
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func newTokenRig(t *testing.T) *tokenRig {
 
 func (r *tokenRig) issue(name string) string {
 	r.t.Helper()
-	token, err := r.Issue(r.t.Context(), person(name).Identity, time.Hour)
+	token, err := r.Issue(r.t.Context(), person(name).Identity, "note", time.Hour)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func (r *tokenRig) issue(name string) string {
 // is asserts whom a token stands for; nobody is "".
 func (r *tokenRig) is(tokens session.Tokens, token, subject string) {
 	r.t.Helper()
-	id, err := tokens.Find(r.t.Context(), token)
+	id, _, err := tokens.Find(r.t.Context(), token)
 	if id.Subject != subject || subject != "" && err != nil || subject == "" && !errors.Is(err, authn.ErrRejected) {
 		r.t.Errorf("%q, %v; want %q", id.Subject, err, subject)
 	}
@@ -63,12 +63,12 @@ func TestTokens(t *testing.T) {
 	r := newTokenRig(t)
 	want := person("alice").Identity
 	before := time.Now()
-	token, err := r.Issue(t.Context(), want, time.Hour)
+	token, err := r.Issue(t.Context(), want, "note", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := r.Find(t.Context(), token)
-	if err != nil || got.Expires.Before(before.Add(time.Hour)) || got.Expires.After(time.Now().Add(time.Hour)) {
+	got, note, err := r.Find(t.Context(), token)
+	if err != nil || note != "note" || got.Expires.Before(before.Add(time.Hour)) || got.Expires.After(time.Now().Add(time.Hour)) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if !got.AuthTime.Equal(want.AuthTime) {
@@ -150,14 +150,14 @@ func TestTokenRing(t *testing.T) {
 			r := &tokenRig{t, r.store, r.Tokens}
 			tokens := session.NewTokens(r.store, c.keys)
 			r.is(tokens, token, c.subject)
-			fresh, err := tokens.Issue(t.Context(), person("bob").Identity, time.Hour)
+			fresh, err := tokens.Issue(t.Context(), person("bob").Identity, "note", time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
 			r.is(tokens, fresh, "bob-1")
 		})
 	}
-	if _, err := session.NewTokens(r.store, session.Keyring{}).Issue(t.Context(), person("a").Identity, time.Hour); err == nil {
+	if _, err := session.NewTokens(r.store, session.Keyring{}).Issue(t.Context(), person("a").Identity, "note", time.Hour); err == nil {
 		t.Error("a token without a key")
 	}
 }
@@ -196,12 +196,12 @@ func TestTokenRecords(t *testing.T) {
 	if err := r.store.Store.Set(t.Context(), at, newer, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if id, err := r.Find(t.Context(), alice); !outage(err) || id.Subject != "" {
+	if id, _, err := r.Find(t.Context(), alice); !outage(err) || id.Subject != "" {
 		t.Errorf("a record of a newer gateway: %+v, %v", id, err)
 	}
 	huge := person("huge").Identity
 	huge.Groups = []string{strings.Repeat("g", 300<<10)}
-	if token, err := r.Issue(t.Context(), huge, time.Hour); !errors.Is(err, session.ErrTooBig) || token != "" {
+	if token, err := r.Issue(t.Context(), huge, "note", time.Hour); !errors.Is(err, session.ErrTooBig) || token != "" {
 		t.Errorf("%v", err)
 	}
 }
@@ -227,10 +227,10 @@ func TestTokenOutage(t *testing.T) {
 	token := r.issue("alice")
 	down := errors.New("connection refused")
 	r.store.fail("", down)
-	if _, err := r.Find(t.Context(), token); !outage(err) {
+	if _, _, err := r.Find(t.Context(), token); !outage(err) {
 		t.Errorf("find: %v", err)
 	}
-	if got, err := r.Issue(t.Context(), person("bob").Identity, time.Hour); !errors.Is(err, down) || got != "" {
+	if got, err := r.Issue(t.Context(), person("bob").Identity, "note", time.Hour); !errors.Is(err, down) || got != "" {
 		t.Errorf("issue: %v", err)
 	}
 	if err := r.End(t.Context(), token); !errors.Is(err, down) {
@@ -254,13 +254,13 @@ func TestResults(t *testing.T) {
 		alice := person("alice").Identity
 		put := func(credential string, id authn.Identity, lifetime time.Duration) {
 			t.Helper()
-			if err := results.Put(t.Context(), credential, id, lifetime); err != nil {
+			if err := results.Put(t.Context(), credential, id, "note", lifetime); err != nil {
 				t.Fatal(err)
 			}
 		}
 		is := func(r session.Results, credential, subject string) {
 			t.Helper()
-			if id, ok := r.Get(t.Context(), credential); id.Subject != subject || ok != (subject != "") {
+			if id, note, ok := r.Get(t.Context(), credential); id.Subject != subject || ok != (subject != "") || ok != (note == "note") {
 				t.Errorf("%s: %+v, %v", credential, id, ok)
 			}
 		}
@@ -278,7 +278,7 @@ func TestResults(t *testing.T) {
 		if text := at + string(record); strings.Contains(text, "secret") || strings.Contains(text, "alice") || !strings.HasPrefix(at, "result:") {
 			t.Errorf("the store shows %q", text)
 		}
-		if id, _ := results.Get(t.Context(), "secret-token"); !id.Expires.Equal(time.Now().Add(time.Minute)) {
+		if id, _, _ := results.Get(t.Context(), "secret-token"); !id.Expires.Equal(time.Now().Add(time.Minute)) {
 			t.Errorf("it expires at %v", id.Expires)
 		}
 		put("other", person("bob").Identity, time.Minute)
@@ -306,12 +306,12 @@ func TestResults(t *testing.T) {
 			t.Errorf("kept: %v", seen)
 		}
 		alice.Groups = []string{strings.Repeat("g", 300<<10)}
-		if err := results.Put(t.Context(), "huge", alice, time.Minute); !errors.Is(err, session.ErrTooBig) {
+		if err := results.Put(t.Context(), "huge", alice, "note", time.Minute); !errors.Is(err, session.ErrTooBig) {
 			t.Errorf("%v", err)
 		}
 		store.fail("", errors.New("down"))
 		is(results, "short", "")
-		if err := results.Put(t.Context(), "x", person("alice").Identity, time.Minute); err == nil {
+		if err := results.Put(t.Context(), "x", person("alice").Identity, "note", time.Minute); err == nil {
 			t.Error("no error without a store")
 		}
 	})

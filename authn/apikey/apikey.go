@@ -40,6 +40,8 @@ type Deps struct {
 	PublicURL *url.URL
 	// Upstream is the application to ask whose a key is.
 	Upstream config.Upstream
+	// Upstreams are the names of those that know the application's keys.
+	Upstreams []string
 	// Accounts are the service accounts that keys stand for.
 	Accounts authn.Accounts
 	// ForeignPrefixes are the subject prefixes of all other routes. A subject
@@ -79,6 +81,7 @@ func (k *route) route() authn.Route {
 		Authenticator: authn.AuthenticatorFunc(k.authenticate),
 		Challenge:     `Basic realm="` + k.PublicURL.Scheme + "://" + k.PublicURL.Host + `", charset="UTF-8"`,
 		Allow:         k.allow,
+		Upstreams:     k.Upstreams,
 		Close:         k.close,
 	}
 }

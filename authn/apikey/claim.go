@@ -64,8 +64,10 @@ var errSeveral = fmt.Errorf("apikey: one of several credentials: %w", authn.ErrR
 func authorization(r *http.Request) (key string, another bool, err error) {
 	b, err := authn.BasicOf(r)
 	switch {
-	case err == nil && b.Key() && words(b.Password) && !strings.HasPrefix(b.Password, accessToken):
+	case err == nil && b.Key() && words(b.Password) && !authn.ApplicationToken(b.Password) && !strings.HasPrefix(b.Password, accessToken):
 		return b.Password, false, nil
+	case err == nil && b.Key() && !authn.JWT(b.Password) && !strings.HasPrefix(b.Password, accessToken):
+		return "", false, reject("what stands for a key is none")
 	case err == nil:
 		return "", true, nil
 	case !errors.Is(err, authn.ErrNoCredential):
@@ -74,7 +76,7 @@ func authorization(r *http.Request) (key string, another bool, err error) {
 	values := r.Header["Authorization"]
 	token, err := authn.BearerOf(r)
 	switch {
-	case err == nil && (authn.APIKey(token) || authn.ApplicationToken(token)) && !strings.HasPrefix(token, accessToken):
+	case err == nil && (authn.APIKey(token) || authn.ApplicationToken(token) || authn.Own(token)) && !strings.HasPrefix(token, accessToken):
 		return token, false, nil
 	case errors.Is(err, authn.ErrRejected) && len(values) > 1:
 		return "", false, err

@@ -186,6 +186,8 @@ func (b *route) prove(ctx context.Context, token string) (authn.Identity, error)
 	switch {
 	case strings.HasPrefix(token, session.TokenPrefix):
 		return b.proveIssued(ctx, token)
+	case authn.Own(token): // one of our keys, and for who knows those
+		return authn.Identity{}, authn.ErrNoCredential
 	case opaque != nil && opaque.introspection.settings.TokenPrefix != "":
 		return b.proveOpaque(ctx, opaque, token)
 	case isJWT(token):
@@ -200,7 +202,7 @@ func (b *route) prove(ctx context.Context, token string) (authn.Identity, error)
 // proveIssued finds out whom one of the gateway's own tokens stands for. The
 // settings may have changed since it was given.
 func (b *route) proveIssued(ctx context.Context, token string) (authn.Identity, error) {
-	id, err := b.issued.Find(ctx, token)
+	id, sub, err := b.issued.Find(ctx, token)
 	if err != nil {
 		return authn.Identity{}, err
 	}
@@ -208,7 +210,7 @@ func (b *route) proveIssued(ctx context.Context, token string) (authn.Identity, 
 	if t == nil || id.Route != b.name {
 		return authn.Identity{}, b.refused(ctx, nil, refusal{check: "iss", sentence: "The token’s issuer is no longer trusted.", seen: id.Issuer})
 	}
-	if id, err = t.again(id); err != nil {
+	if id, err = t.again(id, sub); err != nil {
 		return authn.Identity{}, b.refused(ctx, t, err)
 	}
 	return id, nil
@@ -260,11 +262,16 @@ func (b *route) proveOpaque(ctx context.Context, t *trusted, token string) (auth
 // refuseUnknown refuses a credential that no route knows, so that its request does
 // not go on as somebody else's.
 func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
+	if len(r.Header["Authorization"]) == 0 {
+		return authn.Identity{}, authn.ErrNoCredential
+	}
+	if _, err := authn.BasicOf(r); errors.Is(err, authn.ErrNoCredential) && isBasic(r) {
+		return authn.Identity{}, err // an empty one, which browsers' applications send
+	}
 	token, err := credential(r)
 	if errors.Is(err, authn.ErrNoCredential) {
-		if _, basic := authn.BasicOf(r); errors.Is(basic, authn.ErrRejected) {
-			return authn.Identity{}, basic
-		}
+		no := refusal{check: "format", sentence: "The credential is of no kind that is known here."}
+		return authn.Identity{}, b.refused(r.Context(), nil, no)
 	}
 	if err != nil {
 		return authn.Identity{}, err
@@ -274,6 +281,11 @@ func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 		no = b.notTrusted(token)
 	}
 	return authn.Identity{}, b.refused(r.Context(), nil, no)
+}
+
+func isBasic(r *http.Request) bool {
+	scheme, _ := authn.Scheme(r.Header["Authorization"][0])
+	return strings.EqualFold(scheme, "Basic")
 }
 
 func (b *route) issuer(name string) *trusted {

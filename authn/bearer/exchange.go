@@ -144,50 +144,50 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 	// ended, so that a mark is left only where a token was given.
 	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), verifyTime)
 	defer end()
-	unmark, err := x.once(ctx, v)
+	token, err := x.issued.Issue(ctx, id, v.sub, x.settings.Exchange.Lifetime.Std()+slack)
 	if err != nil {
 		return "", authn.Identity{}, err
 	}
-	token, err := x.issued.Issue(ctx, id, x.settings.Exchange.Lifetime.Std()+slack)
-	if err != nil {
-		err = errors.Join(err, unmark(ctx))
+	// The mark comes last, so that who got no token for want of the store can come again.
+	if err := x.once(ctx, v); err != nil {
+		return "", authn.Identity{}, errors.Join(err, x.issued.End(ctx, token)) // nobody has seen it
 	}
-	return token, id, err
+	return token, id, nil
 }
 
 // once refuses a JWT that was exchanged before, on any replica, if the settings
 // say so (RFC 7523, section 3, point 7). The mark stands under each key of the
-// ring, so that replicas with an older ring see it too. What it returns takes the
-// mark back.
-func (x *exchange) once(ctx context.Context, v verified) (unmark func(context.Context) error, err error) {
-	nothing := func(context.Context) error { return nil }
+// ring, so that replicas with an older ring see it too. If it can't be set, what
+// was set of it is taken back.
+func (x *exchange) once(ctx context.Context, v verified) error {
 	if x.settings.Exchange.Replay != "refuse" {
-		return nothing, nil
+		return nil
 	}
 	iss, issErr := v.Text("iss")
 	jti, err := v.Text("jti")
 	if err = errors.Join(err, issErr); err != nil || jti == "" {
-		return nothing, x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
+		return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
 	}
 	mark, lifetime := []byte(rand.Text()), min(time.Until(v.expires), longestMark)+time.Second
-	unmark = func(ctx context.Context) error {
-		var err error
-		for _, digest := range x.digests {
-			_, failed := x.Store.Swap(ctx, jtiKey(digest, iss, jti), mark, nil, 0)
-			err = errors.Join(err, failed)
-		}
-		return err
-	}
 	for _, digest := range x.digests {
 		added, err := x.Store.Add(ctx, jtiKey(digest, iss, jti), mark, lifetime)
-		switch {
-		case err != nil:
-			return nothing, errors.Join(err, unmark(ctx))
-		case !added:
-			return nothing, errors.Join(x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti}), unmark(ctx))
+		if err == nil && !added {
+			err = x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti})
+		}
+		if err != nil {
+			return errors.Join(err, x.unmark(ctx, iss, jti, mark))
 		}
 	}
-	return unmark, nil
+	return nil
+}
+
+func (x *exchange) unmark(ctx context.Context, iss, jti string, mark []byte) error {
+	var err error
+	for _, digest := range x.digests {
+		_, failed := x.Store.Swap(ctx, jtiKey(digest, iss, jti), mark, nil, 0)
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 func jtiKey(digest func(string) string, iss, jti string) string {

@@ -102,12 +102,13 @@ func (t *trusted) groups(v verified) ([]string, error) {
 }
 
 // again is whom an access token or a shared answer stands for under the settings
-// of now: an account may have gone, and prefixes may have moved.
-func (t *trusted) again(id authn.Identity) (authn.Identity, error) {
+// of now: an account may have gone, or be another subject's, and prefixes may have
+// moved. Sub is that of the token by which it was proved.
+func (t *trusted) again(id authn.Identity, sub string) (authn.Identity, error) {
 	gone := refusal{check: "sub", sentence: "The token stands for nobody who is known here any more.", seen: id.Subject}
 	if name, ok := strings.CutPrefix(id.Subject, config.AccountPrefix); ok {
-		account, ok := t.accounts.Proved(t.settings.Issuer, name)
-		if !ok {
+		account, ok := t.accounts.External(t.settings.Issuer, sub)
+		if !ok || account.Name != name {
 			return authn.Identity{}, gone
 		}
 		return accountOf(id, account), nil

@@ -55,8 +55,8 @@ func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity,
 	default:
 		return authn.Identity{}, fmt.Errorf("%w: introspection: %d questions are under way", issuer.ErrUnavailable, askAtOnce)
 	}
-	if id, ok := in.results.Get(ctx, token); ok {
-		if id, err := t.again(id); err == nil {
+	if id, sub, ok := in.results.Get(ctx, token); ok {
+		if id, err := t.again(id, sub); err == nil {
 			return id, nil
 		}
 		// Under the settings of now it stands for nobody. The issuer has the word.
@@ -81,7 +81,7 @@ func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity,
 	if end := time.Now().Add(in.lifetime); id.Expires.After(end) {
 		id.Expires = end
 	}
-	if err := in.results.Put(ctx, token, id, in.lifetime); err != nil {
+	if err := in.results.Put(ctx, token, id, v.sub, in.lifetime); err != nil {
 		t.log.Warn("what introspection found out is not shared", "err", err)
 	}
 	return id, nil

@@ -147,7 +147,7 @@ func (t *trusted) signed(ctx context.Context, token string, head issuer.Header) 
 	}
 	fresh, err := t.keys.Newer(ctx, s)
 	switch {
-	case err != nil && madeBefore(token, s.At):
+	case err != nil && t.madeBefore(token, s.At):
 		return nil, t.unsigned(head, s) // the issuer has shown its keys since it made this
 	case err != nil:
 		return nil, err
@@ -167,15 +167,16 @@ func (t *trusted) unsigned(head issuer.Header, s issuer.Snapshot) refusal {
 	return no
 }
 
-// madeBefore says whether a token claims to be older than a time. Who lies about
-// that is told "can't find out" in the place of "no", or the reverse, and that is all.
-func madeBefore(token string, at time.Time) bool {
+// madeBefore says whether a token was surely made before a time, whatever its
+// issuer's clock says, if what it says of that is true. Who lies is told "no" in the
+// place of "can't find out", or the reverse.
+func (t *trusted) madeBefore(token string, at time.Time) bool {
 	c, err := claimsOf(token)
 	if err != nil {
 		return true
 	}
 	iat, err := c.Instant("iat")
-	return err != nil || !iat.IsZero() && iat.Before(at)
+	return err != nil || !iat.IsZero() && iat.Add(t.settings.ClockSkew.Std()+time.Second).Before(at)
 }
 
 // open returns the claims of a token if one of these keys has signed it.

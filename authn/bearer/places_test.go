@@ -14,19 +14,38 @@ import (
 func TestPlaces(t *testing.T) {
 	r := newRig(t)
 	absent := map[string]*http.Request{
-		"no header":      request(),
-		"in the query":   httptest.NewRequest(http.MethodGet, gatewayURL+"/?access_token="+good(), nil),
-		"another scheme": request("Token " + good()),
-		"a cookie":       request(),
-		"a person's":     request("Basic " + base64.StdEncoding.EncodeToString([]byte("ada:correct horse"))),
-		"an API key":     request("Basic " + base64.StdEncoding.EncodeToString([]byte("api:"+strings.Repeat("a1", 20)))),
-		"nothing Basic":  request("Basic Og=="),
+		"no header":     request(),
+		"in the query":  httptest.NewRequest(http.MethodGet, gatewayURL+"/?access_token="+good(), nil),
+		"a cookie":      request(),
+		"nothing Basic": request("Basic Og=="),
 	}
 	absent["a cookie"].AddCookie(&http.Cookie{Name: "token", Value: good()})
 	for name, req := range absent {
 		t.Run(name, func(t *testing.T) {
 			if _, err := judge(r.b, req); !isAbsent(err) {
 				t.Errorf("%v", err)
+			}
+		})
+	}
+	// For other routes, and if there are none, nobody's.
+	lax := r.replica(func(s *setup) { s.settings.Unknown = "ignore" })
+	for name, value := range map[string]string{
+		"another scheme": "Token " + good(),
+		"a person's":     "Basic " + base64.StdEncoding.EncodeToString([]byte("ada:correct horse")),
+		"an API key":     "Basic " + base64.StdEncoding.EncodeToString([]byte("api:"+strings.Repeat("a1", 20))),
+		"a broken key":   "Bearer gatehouse-" + strings.Repeat("a1", 19),
+		"broken Basic":   "Basic !!",
+		"Digest":         `Digest username="ada"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := r.b.authenticate(request(value)); !isAbsent(err) {
+				t.Errorf("claimed: %v", err)
+			}
+			if _, err := judge(r.b, request(value)); !isRejected(err) {
+				t.Errorf("not refused: %v", err)
+			}
+			if _, err := judge(lax, request(value)); !isAbsent(err) {
+				t.Errorf("not ignored: %v", err)
 			}
 		})
 	}

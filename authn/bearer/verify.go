@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,11 +16,8 @@ import (
 // maxToken bounds a JWT, in bytes. A request's header holds no longer one.
 const maxToken = 16 << 10
 
-// jwtShape is three parts of base64url, or the five of an encrypted JWT.
-var jwtShape = regexp.MustCompile(`^[\w-]*\.[\w-]*\.[\w-]*(?:\.[\w-]*\.[\w-]*)?$`)
-
-// isJWT says whether a token looks like a JWT, signed or encrypted.
-func isJWT(token string) bool { return len(token) <= maxToken && jwtShape.MatchString(token) }
+// isJWT says whether a token looks like a JWT.
+func isJWT(token string) bool { return len(token) <= maxToken && authn.JWT(token) }
 
 // claimsOf are the claims of a JWT before anybody has verified it. They are good
 // for nothing but to choose whose keys to verify by. What stands around them may be
@@ -56,6 +52,7 @@ func issuerOf(token string) (string, error) {
 // verified is a token that has passed every check.
 type verified struct {
 	issuer.Claims
+	sub     string // as it stands there; empty if there is none
 	subject string
 	account authn.Account // of an external service account, known by its sub
 	issued  time.Time     // zero if it does not say
@@ -194,11 +191,12 @@ func (t *trusted) checkSubject(v *verified) error {
 		return refusal{check: name, sentence: "The token’s subject (" + name + ") can’t name anybody.", seen: sub}
 	}
 	v.subject = sub
-	if own, err := v.Text("sub"); err == nil {
-		if account, registered := t.accounts.External(t.settings.Issuer, own); registered {
-			v.subject, v.account = own, account
-			return nil
-		}
+	if v.sub, err = v.Text("sub"); err != nil {
+		v.sub = ""
+	}
+	if account, registered := t.accounts.External(t.settings.Issuer, v.sub); registered {
+		v.account = account
+		return nil
 	}
 	if t.settings.Preset != "wandb" {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,9 +95,18 @@ func TestAccountIssuer(t *testing.T) {
 
 func TestUpstreamToAsk(t *testing.T) {
 	c := config.Config{Upstreams: []config.Upstream{{Name: "app"}, {Name: "traces"}}}
-	for name, want := range map[string]string{"": "app", "app": "app", "traces": "traces"} {
-		if got := upstreamToAsk(c, name); got.Name != want {
-			t.Errorf("%q: %q", name, got.Name)
+	for name, k := range map[string]struct {
+		key     config.APIKey
+		knowing []string
+		asked   string
+	}{
+		"refused":         {config.APIKey{Application: "refuse"}, nil, "app"},
+		"nothing is said": {config.APIKey{Application: "verify"}, []string{"app"}, "app"},
+		"one":             {config.APIKey{Application: "pass", Upstreams: []string{"traces"}}, []string{"traces"}, "traces"},
+		"both":            {config.APIKey{Application: "verify", Upstreams: []string{"traces", "app"}}, []string{"traces", "app"}, "traces"},
+	} {
+		if got := upstreamToAsk(c, k.key).Name; got != k.asked || !slices.Equal(knowing(c, k.key), k.knowing) {
+			t.Errorf("%s: %s is asked, %v know", name, got, knowing(c, k.key))
 		}
 	}
 }

@@ -177,7 +177,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 	case section.APIKey != nil:
 		return apikey.New(section.Name, *section.APIKey, apikey.Deps{
 			PublicURL:       h.origin,
-			Upstream:        upstreamToAsk(c, section.APIKey.Upstream),
+			Upstream:        upstreamToAsk(c, *section.APIKey),
+			Upstreams:       knowing(c, *section.APIKey),
 			Accounts:        accounts(c),
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,
