@@ -3,6 +3,7 @@ package apikey
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"io"
@@ -129,11 +130,40 @@ func silent(err error, key string) error {
 	return err
 }
 
-// ask asks the application. A viewer that is null is its no, and so are 401 and 403.
+// ask asks the application. A viewer that is null is its no, and so are 401, and 403
+// in JSON: a page that says 403 is of something that stands before it.
 func (v *viewers) ask(ctx context.Context, key string) (viewer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.url, strings.NewReader(question))
+	req, err := v.request(ctx, key)
 	if err != nil {
 		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, err)
+	}
+	res, err := v.client.Do(req)
+	if err != nil {
+		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusUnauthorized:
+		return viewer{}, reject("the application refuses the key")
+	case http.StatusOK, http.StatusForbidden:
+	default:
+		return viewer{}, fmt.Errorf("%w: the application answers %d", errNotAsked, res.StatusCode)
+	}
+	body, err := readJSON(res)
+	switch {
+	case err != nil:
+		return viewer{}, fmt.Errorf("%w: the application answers %d, %w", errNotAsked, res.StatusCode, err)
+	case res.StatusCode == http.StatusForbidden:
+		return viewer{}, reject("the application refuses the key")
+	}
+	return readAnswer(body)
+}
+
+// request is the question about a key.
+func (v *viewers) request(ctx context.Context, key string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.url, strings.NewReader(question))
+	if err != nil {
+		return nil, err
 	}
 	req.Host = v.host
 	req.SetBasicAuth("api", key)
@@ -145,28 +175,24 @@ func (v *viewers) ask(ctx context.Context, key string) (viewer, error) {
 	req.Header.Set("User-Agent", "gatehouse")
 	req.Header.Set("X-Forwarded-Host", v.public.Host)
 	req.Header.Set("X-Forwarded-Proto", v.public.Scheme)
-	res, err := v.client.Do(req)
-	if err != nil {
-		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
-	}
-	defer res.Body.Close()
-	switch {
-	case res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden:
-		return viewer{}, reject("the application refuses the key")
-	case res.StatusCode != http.StatusOK:
-		return viewer{}, fmt.Errorf("%w: the application answers %d", errNotAsked, res.StatusCode)
-	}
+	return req, nil
+}
+
+// readJSON reads a body that is JSON by its type and in fact.
+func readJSON(res *http.Response) ([]byte, error) {
 	if media, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err != nil || media != "application/json" && media != "application/graphql-response+json" {
-		return viewer{}, fmt.Errorf("%w: the application's answer is not JSON", errNotAsked)
+		return nil, errors.New("but not with JSON")
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err != nil {
-		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
+	switch {
+	case err != nil:
+		return nil, authn.Foreign{Err: err}
+	case len(body) > maxAnswer:
+		return nil, fmt.Errorf("with more than %d bytes", maxAnswer)
+	case !jsontext.Value(body).IsValid():
+		return nil, errors.New("but not with sound JSON")
 	}
-	if len(body) > maxAnswer {
-		return viewer{}, fmt.Errorf("%w: the application's answer is longer than %d bytes", errNotAsked, maxAnswer)
-	}
-	return readAnswer(body)
+	return body, nil
 }
 
 // identity is a viewer as the gateway knows people. One who could be taken for

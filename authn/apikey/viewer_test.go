@@ -73,6 +73,9 @@ func TestVerify(t *testing.T) {
 	r.discreet(key)
 }
 
+// failed is a viewer that is null beside errors.
+func failed(errs string) string { return `{"errors":[` + errs + `],"data":{"viewer":null}}` }
+
 func viewerOf(fields string) string { return `{"data":{"viewer":{` + fields + `}}}` }
 
 // TestAnswers: only a whole, sound answer is one.
@@ -90,10 +93,25 @@ func TestAnswers(t *testing.T) {
 		"teams null":                     {plain(viewerOf(`"id":"1","teams":null`)), yes},
 		"errors null":                    {plain(`{"errors":null,"data":{"viewer":{"id":"1"}}}`), yes},
 		"nobody":                         {plain(`{"data":{"viewer":null}}`), no},
-		"nobody, and errors":             {plain(`{"errors":[{"message":"permission denied"}],"data":{"viewer":null}}`), no},
+		"nobody, and no errors":          {plain(`{"errors":[],"data":{"viewer":null}}`), no},
+		"permission denied":              {plain(failed(`{"message":"permission denied"}`)), no},
+		"PERMISSION_ERROR":               {plain(failed(`{"message":"no","path":["viewer"],"extensions":{"code":"PERMISSION_ERROR"}}`)), no},
+		"UNAUTHENTICATED":                {plain(failed(`{"extensions":{"code":"UNAUTHENTICATED"}}`)), no},
+		"one of several is a no":         {plain(failed(`{"message":"slow"},{"message":"permission denied"}`)), no},
+		"a no without data":              {plain(`{"errors":[{"message":"permission denied"}],"data":null}`), no},
 		"401":                            {says(401, json, `{}`), no},
 		"401 in HTML":                    {says(401, "text/html", "<p>no"), no},
-		"403":                            {says(403, json, `{}`), no},
+		"403 in JSON":                    {says(403, json, `{}`), no},
+		"TOK-24 403 in HTML":             {says(403, "text/html", "<p>blocked"), unsure},
+		"TOK-24 403 that says JSON":      {says(403, json, "<p>blocked"), unsure},
+		"TOK-24 403 of nothing":          {says(403, json, ""), unsure},
+		"TOK-24 a resolver that fails":   {plain(failed(`{"message":"internal error","path":["viewer"]}`)), unsure},
+		"TOK-24 a limit":                 {plain(failed(`{"message":"rate limit exceeded","extensions":{"code":"RATE_LIMITED"}}`)), unsure},
+		"TOK-24 a timeout":               {plain(failed(`{"message":"context deadline exceeded","extensions":{"code":"INTERNAL_SERVER_ERROR"}}`)), unsure},
+		"TOK-24 more than a denial":      {plain(failed(`{"message":"permission denied: the database is away"}`)), unsure},
+		"TOK-24 a code in another case":  {plain(failed(`{"extensions":{"code":"unauthenticated"}}`)), unsure},
+		"TOK-24 an error that is null":   {plain(failed(`null`)), unsure},
+		"TOK-24 a person and a denial":   {plain(`{"errors":[{"message":"permission denied"}],"data":{"viewer":{"id":"1"}}}`), unsure},
 		"an id with a line break":        {plain(viewerOf(`"id":"a\nb"`)), no},
 		"an id with nothing visible":     {plain(viewerOf(`"id":"a\u200bb"`)), no},
 		"an id with space after it":      {plain(viewerOf(`"id":"a "`)), no},
@@ -485,7 +503,7 @@ func TestVerifyTransports(t *testing.T) {
 
 // FuzzAnswer: an answer is somebody, nobody or nonsense, and somebody has an id.
 func FuzzAnswer(f *testing.F) {
-	for _, s := range []string{ada, `{"data":{"viewer":null}}`, `{"data":null}`, `{"errors":[{}],"data":{"viewer":{"id":"1"}}}`, viewerOf(`"id":"1","id":"2"`), "<p>"} {
+	for _, s := range []string{ada, `{"data":{"viewer":null}}`, `{"data":null}`, `{"errors":[{}],"data":{"viewer":{"id":"1"}}}`, failed(`{"message":"permission denied"}`), failed(`{"message":"slow"}`), viewerOf(`"id":"1","id":"2"`), "<p>"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
