@@ -19,12 +19,16 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/config"
+	"gatehouse/session"
 )
 
 const (
 	// askTime bounds one question to the application, its answer and all. W&B
 	// clients wait for 10 s when they log in.
 	askTime = 5 * time.Second
+	// storeTime bounds one look into the store for what another replica has found
+	// out. Without it the application is asked.
+	storeTime = time.Second
 	// maxAnswer bounds an answer, in bytes.
 	maxAnswer = 1 << 20
 	question  = `{"query":"query Viewer{viewer{id username email teams{edges{node{name}}}}}"}`
@@ -35,10 +39,8 @@ var errNotAsked = errors.New("apikey: can't find out whose key it is")
 
 // viewer is whose a key is, as the application says it.
 type viewer struct {
-	ID       string   `json:"id"`
-	Username string   `json:"username,omitempty"`
-	Email    string   `json:"email,omitempty"`
-	Teams    []string `json:"teams,omitempty"`
+	ID, Username, Email string
+	Teams               []string
 }
 
 // viewers asks the application whose its keys are.
@@ -49,8 +51,9 @@ type viewers struct {
 	public   *url.URL
 	route    string
 	prefix   string
-	reserved []string // what no subject of the application's may begin with
-	shared   shared
+	reserved []string        // what no subject of the application's may begin with
+	results  session.Results // of somebody alone, so that no number of wrong keys fills the store
+	lifetime time.Duration
 	log      *slog.Logger
 }
 
@@ -85,7 +88,7 @@ func newViewers(name string, c config.APIKey, d Deps) (*viewers, error) {
 			// A key goes nowhere but where it was sent.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		shared: newShared(name, d.Upstream.URL, c.Cache.Lifetime.Std(), d), log: d.Log,
+		lifetime: c.Cache.Lifetime.Std(), log: d.Log,
 	}
 	if len(d.Upstream.Hosts) > 0 {
 		v.host = d.Upstream.Hosts[0]
@@ -93,31 +96,55 @@ func newViewers(name string, c config.APIKey, d Deps) (*viewers, error) {
 	if d.Upstream.HostHeader == "upstream" {
 		v.host = target.Host
 	}
+	// All that an answer and what is made of it depend on.
+	purpose := fmt.Sprintf("API keys %q %s", append([]string{name, d.Upstream.URL, v.host, v.prefix}, v.reserved...), v.lifetime)
+	v.results = session.NewResults(d.Store, d.Keys, purpose)
 	return v, nil
 }
 
 func (v *viewers) close() { v.client.CloseIdleConnections() }
 
-// owner finds out whose a key of the application is. The identity's end is that of
-// the answer, which another replica may have got some time ago.
+// owner finds out whose a key of the application is. The identity ends with the
+// answer, which another replica may have got some time ago.
 func (v *viewers) owner(ctx context.Context, key string) (authn.Identity, error) {
-	who, until, known := v.shared.recall(ctx, key)
-	if !known {
-		var err error
-		if who, err = v.ask(ctx, key); err != nil {
-			return authn.Identity{}, silent(err, key)
-		}
+	if id, ok := v.recall(ctx, key); ok {
+		return id, nil
+	}
+	who, err := v.ask(ctx, key)
+	if err != nil {
+		return authn.Identity{}, silent(err, key)
 	}
 	id, err := v.identity(who)
 	if err != nil {
 		v.log.Warn("API key refused, though the application knows it", "err", err)
 		return authn.Identity{}, err
 	}
-	if !known {
-		until = v.shared.keep(ctx, key, who)
+	if v.lifetime > 0 {
+		id.Expires = time.Now().Add(v.lifetime)
+		v.share(ctx, key, id)
 	}
-	id.Expires = until
 	return id, nil
+}
+
+// recall returns what another replica has found out.
+func (v *viewers) recall(ctx context.Context, key string) (authn.Identity, bool) {
+	if v.lifetime <= 0 {
+		return authn.Identity{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	id, ok := v.results.Get(ctx, key)
+	id.Onward = ok // it is not stored
+	return id, ok
+}
+
+// share lets other replicas know.
+func (v *viewers) share(ctx context.Context, key string, id authn.Identity) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := v.results.Put(ctx, key, id, v.lifetime); err != nil {
+		v.log.Debug("whose a key is, is not shared with other replicas", "err", err)
+	}
 }
 
 // silent is an error without the key. The text of one may quote what the server
