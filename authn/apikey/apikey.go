@@ -20,6 +20,8 @@ import (
 	"net/url"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"gatehouse/authn"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -61,6 +63,7 @@ type route struct {
 	viewers     *viewers // nil unless application is verify
 	// A flood of one kind of keys leaves the other's places free.
 	ours, theirs *authn.Memory
+	refusals     *rate.Limiter
 }
 
 // New makes the route of c. It opens no connection: store and application may be
@@ -99,6 +102,8 @@ func newRoute(name string, c config.APIKey, d Deps) (*route, error) {
 	k := &route{
 		Deps: d, name: name, application: c.Application, ledger: NewLedger(d.Store, d.Keys),
 		admission: authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
+		// What is refused is logged, but a flood of it does not become one of lines.
+		refusals: rate.NewLimiter(rate.Every(100*time.Millisecond), 100),
 	}
 	o := authn.MemoryOptions{
 		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size,

@@ -376,6 +376,28 @@ func TestFloodOfOwnKeys(t *testing.T) {
 	r.accepted(key)
 }
 
+// TestRefusalsInTheLog: whoever knows an id, which is no secret, can't fill the log.
+func TestRefusalsInTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.end()
+		_, k := r.made("ci")
+		lines := func() int { return strings.Count(r.log.String(), "API key refused") }
+		for range 1000 {
+			r.refused(prefix + k.ID + Generate()[len(prefix)+idLength:])
+		}
+		if n := lines(); n != 100 {
+			t.Errorf("%d lines", n)
+		}
+		time.Sleep(time.Second)
+		before := lines()
+		r.refused(prefix + k.ID + strings.Repeat("a", secretLength))
+		if n := lines(); n != before+1 {
+			t.Errorf("%d lines later", n-before)
+		}
+	})
+}
+
 // TestCacheOff: without a lifetime every request is looked up.
 func TestCacheOff(t *testing.T) {
 	r := started(t, func(s *setup) { s.settings.Cache = config.TokenCache{} })
