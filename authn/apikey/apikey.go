@@ -30,8 +30,9 @@ import (
 const (
 	// checkTime bounds one check, of which a question to the application is a part.
 	checkTime = askTime + 3*time.Second
-	// ownAtOnce is how many keys of the gateway are looked up at once.
-	ownAtOnce = 256
+	// ownAtOnce is how many keys of the gateway are looked up at once. Sessions use
+	// the same connections to the store, and a flood of keys is not to queue before them.
+	ownAtOnce = 64
 	// askAtOnce is how many questions the application is asked at once.
 	askAtOnce = 64
 )
