@@ -63,7 +63,7 @@ type route struct {
 	uses        *uses
 	viewers     *viewers // nil unless application is verify
 	// A flood of one kind of keys leaves the other's places free.
-	ours, theirs *authn.Memory
+	ours, theirs *checks
 	refusals     *rate.Limiter
 }
 
@@ -107,16 +107,14 @@ func newRoute(name string, c config.APIKey, d Deps) (*route, error) {
 		refusals: rate.NewLimiter(rate.Every(100*time.Millisecond), 100),
 	}
 	o := authn.MemoryOptions{
-		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size,
-		Limit: checkTime, AtOnce: ownAtOnce,
+		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size, Limit: checkTime,
 	}
 	var err error
-	if k.ours, err = authn.NewMemory(o); err != nil {
+	if k.ours, err = newChecks(o, ownAtOnce); err != nil {
 		return nil, err
 	}
 	if c.Application == "verify" {
-		o.AtOnce = askAtOnce
-		if k.theirs, err = authn.NewMemory(o); err != nil {
+		if k.theirs, err = newChecks(o, askAtOnce); err != nil {
 			return nil, err
 		}
 		if k.viewers, err = newViewers(name, c, d); err != nil {
@@ -138,13 +136,13 @@ func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 		if !ok { // not worth remembering
 			return authn.Identity{}, reject("not whole")
 		}
-		return k.ours.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) { return k.service(ctx, id, key) }, "", k.name, key)
+		return k.ours.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) { return k.service(ctx, id, key) })
 	}
 	switch k.application {
 	case "pass":
 		return authn.Identity{}, authn.ErrApplication
 	case "verify":
-		who, err := k.theirs.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) { return k.viewers.owner(ctx, key) }, "", k.name, key)
+		who, err := k.theirs.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) { return k.viewers.owner(ctx, key) })
 		who.Expires = time.Time{} // it was for the memory; the key is good until the application says otherwise
 		return who, err
 	}
