@@ -3,16 +3,35 @@ package apikey
 import (
 	"encoding/json/v2"
 	"fmt"
+	"slices"
 
 	"gatehouse/authn"
 )
 
 // answer is what a GraphQL server says to the question.
 type answer struct {
-	Errors []struct{} `json:"errors"`
+	Errors []answeredError `json:"errors"`
 	Data   *struct {
 		Viewer answeredViewer `json:"viewer"`
 	} `json:"data"`
+}
+
+// answeredError is one of GraphQL's errors, as far as it tells a refusal from a failure.
+type answeredError struct {
+	Message    string `json:"message"`
+	Extensions struct {
+		Code string `json:"code"`
+	} `json:"extensions"`
+}
+
+// refuses says whether the error is about the key. All others are failures to find
+// out: a resolver that fails and a limit on requests make the viewer null too.
+func (e answeredError) refuses() bool {
+	switch e.Extensions.Code {
+	case "PERMISSION_ERROR", "UNAUTHENTICATED":
+		return true
+	}
+	return e.Message == "permission denied"
 }
 
 // answeredViewer is the viewer of an answer: not there, null or somebody.
@@ -47,13 +66,16 @@ func readAnswer(body []byte) (viewer, error) {
 	if err := json.Unmarshal(body, &a); err != nil {
 		return viewer{}, fmt.Errorf("%w: the application's answer: %w", errNotAsked, authn.Foreign{Err: err})
 	}
+	somebody := a.Data != nil && a.Data.Viewer.person != nil
 	switch {
-	case a.Data == nil || !a.Data.Viewer.there:
-		return viewer{}, fmt.Errorf("%w: the application's answer has no viewer", errNotAsked)
-	case a.Data.Viewer.person == nil:
-		return viewer{}, reject("the application knows nobody with the key")
+	case !somebody && slices.ContainsFunc(a.Errors, answeredError.refuses):
+		return viewer{}, reject("the application refuses the key")
 	case len(a.Errors) > 0:
 		return viewer{}, fmt.Errorf("%w: the application's answer has errors", errNotAsked)
+	case a.Data == nil || !a.Data.Viewer.there:
+		return viewer{}, fmt.Errorf("%w: the application's answer has no viewer", errNotAsked)
+	case !somebody:
+		return viewer{}, reject("the application knows nobody with the key")
 	}
 	p := a.Data.Viewer.person
 	if p.ID == "" {

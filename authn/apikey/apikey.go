@@ -20,6 +20,8 @@ import (
 	"net/url"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"gatehouse/authn"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -28,8 +30,9 @@ import (
 const (
 	// checkTime bounds one check, of which a question to the application is a part.
 	checkTime = askTime + 3*time.Second
-	// ownAtOnce is how many keys of the gateway are looked up at once.
-	ownAtOnce = 256
+	// ownAtOnce is how many keys of the gateway are looked up at once. Sessions use
+	// the same connections to the store, and a flood of keys is not to queue before them.
+	ownAtOnce = 64
 	// askAtOnce is how many questions the application is asked at once.
 	askAtOnce = 64
 )
@@ -62,7 +65,8 @@ type route struct {
 	uses        *uses
 	viewers     *viewers // nil unless application is verify
 	// A flood of one kind of keys leaves the other's places free.
-	ours, theirs *authn.Memory
+	ours, theirs *checks
+	refusals     *rate.Limiter
 }
 
 // New makes the route of c. It opens no connection: store and application may be
@@ -102,18 +106,18 @@ func newRoute(name string, c config.APIKey, d Deps) (*route, error) {
 	k := &route{
 		Deps: d, name: name, application: c.Application, ledger: NewLedger(d.Store, d.Keys),
 		admission: authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
+		// What is refused is logged, but a flood of it does not become one of lines.
+		refusals: rate.NewLimiter(rate.Every(100*time.Millisecond), 100),
 	}
 	o := authn.MemoryOptions{
-		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size,
-		Limit: checkTime, AtOnce: ownAtOnce,
+		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size, Limit: checkTime,
 	}
 	var err error
-	if k.ours, err = authn.NewMemory(o); err != nil {
+	if k.ours, err = newChecks(o, ownAtOnce); err != nil {
 		return nil, err
 	}
 	if c.Application == "verify" {
-		o.AtOnce = askAtOnce
-		if k.theirs, err = authn.NewMemory(o); err != nil {
+		if k.theirs, err = newChecks(o, askAtOnce); err != nil {
 			return nil, err
 		}
 		if k.viewers, err = newViewers(name, c, d); err != nil {
@@ -135,13 +139,13 @@ func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 		if !ok { // not worth remembering
 			return authn.Identity{}, reject("not whole")
 		}
-		return k.ours.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) { return k.service(ctx, id, key) }, "", k.name, key)
+		return k.ours.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) { return k.service(ctx, id, key) })
 	}
 	switch k.application {
 	case "pass":
 		return authn.Identity{}, authn.ErrApplication
 	case "verify":
-		who, err := k.theirs.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) { return k.viewers.owner(ctx, key) }, "", k.name, key)
+		who, err := k.theirs.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) { return k.viewers.owner(ctx, key) })
 		who.Expires = time.Time{} // it was for the memory; the key is good until the application says otherwise
 		return who, err
 	}

@@ -38,7 +38,9 @@ func (k *route) service(ctx context.Context, id, key string) (authn.Identity, er
 		why = "is of an account that is not in the settings"
 	}
 	if why != "" {
-		k.Log.Info("API key refused", "key_id", id, "account", known.Account, "reason", why)
+		if k.refusals.Allow() {
+			k.Log.Info("API key refused", "key_id", id, "account", known.Account, "reason", why)
+		}
 		return authn.Identity{}, reject("key " + id + " " + why)
 	}
 	k.Log.Info("API key accepted", "key_id", id, "account", account.Name, "from", "store")

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -374,6 +376,65 @@ func TestFloodOfOwnKeys(t *testing.T) {
 		t.Errorf("the store was asked %d times, also about what is no key", n)
 	}
 	r.accepted(key)
+}
+
+// slow is a store that takes a second to read, and counts who reads at once.
+type slow struct {
+	session.Store
+	now, most atomic.Int32
+}
+
+func (s *slow) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	n := s.now.Add(1)
+	defer s.now.Add(-1)
+	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
+	}
+	time.Sleep(time.Second)
+	return s.Store.Get(ctx, key)
+}
+
+// TestOwnKeysAtOnce: however many keys come at once, the store is left with room
+// for sessions (TOK-27).
+func TestOwnKeysAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &slow{Store: session.NewMemory()}
+		r := newRig(t, func(s *setup) { s.deps.Store = store })
+		defer r.end()
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				if id, err := r.ask(Generate()); err == nil || id.Subject != "" {
+					t.Errorf("%+v", id)
+				}
+			})
+		}
+		all.Wait()
+		if n := store.most.Load(); n == 0 || n > 64 {
+			t.Errorf("%d at once", n)
+		}
+	})
+}
+
+// TestRefusalsInTheLog: whoever knows an id, which is no secret, can't fill the log.
+func TestRefusalsInTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.end()
+		_, k := r.made("ci")
+		lines := func() int { return strings.Count(r.log.String(), "API key refused") }
+		for range 1000 {
+			r.refused(prefix + k.ID + Generate()[len(prefix)+idLength:])
+		}
+		if n := lines(); n != 100 {
+			t.Errorf("%d lines", n)
+		}
+		time.Sleep(time.Second)
+		before := lines()
+		r.refused(prefix + k.ID + strings.Repeat("a", secretLength))
+		if n := lines(); n != before+1 {
+			t.Errorf("%d lines later", n-before)
+		}
+	})
 }
 
 // TestCacheOff: without a lifetime every request is looked up.

@@ -3,6 +3,7 @@ package apikey
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"io"
@@ -18,12 +19,16 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/config"
+	"gatehouse/session"
 )
 
 const (
 	// askTime bounds one question to the application, its answer and all. W&B
 	// clients wait for 10 s when they log in.
 	askTime = 5 * time.Second
+	// storeTime bounds one look into the store for what another replica has found
+	// out. Without it the application is asked.
+	storeTime = time.Second
 	// maxAnswer bounds an answer, in bytes.
 	maxAnswer = 1 << 20
 	question  = `{"query":"query Viewer{viewer{id username email teams{edges{node{name}}}}}"}`
@@ -34,10 +39,8 @@ var errNotAsked = errors.New("apikey: can't find out whose key it is")
 
 // viewer is whose a key is, as the application says it.
 type viewer struct {
-	ID       string   `json:"id"`
-	Username string   `json:"username,omitempty"`
-	Email    string   `json:"email,omitempty"`
-	Teams    []string `json:"teams,omitempty"`
+	ID, Username, Email string
+	Teams               []string
 }
 
 // viewers asks the application whose its keys are.
@@ -48,8 +51,9 @@ type viewers struct {
 	public   *url.URL
 	route    string
 	prefix   string
-	reserved []string // what no subject of the application's may begin with
-	shared   shared
+	reserved []string        // what no subject of the application's may begin with
+	results  session.Results // of somebody alone, so that no number of wrong keys fills the store
+	lifetime time.Duration
 	log      *slog.Logger
 }
 
@@ -84,7 +88,7 @@ func newViewers(name string, c config.APIKey, d Deps) (*viewers, error) {
 			// A key goes nowhere but where it was sent.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		shared: newShared(name, d.Upstream.URL, c.Cache.Lifetime.Std(), d), log: d.Log,
+		lifetime: c.Cache.Lifetime.Std(), log: d.Log,
 	}
 	if len(d.Upstream.Hosts) > 0 {
 		v.host = d.Upstream.Hosts[0]
@@ -92,31 +96,55 @@ func newViewers(name string, c config.APIKey, d Deps) (*viewers, error) {
 	if d.Upstream.HostHeader == "upstream" {
 		v.host = target.Host
 	}
+	// All that an answer and what is made of it depend on.
+	purpose := fmt.Sprintf("API keys %q %s", append([]string{name, d.Upstream.URL, v.host, v.prefix}, v.reserved...), v.lifetime)
+	v.results = session.NewResults(d.Store, d.Keys, purpose)
 	return v, nil
 }
 
 func (v *viewers) close() { v.client.CloseIdleConnections() }
 
-// owner finds out whose a key of the application is. The identity's end is that of
-// the answer, which another replica may have got some time ago.
+// owner finds out whose a key of the application is. The identity ends with the
+// answer, which another replica may have got some time ago.
 func (v *viewers) owner(ctx context.Context, key string) (authn.Identity, error) {
-	who, until, known := v.shared.recall(ctx, key)
-	if !known {
-		var err error
-		if who, err = v.ask(ctx, key); err != nil {
-			return authn.Identity{}, silent(err, key)
-		}
+	if id, ok := v.recall(ctx, key); ok {
+		return id, nil
+	}
+	who, err := v.ask(ctx, key)
+	if err != nil {
+		return authn.Identity{}, silent(err, key)
 	}
 	id, err := v.identity(who)
 	if err != nil {
 		v.log.Warn("API key refused, though the application knows it", "err", err)
 		return authn.Identity{}, err
 	}
-	if !known {
-		until = v.shared.keep(ctx, key, who)
+	if v.lifetime > 0 {
+		id.Expires = time.Now().Add(v.lifetime)
+		v.share(ctx, key, id)
 	}
-	id.Expires = until
 	return id, nil
+}
+
+// recall returns what another replica has found out.
+func (v *viewers) recall(ctx context.Context, key string) (authn.Identity, bool) {
+	if v.lifetime <= 0 {
+		return authn.Identity{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	id, ok := v.results.Get(ctx, key)
+	id.Onward = ok // it is not stored
+	return id, ok
+}
+
+// share lets other replicas know.
+func (v *viewers) share(ctx context.Context, key string, id authn.Identity) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := v.results.Put(ctx, key, id, v.lifetime); err != nil {
+		v.log.Debug("whose a key is, is not shared with other replicas", "err", err)
+	}
 }
 
 // silent is an error without the key. The text of one may quote what the server
@@ -129,11 +157,40 @@ func silent(err error, key string) error {
 	return err
 }
 
-// ask asks the application. A viewer that is null is its no, and so are 401 and 403.
+// ask asks the application. A viewer that is null is its no, and so are 401, and 403
+// in JSON: a page that says 403 is of something that stands before it.
 func (v *viewers) ask(ctx context.Context, key string) (viewer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.url, strings.NewReader(question))
+	req, err := v.request(ctx, key)
 	if err != nil {
 		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, err)
+	}
+	res, err := v.client.Do(req)
+	if err != nil {
+		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusUnauthorized:
+		return viewer{}, reject("the application refuses the key")
+	case http.StatusOK, http.StatusForbidden:
+	default:
+		return viewer{}, fmt.Errorf("%w: the application answers %d", errNotAsked, res.StatusCode)
+	}
+	body, err := readJSON(res)
+	switch {
+	case err != nil:
+		return viewer{}, fmt.Errorf("%w: the application answers %d, %w", errNotAsked, res.StatusCode, err)
+	case res.StatusCode == http.StatusForbidden:
+		return viewer{}, reject("the application refuses the key")
+	}
+	return readAnswer(body)
+}
+
+// request is the question about a key.
+func (v *viewers) request(ctx context.Context, key string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.url, strings.NewReader(question))
+	if err != nil {
+		return nil, err
 	}
 	req.Host = v.host
 	req.SetBasicAuth("api", key)
@@ -145,28 +202,24 @@ func (v *viewers) ask(ctx context.Context, key string) (viewer, error) {
 	req.Header.Set("User-Agent", "gatehouse")
 	req.Header.Set("X-Forwarded-Host", v.public.Host)
 	req.Header.Set("X-Forwarded-Proto", v.public.Scheme)
-	res, err := v.client.Do(req)
-	if err != nil {
-		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
-	}
-	defer res.Body.Close()
-	switch {
-	case res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden:
-		return viewer{}, reject("the application refuses the key")
-	case res.StatusCode != http.StatusOK:
-		return viewer{}, fmt.Errorf("%w: the application answers %d", errNotAsked, res.StatusCode)
-	}
+	return req, nil
+}
+
+// readJSON reads a body that is JSON by its type and in fact.
+func readJSON(res *http.Response) ([]byte, error) {
 	if media, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err != nil || media != "application/json" && media != "application/graphql-response+json" {
-		return viewer{}, fmt.Errorf("%w: the application's answer is not JSON", errNotAsked)
+		return nil, errors.New("but not with JSON")
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err != nil {
-		return viewer{}, fmt.Errorf("%w: %w", errNotAsked, authn.Foreign{Err: err})
+	switch {
+	case err != nil:
+		return nil, authn.Foreign{Err: err}
+	case len(body) > maxAnswer:
+		return nil, fmt.Errorf("with more than %d bytes", maxAnswer)
+	case !jsontext.Value(body).IsValid():
+		return nil, errors.New("but not with sound JSON")
 	}
-	if len(body) > maxAnswer {
-		return viewer{}, fmt.Errorf("%w: the application's answer is longer than %d bytes", errNotAsked, maxAnswer)
-	}
-	return readAnswer(body)
+	return body, nil
 }
 
 // identity is a viewer as the gateway knows people. One who could be taken for
