@@ -133,7 +133,7 @@ func (v *viewers) recall(ctx context.Context, key string) (authn.Identity, bool)
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	id, ok := v.results.Get(ctx, key)
+	id, _, ok := v.results.Get(ctx, key)
 	id.Onward = ok // it is not stored
 	return id, ok
 }
@@ -142,7 +142,7 @@ func (v *viewers) recall(ctx context.Context, key string) (authn.Identity, bool)
 func (v *viewers) share(ctx context.Context, key string, id authn.Identity) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	if err := v.results.Put(ctx, key, id, v.lifetime); err != nil {
+	if err := v.results.Put(ctx, key, id, "", v.lifetime); err != nil {
 		v.log.Debug("whose a key is, is not shared with other replicas", "err", err)
 	}
 }

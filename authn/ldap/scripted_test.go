@@ -196,8 +196,10 @@ func TestNothingIsBoundInVain(t *testing.T) {
 			if got := s.refused(c[0], c[1]); got != wrong {
 				t.Errorf("%q", got)
 			}
-			if now := s.d.Log()[before:]; len(now) != 0 {
-				t.Errorf("the directory was asked: %+v", now)
+			for _, o := range s.d.Log()[before:] {
+				if o.Kind != authntest.OpUnbind { // of a connection that was closed a moment ago
+					t.Errorf("the directory was asked: %+v", o)
+				}
 			}
 		})
 	}
