@@ -143,7 +143,8 @@ type APIKey struct {
 	// belong to; or "refuse" them.
 	Application string `json:"application" jsonschema:"required,enum=pass,enum=verify,enum=refuse"`
 	// The names of the upstreams that know these keys. They alone get them, and
-	// the first is asked, for verify. Needed if there are several upstreams.
+	// the first is asked, for verify. Needed if there are several that are not
+	// public as a whole.
 	Upstreams []string `json:"upstreams,omitempty" jsonschema:"minItems=1,uniqueItems=true"`
 	// Put before the subjects of verified keys' owners.
 	SubjectPrefix string `json:"subjectPrefix" jsonschema:"pattern=^[A-Za-z0-9._-]*[:|]?$,default=wandb:"`

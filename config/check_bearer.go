@@ -146,7 +146,7 @@ func (k *checks) apiKey(at string, a APIKey) {
 		if a.Upstreams != nil {
 			k.fault(at+".upstreams", "has no effect with application refuse", "remove it")
 		}
-	case a.Upstreams == nil && len(k.c.Upstreams) > 1:
+	case a.Upstreams == nil && len(k.c.KeyUpstreams(a)) != 1:
 		k.fault(at+".upstreams", "is missing, and there are several upstreams: keys of one would be shown to all", "name those that know these keys")
 	case a.Application == "verify" && a.SubjectPrefix == "":
 		k.fault(at+".subjectPrefix", "is empty, but the application's people must not be taken for others", "leave it out")

@@ -84,6 +84,27 @@ func (r Route) kinds() []string {
 	return out
 }
 
+// Asks says whether the upstream is more than what is public: who gets there, but
+// for its public paths, has proved who they are.
+func (u Upstream) Asks() bool {
+	return slices.ContainsFunc(u.Paths, func(p string) bool { return !slices.Contains(u.Public, strings.TrimSuffix(p, "/")+"/") })
+}
+
+// KeyUpstreams are the names of the upstreams that know the application's keys; none
+// if those are refused. If nothing is said it is the one that is not all public.
+func (c Config) KeyUpstreams(a APIKey) []string {
+	if a.Application == "refuse" || a.Upstreams != nil {
+		return a.Upstreams
+	}
+	var out []string
+	for _, u := range c.Upstreams {
+		if u.Asks() {
+			out = append(out, u.Name)
+		}
+	}
+	return out
+}
+
 // Load reads the files and makes what a client needs: TLS 1.2 or newer, the
 // certificates to trust (the system's without CAFile), the one to show.
 func (t ClientTLS) Load() (*tls.Config, error) {

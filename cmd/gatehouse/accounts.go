@@ -53,21 +53,9 @@ func accountIssuer(c config.Config, a config.ServiceAccount) string {
 	return ""
 }
 
-// knowing are the names of the upstreams that know the application's keys; none if
-// those are refused.
-func knowing(c config.Config, a config.APIKey) []string {
-	switch {
-	case a.Application == "refuse":
-		return nil
-	case a.Upstreams == nil:
-		return []string{c.Upstreams[0].Name}
-	}
-	return a.Upstreams
-}
-
 // upstreamToAsk is the first of the upstreams that know the application's keys.
 func upstreamToAsk(c config.Config, a config.APIKey) config.Upstream {
-	names := knowing(c, a)
+	names := c.KeyUpstreams(a)
 	i := slices.IndexFunc(c.Upstreams, func(u config.Upstream) bool { return len(names) > 0 && u.Name == names[0] })
 	return c.Upstreams[max(i, 0)]
 }

@@ -94,19 +94,21 @@ func TestAccountIssuer(t *testing.T) {
 }
 
 func TestUpstreamToAsk(t *testing.T) {
-	c := config.Config{Upstreams: []config.Upstream{{Name: "app"}, {Name: "traces"}}}
+	c := config.Config{Upstreams: []config.Upstream{
+		{Name: "files", Paths: []string{"/files"}, Public: []string{"/files/"}}, {Name: "app", Paths: []string{"/"}, Public: []string{"/health"}}, {Name: "traces", Paths: []string{"/traces"}},
+	}}
 	for name, k := range map[string]struct {
 		key     config.APIKey
 		knowing []string
 		asked   string
 	}{
 		"refused":         {config.APIKey{Application: "refuse"}, nil, "app"},
-		"nothing is said": {config.APIKey{Application: "verify"}, []string{"app"}, "app"},
+		"nothing is said": {config.APIKey{Application: "verify"}, []string{"app", "traces"}, "app"},
 		"one":             {config.APIKey{Application: "pass", Upstreams: []string{"traces"}}, []string{"traces"}, "traces"},
 		"both":            {config.APIKey{Application: "verify", Upstreams: []string{"traces", "app"}}, []string{"traces", "app"}, "traces"},
 	} {
-		if got := upstreamToAsk(c, k.key).Name; got != k.asked || !slices.Equal(knowing(c, k.key), k.knowing) {
-			t.Errorf("%s: %s is asked, %v know", name, got, knowing(c, k.key))
+		if got := upstreamToAsk(c, k.key).Name; got != k.asked || !slices.Equal(c.KeyUpstreams(k.key), k.knowing) {
+			t.Errorf("%s: %s is asked, %v know", name, got, c.KeyUpstreams(k.key))
 		}
 	}
 }

@@ -178,7 +178,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 		return apikey.New(section.Name, *section.APIKey, apikey.Deps{
 			PublicURL:       h.origin,
 			Upstream:        upstreamToAsk(c, *section.APIKey),
-			Upstreams:       knowing(c, *section.APIKey),
+			Upstreams:       c.KeyUpstreams(*section.APIKey),
 			Accounts:        accounts(c),
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,
