@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json/v2"
 	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,6 +155,36 @@ func TestKeyCommand(t *testing.T) {
 		}
 	})
 	dump(t, addr) // everything ends
+}
+
+// fullDisk takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestKeyNotShown: a key that standard output does not take is none, and takes no
+// other with it.
+func TestKeyNotShown(t *testing.T) {
+	file, addr := keyFile(t, "")
+	_, id, _ := keyNew(t, file, "ci")
+	records := func() (n int) {
+		for k := range dump(t, addr) {
+			if strings.HasPrefix(k, "gatehouse:apikey:") {
+				n++
+			}
+		}
+		return n
+	}
+	for _, args := range [][]string{{"new", "ci"}, {"new", "--print", "ci"}, {"rotate", "--grace", "0", id}} {
+		var errs bytes.Buffer
+		code := run(t.Context(), shell{args: append([]string{"key", args[0], "-c", file}, args[1:]...), out: fullDisk{}, err: &errs})
+		if text := errs.String(); code != 1 || !strings.Contains(text, "standard output did not take the new key") || !strings.Contains(text, "no space left") || strings.Contains(text, "shown once") {
+			t.Errorf("%v: exit %d\n%s", args, code, text)
+		}
+	}
+	if code, out, _ := command(t, nil, "key", "list", "-c", file, "ci"); code != 0 || !strings.Contains(out, id) || records() != 1 {
+		t.Errorf("exit %d, %d records\n%s", code, records(), out)
+	}
 }
 
 func TestKeyPrint(t *testing.T) {
