@@ -19,6 +19,8 @@ const (
 	MaxNote = 200
 	// tries is how often to begin anew when somebody else changes the same value.
 	tries = 10
+	// undoTime bounds the removal of a key that nobody got to see.
+	undoTime = 5 * time.Second
 )
 
 // Errors of a [Ledger] that are not a failure to reach the store.
@@ -128,22 +130,32 @@ func (l Ledger) replace(ctx context.Context, k kept, next record) (bool, error) 
 	return l.store.Swap(ctx, place(k.id), k.raw, raw, left)
 }
 
-// New makes a key for an account and returns it; it can't be had again.
-func (l Ledger) New(ctx context.Context, account, note string, lifetime time.Duration) (string, Key, error) {
+// New makes a key for an account and gives it to show; it can't be had again. If
+// show fails, nobody has the key, and it ends.
+func (l Ledger) New(ctx context.Context, account, note string, lifetime time.Duration, show func(key string) error) (Key, error) {
 	switch {
 	case lifetime <= 0 || lifetime > MaxLifetime:
-		return "", Key{}, fmt.Errorf("apikey: a key lives for more than 0 and at most %d days", MaxLifetime/(24*time.Hour))
+		return Key{}, fmt.Errorf("apikey: a key lives for more than 0 and at most %d days", MaxLifetime/(24*time.Hour))
 	case len(note) > MaxNote || !authn.Text(note):
-		return "", Key{}, fmt.Errorf("apikey: a note is one line of text, of at most %d bytes", MaxNote)
+		return Key{}, fmt.Errorf("apikey: a note is one line of text, of at most %d bytes", MaxNote)
 	}
 	key, k, err := l.write(ctx, account, note, lifetime)
 	if err != nil {
-		return "", Key{}, err
+		return Key{}, err
 	}
-	if err := l.list(ctx, account, k.id); err != nil { // nobody has seen the key yet
-		return "", Key{}, errors.Join(err, l.store.Delete(ctx, place(k.id)))
+	err = l.list(ctx, account, k.id)
+	if err == nil {
+		err = show(key)
 	}
-	return key, k.told(), nil
+	if err != nil {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		if failed := l.store.Delete(undo, place(k.id)); failed != nil {
+			err = fmt.Errorf("%w; and key %s, which nobody has, is still in the store: %w", err, k.id, failed)
+		}
+		return Key{}, err
+	}
+	return k.told(), nil
 }
 
 // write makes the record of a new key, under an id that is free.
@@ -169,21 +181,20 @@ func (l Ledger) write(ctx context.Context, account, note string, lifetime time.D
 	return "", kept{}, errors.New("apikey: found no id that is free")
 }
 
-// Rotate makes a new key in the place of another, which ends after the grace.
-func (l Ledger) Rotate(ctx context.Context, id string, grace, lifetime time.Duration) (key string, made, old Key, err error) {
+// Rotate makes a new key in the place of another, which ends after the grace. It
+// gives the new one to show before that. If show fails, nobody has the new key: it
+// ends, and the old one does not. If the old one can't be ended, both go on, and made
+// is not zero beside the error.
+func (l Ledger) Rotate(ctx context.Context, id string, grace, lifetime time.Duration, show func(key string) error) (made, old Key, err error) {
 	was, err := l.Find(ctx, id)
 	if err != nil {
-		return "", Key{}, Key{}, err
+		return Key{}, Key{}, err
 	}
-	key, made, err = l.New(ctx, was.Account, was.Note, lifetime)
-	if err != nil {
-		return "", Key{}, Key{}, err
+	if made, err = l.New(ctx, was.Account, was.Note, lifetime, show); err != nil {
+		return Key{}, Key{}, err
 	}
-	if old, err = l.end(ctx, id, grace); err != nil { // nobody has seen the new one yet
-		_, undo := l.Revoke(ctx, made.ID)
-		return "", Key{}, Key{}, errors.Join(err, undo)
-	}
-	return key, made, old, nil
+	old, err = l.end(ctx, id, grace)
+	return made, old, err
 }
 
 // end lets a key live for the grace and no longer.

@@ -203,7 +203,7 @@ func started(t testing.TB, change ...func(*setup)) *rig {
 
 func (r *rig) made(account string) (key string, k Key) {
 	r.Helper()
-	key, k, err := r.ledger.New(context.Background(), account, "", 30*24*time.Hour)
+	key, k, err := shownKey(context.Background(), r.ledger, account, "", 30*24*time.Hour)
 	if err != nil {
 		r.Fatal(err)
 	}

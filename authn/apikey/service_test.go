@@ -305,7 +305,7 @@ func (s stuck) Swap(ctx context.Context, _ string, _, _ []byte, _ time.Duration)
 // TestUsesAreBounded: a store that takes no writes holds up neither requests nor the end.
 func TestUsesAreBounded(t *testing.T) {
 	r := newRig(t, func(s *setup) { s.deps.Store, s.settings.Cache.Lifetime = stuck{s.deps.Store}, 0 })
-	key, _, err := NewLedger(r.store, ring(t, firstKey)).New(t.Context(), "ci", "", time.Hour)
+	key, _, err := shownKey(t.Context(), NewLedger(r.store, ring(t, firstKey)), "ci", "", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

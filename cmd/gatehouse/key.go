@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,16 +70,17 @@ func keyNewCommand(sh shell) *cobra.Command {
 				return usageError{errors.New("--print makes a key that lives in the settings, with neither an end nor a note: leave out --expires and --note")}
 			}
 			key := apikey.Generate()
-			fmt.Fprintln(cmd.OutOrStdout(), key)
+			if err := showOn(cmd.OutOrStdout())(key); err != nil {
+				return err
+			}
 			fmt.Fprintf(said, "Shown once, and stored nowhere. Add this to the account %s in the settings, and restart the gateway:\n\n    keyHashes:\n      - %s\n", args[0], apikey.Hash(key))
 			return nil
 		}
 		return withLedger(c, "--print shows a key for the settings instead", func(l apikey.Ledger) error {
-			key, k, err := l.New(cmd.Context(), args[0], *note, life)
+			k, err := l.New(cmd.Context(), args[0], *note, life, showOn(cmd.OutOrStdout()))
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), key)
 			fmt.Fprintf(said, "Key %s of account %s, shown once. It is good until %s.\n", k.ID, k.Account, when(k.Expires))
 			return nil
 		})
@@ -118,13 +120,15 @@ func keyRotateCommand(sh shell) *cobra.Command {
 			if err := knownAccount(c, was.Account); err != nil {
 				return err
 			}
-			key, made, old, err := l.Rotate(cmd.Context(), was.ID, left, life)
-			if err != nil {
+			made, old, err := l.Rotate(cmd.Context(), was.ID, left, life, showOn(cmd.OutOrStdout()))
+			if err != nil && made.ID == "" {
 				return keyError(args[0], err)
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), key)
 			said := cmd.ErrOrStderr()
 			fmt.Fprintf(said, "Key %s of account %s, shown once. It is good until %s.\n", made.ID, made.Account, when(made.Expires))
+			if err != nil {
+				return fmt.Errorf("the new key is good, but the old one, %s, could not be ended: %w; end it with gatehouse key revoke %s", was.ID, err, was.ID)
+			}
 			fmt.Fprintf(said, "The old one, %s, ends at %s; running gateways %s.\n", old.ID, when(old.Expires), noticed(c))
 			return nil
 		})
@@ -159,6 +163,16 @@ func keyRevokeCommand(sh shell) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// showOn shows a key on w, alone. A key that could not be shown is lost.
+func showOn(w io.Writer) func(key string) error {
+	return func(key string) error {
+		if _, err := fmt.Fprintln(w, key); err != nil {
+			return fmt.Errorf("standard output did not take the new key, so it is given up, and no other key has ended: %w", err)
+		}
+		return nil
+	}
 }
 
 // oneArg asks for one argument, and says what it is.

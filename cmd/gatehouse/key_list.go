@@ -23,12 +23,7 @@ func keyListCommand(sh shell) *cobra.Command {
 		Short: "List the keys in the store, never their secrets",
 		Long: `Lists the keys in the store: of one account, also one that is no longer in the
 settings, or of all that are. Keys that are in the settings (keyHashes) are not among them.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("key list takes one account, but got %q", args)}
-			}
-			return nil
-		},
+		Args: oneAccount,
 	}
 	file := settingsFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
@@ -69,6 +64,14 @@ settings, or of all that are. Keys that are in the settings (keyHashes) are not 
 	return cmd
 }
 
+// oneAccount takes the name of an account, or none.
+func oneAccount(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError{fmt.Errorf("%s takes one account, but got %q", strings.TrimPrefix(cmd.CommandPath(), "gatehouse "), args)}
+	}
+	return nil
+}
+
 func listKeys(ctx context.Context, l apikey.Ledger, accounts []string) ([]apikey.Key, error) {
 	out := []apikey.Key{}
 	for _, name := range accounts {
@@ -105,26 +108,40 @@ func date(t time.Time) string {
 
 func keyResealCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "reseal",
+		Use:   "reseal [ACCOUNT]",
 		Short: "Seal all keys with the newest of session.keys",
 		Long: `Keys are sealed in the store with the newest of session.keys. Those in use are
-sealed anew by themselves; this does it for all. Run it before you remove an old
-session key: what is sealed with it alone is lost.`,
-		Args: noArgs,
+sealed anew by themselves; this does it for all keys of the accounts in the settings.
+Run it before you remove an old session key: what is sealed with it alone is lost.
+
+An account that is not in the settings for now, but is to come back, must be named.`,
+		Args: oneAccount,
 	}
 	file := settingsFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := config.Load(*file, sh.env)
 		if err != nil {
 			return err
 		}
+		names := args
+		if len(names) == 0 {
+			names = accountNames(c)
+		}
 		return withLedger(c, "", func(l apikey.Ledger) error {
 			all, failed := 0, error(nil)
-			for _, name := range accountNames(c) {
+			for _, name := range names {
 				n, err := l.Reseal(cmd.Context(), name)
 				all, failed = all+n, errors.Join(failed, err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d key(s) are sealed with the newest of session.keys.\n", all)
+			if all == 0 && failed == nil && len(args) > 0 {
+				if err := knownAccount(c, args[0]); err != nil {
+					return err
+				}
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d key(s) of %d account(s) are sealed with the newest of session.keys.\n", all, len(names))
+			if len(args) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "These are the accounts in the settings; name one that is not there to seal its keys too.")
+			}
 			return failed
 		})
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json/v2"
 	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,7 +119,7 @@ func TestKeyCommand(t *testing.T) {
 	})
 	t.Run("reseal", func(t *testing.T) {
 		before := dump(t, addr)
-		if code, out, errs := command(t, nil, "key", "reseal", "-c", file); code != 0 || out != "3 key(s) are sealed with the newest of session.keys.\n" {
+		if code, out, errs := command(t, nil, "key", "reseal", "-c", file); code != 0 || out != "3 key(s) of 2 account(s) are sealed with the newest of session.keys.\n" || !strings.Contains(errs, "name one that is not there") {
 			t.Errorf("exit %d\n%s%s", code, out, errs)
 		}
 		for k, v := range dump(t, addr) {
@@ -153,6 +155,36 @@ func TestKeyCommand(t *testing.T) {
 		}
 	})
 	dump(t, addr) // everything ends
+}
+
+// fullDisk takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestKeyNotShown: a key that standard output does not take is none, and takes no
+// other with it.
+func TestKeyNotShown(t *testing.T) {
+	file, addr := keyFile(t, "")
+	_, id, _ := keyNew(t, file, "ci")
+	records := func() (n int) {
+		for k := range dump(t, addr) {
+			if strings.HasPrefix(k, "gatehouse:apikey:") {
+				n++
+			}
+		}
+		return n
+	}
+	for _, args := range [][]string{{"new", "ci"}, {"new", "--print", "ci"}, {"rotate", "--grace", "0", id}} {
+		var errs bytes.Buffer
+		code := run(t.Context(), shell{args: append([]string{"key", args[0], "-c", file}, args[1:]...), out: fullDisk{}, err: &errs})
+		if text := errs.String(); code != 1 || !strings.Contains(text, "standard output did not take the new key") || !strings.Contains(text, "no space left") || strings.Contains(text, "shown once") {
+			t.Errorf("%v: exit %d\n%s", args, code, text)
+		}
+	}
+	if code, out, _ := command(t, nil, "key", "list", "-c", file, "ci"); code != 0 || !strings.Contains(out, id) || records() != 1 {
+		t.Errorf("exit %d, %d records\n%s", code, records(), out)
+	}
 }
 
 func TestKeyPrint(t *testing.T) {
@@ -200,6 +232,8 @@ func TestKeyErrors(t *testing.T) {
 		"a store that is down":  {[]string{"new", "-c", down, "ci"}, 1, "connection refused"},
 		"list, a typo":          {[]string{"list", "-c", file, "night"}, 1, "there are ci, nightly"},
 		"list, two":             {[]string{"list", "-c", file, "ci", "nightly"}, 2, "takes one account"},
+		"reseal, a typo":        {[]string{"reseal", "-c", file, "night"}, 1, "there are ci, nightly"},
+		"reseal, two":           {[]string{"reseal", "-c", file, "ci", "nightly"}, 2, "key reseal takes one account"},
 		"revoke, unknown":       {[]string{"revoke", "-c", file, "abcdEFGH"}, 1, `there is no key "abcdEFGH" in the store: see gatehouse key list`},
 		"revoke, a whole key":   {[]string{"revoke", "-c", file, secret}, 1, "there is no key \"" + secret[10:18] + "\""},
 		"revoke, half a key":    {[]string{"revoke", "-c", file, secret[:45]}, 1, "that is not the id of a key"},
@@ -216,7 +250,7 @@ func TestKeyErrors(t *testing.T) {
 	}
 }
 
-// TestKeyOfAnAccountThatIsGone: it can be listed and revoked by name, not rotated.
+// TestKeyOfAnAccountThatIsGone: it can be listed, sealed anew and revoked by name, not rotated.
 func TestKeyOfAnAccountThatIsGone(t *testing.T) {
 	file, addr := keyFile(t, "")
 	_, id, _ := keyNew(t, file, "ci")
@@ -224,6 +258,12 @@ func TestKeyOfAnAccountThatIsGone(t *testing.T) {
 	later := writeFile(t, "later.yaml", text+sharedKey+fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", addr))
 	if code, out, _ := command(t, nil, "key", "list", "-c", later, "ci"); code != 0 || !strings.Contains(out, id) {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+	for _, tt := range []struct{ args, out string }{{"", "0 key(s) of 1 account(s)"}, {"ci", "1 key(s) of 1 account(s)"}} {
+		code, out, errs := command(t, nil, append([]string{"key", "reseal", "-c", later}, strings.Fields(tt.args)...)...)
+		if code != 0 || !strings.HasPrefix(out, tt.out+" are sealed") {
+			t.Errorf("reseal %s: exit %d\n%s%s", tt.args, code, out, errs)
+		}
 	}
 	if code, out, errs := command(t, nil, "key", "rotate", "-c", later, id); code != 1 || out != "" || !strings.Contains(errs, "there is nightly;") && !strings.Contains(errs, "there are nightly;") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
