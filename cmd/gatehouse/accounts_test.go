@@ -102,7 +102,7 @@ func TestUpstreamToAsk(t *testing.T) {
 		knowing []string
 		asked   string
 	}{
-		"refused":         {config.APIKey{Application: "refuse"}, nil, "app"},
+		"refused":         {config.APIKey{Application: "refuse"}, nil, "files"},
 		"nothing is said": {config.APIKey{Application: "verify"}, []string{"app", "traces"}, "app"},
 		"one":             {config.APIKey{Application: "pass", Upstreams: []string{"traces"}}, []string{"traces"}, "traces"},
 		"both":            {config.APIKey{Application: "verify", Upstreams: []string{"traces", "app"}}, []string{"traces", "app"}, "traces"},
