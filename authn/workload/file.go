@@ -15,7 +15,9 @@ import (
 // whole new one, at any time and after a crash.
 //
 // It is a plain file of mode 0600, whatever the umask. If there is one already,
-// its owner and group stay. A symbolic link at its place is refused and not
+// its owner and group stay; but one of another user is refused, unless only this
+// user and root may write to the directory: the other one could have put it there
+// to be handed the secret. A symbolic link at its place is refused and not
 // followed: who may write to the directory could otherwise have the secret, or
 // what a more powerful user owns, replaced. Links on the way to the directory are
 // the operator's own, and followed.
@@ -46,10 +48,7 @@ func (f File) write(text Secret) error {
 	if err != nil {
 		return err
 	}
-	dir, name := filepath.Split(string(f))
-	if dir == "" {
-		dir = "."
-	}
+	dir, name := f.split()
 	temp, err := os.CreateTemp(dir, "."+name+".*.new")
 	if err != nil {
 		return err
@@ -64,7 +63,18 @@ func (f File) write(text Secret) error {
 	return syncDir(dir)
 }
 
-// stat is nil for a file that is not there yet.
+// split leaves the directory as it is spelled: cleaned, one like link/.. would be
+// another.
+func (f File) split() (dir, name string) {
+	dir, name = filepath.Split(string(f))
+	if dir == "" {
+		dir = "."
+	}
+	return dir, name
+}
+
+// stat is nil for a file that is not there yet, and an error for one that is none
+// of ours.
 func (f File) stat() (fs.FileInfo, error) {
 	info, err := os.Lstat(string(f))
 	switch {
@@ -77,7 +87,8 @@ func (f File) stat() (fs.FileInfo, error) {
 	case !info.Mode().IsRegular():
 		return nil, final{errors.New("is not a plain file")}
 	}
-	return info, nil
+	dir, _ := f.split()
+	return info, trust(info, dir)
 }
 
 // fill makes temp ready to take the place of a former file, down to the disk.

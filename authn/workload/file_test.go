@@ -68,6 +68,9 @@ func TestFileKeepsItsOwner(t *testing.T) {
 	uid, gid := os.Getuid(), os.Getgid()
 	if uid == 0 { // nobody else may give files away
 		uid, gid = 1234, 2345
+		if err := os.Chmod(filepath.Dir(string(f)), 0o755); err != nil { // whatever the umask
+			t.Fatal(err)
+		}
 		if err := os.Chown(string(f), uid, gid); err != nil {
 			t.Fatal(err)
 		}
@@ -83,6 +86,54 @@ func TestFileKeepsItsOwner(t *testing.T) {
 		t.Errorf("the owner is %d:%d, want %d:%d", is.Uid, is.Gid, uid, gid)
 	}
 	assertMode(t, f)
+}
+
+// Who comes first in a directory of many must not be handed the secret.
+func TestFileOfSomebodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a file of somebody else")
+	}
+	const us, other, third = 0, 1234, 2345
+	for name, tt := range map[string]struct {
+		dirMode        fs.FileMode
+		dirOwner, file int
+		refused        bool
+	}{
+		"made first in a sticky directory":           {fs.ModeSticky | 0o777, us, other, true},
+		"made first in an open directory":            {0o777, us, other, true},
+		"made first in a group's directory":          {0o770, us, other, true},
+		"in a directory of their own":                {0o700, other, other, true},
+		"in a third one's directory":                 {0o755, third, other, true},
+		"in a directory of ours":                     {0o755, us, other, false},
+		"our own, in a sticky directory":             {fs.ModeSticky | 0o777, us, us, false},
+		"our own, in a directory of somebody else's": {0o777, other, us, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := tempFile(t)
+			dir := filepath.Dir(string(f))
+			err := errors.Join(os.WriteFile(string(f), []byte("theirs"), 0o666), os.Chown(string(f), tt.file, tt.file),
+				os.Chown(dir, tt.dirOwner, tt.dirOwner), os.Chmod(dir, tt.dirMode))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = f.Write("secret")
+			if !tt.refused {
+				assertHolds(t, f, "secret")
+				return
+			}
+			assertError(t, err, "token: belongs to user 1234, who may have put it there", "secret")
+			if !Final(err) {
+				t.Error("that would pass")
+			}
+			if _, _, err := f.Read(); err == nil {
+				t.Error("what somebody else wrote is read")
+			}
+			if text, err := os.ReadFile(string(f)); err != nil || string(text) != "theirs" {
+				t.Errorf("it now holds %q, %v", text, err)
+			}
+			assertAlone(t, f)
+		})
+	}
 }
 
 func TestFileRefuses(t *testing.T) {
