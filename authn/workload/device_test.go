@@ -341,6 +341,26 @@ func TestRefreshFileThatCanNotBeUsed(t *testing.T) {
 	}
 }
 
+// Whoever may write to the directory could have any file made, or locked.
+func TestRefreshLockIsNoLink(t *testing.T) {
+	p := newPeer(t)
+	f, away := tempFile(t), filepath.Join(t.TempDir(), "away")
+	if err := os.Symlink(away, string(f)+".lock"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newRig(t, p, keepIn(f)).Fetch(t.Context())
+	assertError(t, err, "token.lock: is a symbolic link")
+	if !Final(err) {
+		t.Error("that would pass")
+	}
+	if file, err := openHere(string(f)+".lock", os.O_CREATE|os.O_RDWR); err == nil {
+		t.Error("a link that comes later is followed", file.Close())
+	}
+	if _, err := os.Lstat(away); err == nil {
+		t.Error("the link was followed")
+	}
+}
+
 // A confidential client proves itself each time.
 func TestDeviceOfAConfidentialClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -51,6 +51,12 @@ func unsupported(err error) bool {
 	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EBADF)
 }
 
+// openHere opens what is at this very place, and follows no link there. It does
+// not wait for whoever has the other end of a pipe.
+func openHere(name string, flag int) (*os.File, error) {
+	return os.OpenFile(name, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600) //nolint:gosec // the operator names it
+}
+
 // lock holds a file against other processes for as long as it is open.
 func lock(file *os.File) error {
 	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
