@@ -130,10 +130,26 @@ func (f File) Read() (Secret, bool, error) {
 	return Secret(text), err == nil, err
 }
 
-// holds says whether the file holds text.
-func (f File) holds(text Secret) bool {
+// holds says whether the file holds text. If so, its mode is 0600 again, whoever
+// has changed that.
+func (f File) holds(text Secret) (bool, error) {
 	is, there, err := f.Read()
-	return err == nil && there && is == text
+	if err != nil || !there || is != text {
+		return false, nil //nolint:nilerr // what can't be read does not hold it
+	}
+	return true, f.tighten()
+}
+
+// tighten gives the file mode 0600, if it is there.
+func (f File) tighten() error {
+	info, err := f.stat()
+	if info == nil || err != nil {
+		return err
+	}
+	if err := tighten(string(f), info); err != nil {
+		return fmt.Errorf("make %s mode 0600: %w", string(f), cause(err))
+	}
+	return nil
 }
 
 // sweep removes the file if it holds a JWT that has ended. The W&B SDK takes the

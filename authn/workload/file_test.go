@@ -38,6 +38,61 @@ func TestFileModes(t *testing.T) {
 	}
 }
 
+// The same text is not written again, but others must not go on reading it.
+func TestFileModeIsMended(t *testing.T) {
+	open := func(t *testing.T, f File) {
+		t.Helper()
+		if err := os.Chmod(string(f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("of the token", func(t *testing.T) {
+		f, l, text := tempFile(t), &log{}, lasting(t, "first", time.Hour)
+		same := func() (Token, error) { return Rules{}.read(text, time.Now()) }
+		k := &Keeper{Source: plan(same, same), File: f, Log: l.logger()}
+		for range 2 {
+			if err := k.Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			assertMode(t, f)
+			open(t, f)
+		}
+		if l.count("token written") != 1 {
+			t.Errorf("the log is\n%s", l)
+		}
+	})
+	t.Run("of the refresh token", func(t *testing.T) {
+		f := tempFile(t)
+		if err := f.Write("{}"); err != nil {
+			t.Fatal(err)
+		}
+		open(t, f)
+		r := refreshToken{file: f}
+		if err := errors.Join(r.open(), r.close()); err != nil {
+			t.Fatal(err)
+		}
+		assertMode(t, f)
+	})
+	t.Run("of no file that has come in between", func(t *testing.T) {
+		f, other := tempFile(t), tempFile(t)
+		if err := errors.Join(f.Write("seen"), other.Write("not seen")); err != nil {
+			t.Fatal(err)
+		}
+		open(t, f)
+		open(t, other)
+		seen, err := f.stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tighten(string(other), seen); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(string(other)); err != nil || info.Mode() != 0o644 {
+			t.Errorf("its mode is %v, %v", info.Mode(), err)
+		}
+	})
+}
+
 func assertMode(t *testing.T, f File) {
 	t.Helper()
 	info, err := os.Lstat(string(f))

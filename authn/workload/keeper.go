@@ -108,8 +108,8 @@ func (k *Keeper) renew(ctx context.Context) (Token, error) {
 func (k *Keeper) write(text Secret) (changed bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.File.holds(text) {
-		return false, nil
+	if is, err := k.File.holds(text); is || err != nil {
+		return false, err
 	}
 	return true, k.File.Write(text)
 }

@@ -45,6 +45,9 @@ func (r *refreshToken) open() error {
 		return errors.Join(final{fmt.Errorf("refresh token: another gatehouse uses %s", string(r.file))}, guard.Close())
 	}
 	text, there, err := r.file.Read() // not before: the other one may have changed it
+	if err == nil {
+		err = r.file.tighten()
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("refresh token: %s: %w", string(r.file), cause(err)), guard.Close())
 	}

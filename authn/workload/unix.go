@@ -46,6 +46,22 @@ func keepOwner(file *os.File, former fs.FileInfo) error {
 	return file.Chown(int(was.Uid), int(was.Gid))
 }
 
+// tighten gives a plain file that is there, and was looked at, mode 0600.
+func tighten(name string, seen fs.FileInfo) error {
+	if seen.Mode().Perm() == 0o600 {
+		return nil
+	}
+	file, err := openHere(name, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if is, err := file.Stat(); err != nil || !os.SameFile(is, seen) {
+		return err // another one by now, which is not ours to change
+	}
+	return file.Chmod(0o600)
+}
+
 // unsupported tells a file system whose directories can't be synced.
 func unsupported(err error) bool {
 	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EBADF)
