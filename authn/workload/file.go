@@ -152,20 +152,20 @@ func (f File) tighten() error {
 	return nil
 }
 
-// sweep removes the file if it holds a JWT that has ended. The W&B SDK takes the
-// refusal of such a token for final and loses its upload, while it tries again
-// when there is no file; and a program that waits for the file to appear would
-// take it for good. It returns whether there was one.
-func (f File) sweep(now time.Time) (bool, error) {
+// sweep removes the file if it holds a JWT that has ended: a server would refuse
+// it, and a program that waits for the file to appear would take it for good. It
+// returns whether it did, and when one that is still good ends; zero if nobody
+// knows.
+func (f File) sweep(now time.Time) (ends time.Time, gone bool, err error) {
 	text, there, err := f.Read()
 	if err != nil || !there {
-		return false, err
+		return time.Time{}, false, err
 	}
 	t, err := parseJWT(strings.TrimSpace(string(text)))
 	if err != nil || t.Expires.IsZero() || now.Before(t.Expires) {
-		return false, nil //nolint:nilerr // what is no JWT is not ours to remove
+		return t.Expires, false, nil //nolint:nilerr // what is no JWT is not ours to remove
 	}
-	return true, os.Remove(string(f))
+	return time.Time{}, true, os.Remove(string(f))
 }
 
 // readFile reads a plain file, or what a link leads to, of at most limit bytes.

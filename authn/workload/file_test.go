@@ -354,14 +354,17 @@ func TestSweep(t *testing.T) {
 			if err := f.Write(Secret(tt.text)); err != nil {
 				t.Fatal(err)
 			}
-			gone, err := f.sweep(now)
+			ends, gone, err := f.sweep(now)
 			_, there, _ := f.Read()
 			if err != nil || gone != tt.gone || there == gone {
 				t.Errorf("gone %v (%v), there %v", gone, err, there)
 			}
+			if knows := !ends.IsZero(); knows != (name == "good") || knows && ends.Unix() != 1_800_000_001 {
+				t.Errorf("it ends at %s", ends)
+			}
 		})
 	}
-	if gone, err := tempFile(t).sweep(now); gone || err != nil {
+	if _, gone, err := tempFile(t).sweep(now); gone || err != nil {
 		t.Errorf("no file: %v, %v", gone, err)
 	}
 }
