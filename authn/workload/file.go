@@ -152,18 +152,23 @@ func (f File) tighten() error {
 	return nil
 }
 
-// sweep removes the file if it holds a JWT that has ended: a server would refuse
-// it, and a program that waits for the file to appear would take it for good. It
-// returns whether it did, and when one that is still good ends; zero if nobody
-// knows.
-func (f File) sweep(now time.Time) (ends time.Time, gone bool, err error) {
+// sweep removes the file if it holds a token that has ended: a server would refuse
+// it, and a program that waits for the file to appear would take it for good. A JWT
+// says itself when it ends; of what else there is, only known can. It returns
+// whether it did, and when one that is still good ends; zero if nobody knows.
+func (f File) sweep(now time.Time, known Token) (ends time.Time, gone bool, err error) {
 	text, there, err := f.Read()
 	if err != nil || !there {
 		return time.Time{}, false, err
 	}
-	t, err := parseJWT(strings.TrimSpace(string(text)))
-	if err != nil || t.Expires.IsZero() || now.Before(t.Expires) {
-		return t.Expires, false, nil //nolint:nilerr // what is no JWT is not ours to remove
+	if t, err := parseJWT(strings.TrimSpace(string(text))); err == nil {
+		ends = t.Expires
+	}
+	if ends.IsZero() && text == known.Secret {
+		ends = known.Expires
+	}
+	if ends.IsZero() || now.Before(ends) {
+		return ends, false, nil
 	}
 	return time.Time{}, true, os.Remove(string(f))
 }

@@ -337,34 +337,40 @@ func TestFileIsNeverTorn(t *testing.T) {
 
 func TestSweep(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
+	good, over := now.Add(time.Second), now
 	for name, tt := range map[string]struct {
-		text string
-		gone bool
+		text  string
+		known time.Time
+		gone  bool
+		ends  time.Time
 	}{
-		"ended":                      {jwt(`{"exp":1800000000}`), true},
-		"ended, with a line end":     {jwt(`{"exp":1}`) + "\n", true},
-		"good":                       {jwt(`{"exp":1800000001}`), false},
-		"for ever":                   {jwt(`{}`), false},
-		"opaque":                     {"wb_at_1234", false},
-		"something else altogether":  {"# my notes\n", false},
-		"a file with nothing inside": {"", false},
+		"ended":                           {jwt(`{"exp":1800000000}`), good, true, time.Time{}},
+		"ended, with a line end":          {jwt(`{"exp":1}`) + "\n", good, true, time.Time{}},
+		"good":                            {jwt(`{"exp":1800000001}`), over, false, good},
+		"for ever":                        {jwt(`{}`), over, false, time.Time{}},
+		"opaque, of somebody else":        {"wb_at_1234", over, false, time.Time{}},
+		"opaque, and known to have ended": {"known", over, true, time.Time{}},
+		"opaque, and known to be good":    {"known", good, false, good},
+		"opaque, and nobody knows":        {"known", time.Time{}, false, time.Time{}},
+		"something else altogether":       {"# my notes\n", over, false, time.Time{}},
+		"a file with nothing inside":      {"", over, false, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := tempFile(t)
 			if err := f.Write(Secret(tt.text)); err != nil {
 				t.Fatal(err)
 			}
-			ends, gone, err := f.sweep(now)
+			ends, gone, err := f.sweep(now, Token{Secret: "known", Expires: tt.known})
 			_, there, _ := f.Read()
 			if err != nil || gone != tt.gone || there == gone {
 				t.Errorf("gone %v (%v), there %v", gone, err, there)
 			}
-			if knows := !ends.IsZero(); knows != (name == "good") || knows && ends.Unix() != 1_800_000_001 {
-				t.Errorf("it ends at %s", ends)
+			if !ends.Equal(tt.ends) {
+				t.Errorf("it ends at %s, want %s", ends, tt.ends)
 			}
 		})
 	}
-	if _, gone, err := tempFile(t).sweep(now); gone || err != nil {
+	if _, gone, err := tempFile(t).sweep(now, Token{Expires: now}); gone || err != nil {
 		t.Errorf("no file: %v, %v", gone, err)
 	}
 }

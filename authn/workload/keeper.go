@@ -36,6 +36,7 @@ type Keeper struct {
 	Log  *slog.Logger
 
 	mu   sync.Mutex       // held while the file is looked at and changed
+	last Token            // what the file was last given
 	wall func() time.Time // for tests; nil is the system's clock
 }
 
@@ -90,7 +91,7 @@ func (k *Keeper) renew(ctx context.Context) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if changed, err := k.write(t.Secret); !changed || err != nil {
+	if changed, err := k.write(t); !changed || err != nil {
 		return t, err
 	}
 	attrs := []any{"file", string(k.File), "bytes", len(t.Secret)}
@@ -105,13 +106,17 @@ func (k *Keeper) renew(ctx context.Context) (Token, error) {
 	return t, nil
 }
 
-func (k *Keeper) write(text Secret) (changed bool, err error) {
+func (k *Keeper) write(t Token) (changed bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if is, err := k.File.holds(text); is || err != nil {
-		return false, err
+	is, err := k.File.holds(t.Secret)
+	if !is && err == nil {
+		err = k.File.Write(t.Secret)
 	}
-	return true, k.File.Write(text)
+	if err == nil {
+		k.last = t // also if the text is the same: it may last longer by now
+	}
+	return !is, err
 }
 
 // tell logs a failure, and says the same thing once a minute at most.

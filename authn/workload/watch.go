@@ -74,7 +74,7 @@ func (k *Keeper) watch(ctx context.Context, fresh <-chan struct{}) {
 func (k *Keeper) sweep() (time.Time, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	ends, gone, err := k.File.sweep(k.now())
+	ends, gone, err := k.File.sweep(k.now(), k.last)
 	if gone && err == nil {
 		k.Log.Error("the token in the file has ended and is removed", "file", string(k.File))
 	}

@@ -116,3 +116,19 @@ func TestRunSaysOnceWhatItCanNotLookAt(t *testing.T) {
 		}
 	})
 }
+
+// A token that is no JWT ends when the issuer has said, which it may put off.
+func TestRunRemovesAnOpaqueToken(t *testing.T) {
+	opaque := func() (Token, error) {
+		return Token{Secret: "opaque", Issued: time.Now(), Expires: time.Now().Add(time.Hour)}, nil
+	}
+	run(t, 100*time.Minute-1, &Keeper{}, plan(opaque, opaque), func(f File, l *log) { // asked at 0 and 40 minutes
+		assertHolds(t, f, "opaque")
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		assertHolds(t, f, "")
+		if l.count("token written") != 1 || l.count("has ended and is removed") != 1 {
+			t.Errorf("the log is\n%s", l)
+		}
+	})
+}
