@@ -31,7 +31,7 @@ func BasicOf(r *http.Request) (Basic, error) {
 	case !basic, payload == "" && len(values) == 1:
 		return Basic{}, ErrNoCredential
 	case len(values) > 1:
-		return Basic{}, fmt.Errorf("basic: one of several credentials: %w", ErrRejected)
+		return Basic{}, errSeveral("basic")
 	case len(payload) > maxBasic:
 		return Basic{}, fmt.Errorf("basic: too long: %w", ErrRejected)
 	}
@@ -55,6 +55,10 @@ func BasicOf(r *http.Request) (Basic, error) {
 func basicPayload(value string) (string, bool) {
 	scheme, payload := Scheme(value)
 	return payload, strings.EqualFold(scheme, "Basic")
+}
+
+func errSeveral(of string) error {
+	return &Rejected{Sentence: "The request has several credentials. Send one.", Err: fmt.Errorf("%s: one of several credentials", of)}
 }
 
 // Scheme takes a credential apart (RFC 9110, section 11.4): its scheme, in any case,
