@@ -177,7 +177,7 @@ func credential(r *http.Request) (string, error) {
 	if err != nil {
 		return "", authn.ErrNoCredential // a fault in it is for who knows Basic to tell
 	}
-	if strings.HasPrefix(basic.Password, session.TokenPrefix) || isJWT(basic.Password) && ownName(basic.Username, basic.Password) {
+	if strings.HasPrefix(basic.Password, authn.TokenPrefix) || isJWT(basic.Password) && ownName(basic.Username, basic.Password) {
 		return basic.Password, nil
 	}
 	return "", authn.ErrNoCredential
@@ -195,7 +195,7 @@ func ownName(username, password string) bool {
 func (b *route) prove(ctx context.Context, log *slog.Logger, token string) (authn.Identity, error) {
 	opaque := b.introspects(token)
 	switch {
-	case strings.HasPrefix(token, session.TokenPrefix):
+	case strings.HasPrefix(token, authn.TokenPrefix):
 		return b.proveIssued(ctx, log, token)
 	case authn.Own(token): // one of our keys, and for who knows those
 		return authn.Identity{}, authn.ErrNoCredential

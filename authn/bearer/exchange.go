@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"gatehouse/authn"
-	"gatehouse/session"
 )
 
 const (
@@ -342,7 +341,7 @@ func (x *exchange) serveRevocation(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		token := strings.TrimSpace(form.Get("token"))
-		if err = x.issued.End(r.Context(), token); err == nil && strings.HasPrefix(token, session.TokenPrefix) && x.refusals.Allow() {
+		if err = x.issued.End(r.Context(), token); err == nil && strings.HasPrefix(token, authn.TokenPrefix) && x.refusals.Allow() {
 			x.logOf(r).Info("access token revoked")
 		}
 		x.memory.Forget(token)
