@@ -15,10 +15,12 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"syscall"
 	"text/tabwriter"
 )
 
 func main() {
+	signal.Ignore(syscall.SIGPIPE) // whoever stops reading still has the processes ended
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
