@@ -29,13 +29,13 @@ func newSigner(dir string) (signer, error) {
 	return s, os.WriteFile(s.file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600)
 }
 
-// good returns n tokens of one person, which are as long as a provider's.
+// good returns n tokens of as many people, which are as long as a provider's.
 func (s signer) good(n int) func(int) string {
 	now := time.Now()
 	tokens := make([]string, n)
 	for i := range tokens {
 		tokens[i] = authntest.JWT(s.key, nil, map[string]any{
-			"iss": tokenIssuer, "aud": []string{"bench", "other"}, "sub": "1001", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+			"iss": tokenIssuer, "aud": []string{"bench", "other"}, "sub": strconv.Itoa(1001 + i), "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 			"jti": strconv.Itoa(i), "email": "ada@example.com", "email_verified": true, "name": "Ada Lovelace",
 			"preferred_username": person, "groups": []string{"admins", "research", "vision", "on-call"}, "azp": "bench", "scope": "openid profile email groups",
 		})
