@@ -151,7 +151,20 @@ func (a authorization) check() error {
 			return final{fmt.Errorf("verification_uri: %w", err)}
 		}
 	}
+	if authn.Bounded(a.URL) != a.URL || authn.Bounded(a.UserCode) != a.UserCode {
+		return final{errors.New("verification_uri or user_code is too long, or not fit for a terminal")}
+	}
 	return nil
+}
+
+// prompt is what a person is told. Nothing in it is cut: half a URL leads nowhere.
+// They can do without the one that knows the code.
+func (a authorization) prompt(expires time.Time) Prompt {
+	p := Prompt{URL: a.URL, Complete: a.Complete, Code: a.UserCode, Expires: expires}
+	if authn.Bounded(a.Complete) != a.Complete {
+		p.Complete = ""
+	}
+	return p
 }
 
 // signIn has a person sign in.
@@ -171,10 +184,7 @@ func (d *Device) signIn(ctx context.Context, e endpoints) (Token, error) {
 	life := min(seconds(a.Expires), maxCodeLife)
 	ctx, cancel := context.WithTimeout(ctx, life)
 	defer cancel()
-	d.Ask(Prompt{
-		URL: authn.Bounded(a.URL), Complete: authn.Bounded(a.Complete), Code: authn.Bounded(a.UserCode),
-		Expires: time.Now().Add(life),
-	})
+	d.Ask(a.prompt(time.Now().Add(life)))
 	g, err := d.poll(ctx, e, a)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) || refused(err, "expired_token") {
 		return Token{}, fmt.Errorf("device code: nobody signed in within %s", life.Round(time.Second))

@@ -141,21 +141,48 @@ func TestDeviceSignInEndsBadly(t *testing.T) {
 	}
 }
 
-// What an issuer sends to a terminal can't act on it.
-func TestDevicePromptIsPlain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t)
-		p.answer(devicePath, ok(strings.Replace(authorized, "WDJB-", `\u001b[2J`, 1)))
-		p.answer(tokenPath, granted(t, "ada", ""))
-		r := newRig(t, p, nil)
-		r.fetches(t, "ada")
-		if strings.Contains(r.prompts[0].Code, "\x1b") {
-			t.Errorf("the code is %q", r.prompts[0].Code)
-		}
-		if r.log.count("level=WARN", "no refresh token", "offline_access") != 1 {
-			t.Errorf("the log is\n%s", r.log)
-		}
-	})
+// A URL is shown whole or not at all.
+func TestDevicePromptIsWhole(t *testing.T) {
+	const url, complete = `activate","`, `user_code=WDJB-MJHT`
+	long := func(n int) string { return strings.Repeat("x", n) }
+	whole := len("https://idp.example.com/activate?")
+	for name, tt := range map[string]struct{ instead, by, complete string }{
+		"just short enough": {complete, long(300 - whole), "https://idp.example.com/activate?" + long(300-whole)},
+		"too long":          {complete, long(301 - whole), ""},
+		"not for terminals": {complete, "\u202e", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t)
+				p.answer(devicePath, ok(strings.Replace(authorized, tt.instead, tt.by, 1)))
+				p.answer(tokenPath, granted(t, "ada", ""))
+				r := newRig(t, p, nil)
+				r.fetches(t, "ada")
+				if got := r.prompts[0]; got.Complete != tt.complete || got.URL != "https://idp.example.com/activate" || got.Code != "WDJB-MJHT" {
+					t.Errorf("asked %+v", got)
+				}
+				if r.log.count("level=WARN", "no refresh token", "offline_access") != 1 {
+					t.Errorf("the log is\n%s", r.log)
+				}
+			})
+		})
+	}
+	for name, answer := range map[string]string{
+		"a URL that is too long":  strings.Replace(authorized, url, `activate?`+long(301-whole)+`","`, 1),
+		"a code that is too long": strings.Replace(authorized, "WDJB-", long(301), 1),
+		"a code for the terminal": strings.Replace(authorized, "WDJB-", `\u001b[2J`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t)
+			p.answer(devicePath, ok(answer))
+			r := newRig(t, p, nil)
+			_, err := r.Fetch(t.Context())
+			assertError(t, err, "verification_uri or user_code is too long, or not fit for a terminal", "xxx", "\x1b")
+			if !Final(err) || len(r.prompts) != 0 {
+				t.Errorf("final %v, asked %+v", Final(err), r.prompts)
+			}
+		})
+	}
 }
 
 func TestDeviceEndsWithItsContext(t *testing.T) {
@@ -338,6 +365,26 @@ func TestRefreshFileThatCanNotBeUsed(t *testing.T) {
 	assertError(t, err, "is not a plain file")
 	if len(p.seen) != 0 {
 		t.Error("somebody was asked before")
+	}
+}
+
+// Whoever may write to the directory could have any file made, or locked.
+func TestRefreshLockIsNoLink(t *testing.T) {
+	p := newPeer(t)
+	f, away := tempFile(t), filepath.Join(t.TempDir(), "away")
+	if err := os.Symlink(away, string(f)+".lock"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newRig(t, p, keepIn(f)).Fetch(t.Context())
+	assertError(t, err, "token.lock: is a symbolic link")
+	if !Final(err) {
+		t.Error("that would pass")
+	}
+	if file, err := openHere(string(f)+".lock", os.O_CREATE|os.O_RDWR); err == nil {
+		t.Error("a link that comes later is followed", file.Close())
+	}
+	if _, err := os.Lstat(away); err == nil {
+		t.Error("the link was followed")
 	}
 }
 

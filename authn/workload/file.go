@@ -15,7 +15,9 @@ import (
 // whole new one, at any time and after a crash.
 //
 // It is a plain file of mode 0600, whatever the umask. If there is one already,
-// its owner and group stay. A symbolic link at its place is refused and not
+// its owner and group stay; but one of another user is refused, unless only this
+// user and root may write to the directory: the other one could have put it there
+// to be handed the secret. A symbolic link at its place is refused and not
 // followed: who may write to the directory could otherwise have the secret, or
 // what a more powerful user owns, replaced. Links on the way to the directory are
 // the operator's own, and followed.
@@ -46,10 +48,7 @@ func (f File) write(text Secret) error {
 	if err != nil {
 		return err
 	}
-	dir, name := filepath.Split(string(f))
-	if dir == "" {
-		dir = "."
-	}
+	dir, name := f.split()
 	temp, err := os.CreateTemp(dir, "."+name+".*.new")
 	if err != nil {
 		return err
@@ -64,7 +63,18 @@ func (f File) write(text Secret) error {
 	return syncDir(dir)
 }
 
-// stat is nil for a file that is not there yet.
+// split leaves the directory as it is spelled: cleaned, one like link/.. would be
+// another.
+func (f File) split() (dir, name string) {
+	dir, name = filepath.Split(string(f))
+	if dir == "" {
+		dir = "."
+	}
+	return dir, name
+}
+
+// stat is nil for a file that is not there yet, and an error for one that is none
+// of ours.
 func (f File) stat() (fs.FileInfo, error) {
 	info, err := os.Lstat(string(f))
 	switch {
@@ -77,7 +87,8 @@ func (f File) stat() (fs.FileInfo, error) {
 	case !info.Mode().IsRegular():
 		return nil, final{errors.New("is not a plain file")}
 	}
-	return info, nil
+	dir, _ := f.split()
+	return info, trust(info, dir)
 }
 
 // fill makes temp ready to take the place of a former file, down to the disk.
@@ -119,26 +130,47 @@ func (f File) Read() (Secret, bool, error) {
 	return Secret(text), err == nil, err
 }
 
-// holds says whether the file holds text.
-func (f File) holds(text Secret) bool {
+// holds says whether the file holds text. If so, its mode is 0600 again, whoever
+// has changed that.
+func (f File) holds(text Secret) (bool, error) {
 	is, there, err := f.Read()
-	return err == nil && there && is == text
+	if err != nil || !there || is != text {
+		return false, nil //nolint:nilerr // what can't be read does not hold it
+	}
+	return true, f.tighten()
 }
 
-// sweep removes the file if it holds a JWT that has ended. The W&B SDK takes the
-// refusal of such a token for final and loses its upload, while it tries again
-// when there is no file; and a program that waits for the file to appear would
-// take it for good. It returns whether there was one.
-func (f File) sweep(now time.Time) (bool, error) {
+// tighten gives the file mode 0600, if it is there.
+func (f File) tighten() error {
+	info, err := f.stat()
+	if info == nil || err != nil {
+		return err
+	}
+	if err := tighten(string(f), info); err != nil {
+		return fmt.Errorf("make %s mode 0600: %w", string(f), cause(err))
+	}
+	return nil
+}
+
+// sweep removes the file if it holds a token that has ended: a server would refuse
+// it, and a program that waits for the file to appear would take it for good. A JWT
+// says itself when it ends; of what else there is, only known can. It returns
+// whether it did, and when one that is still good ends; zero if nobody knows.
+func (f File) sweep(now time.Time, known Token) (ends time.Time, gone bool, err error) {
 	text, there, err := f.Read()
 	if err != nil || !there {
-		return false, err
+		return time.Time{}, false, err
 	}
-	t, err := parseJWT(strings.TrimSpace(string(text)))
-	if err != nil || t.Expires.IsZero() || now.Before(t.Expires) {
-		return false, nil //nolint:nilerr // what is no JWT is not ours to remove
+	if t, err := parseJWT(strings.TrimSpace(string(text))); err == nil {
+		ends = t.Expires
 	}
-	return true, os.Remove(string(f))
+	if ends.IsZero() && text == known.Secret {
+		ends = known.Expires
+	}
+	if ends.IsZero() || now.Before(ends) {
+		return ends, false, nil
+	}
+	return time.Time{}, true, os.Remove(string(f))
 }
 
 // readFile reads a plain file, or what a link leads to, of at most limit bytes.

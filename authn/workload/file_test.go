@@ -38,6 +38,61 @@ func TestFileModes(t *testing.T) {
 	}
 }
 
+// The same text is not written again, but others must not go on reading it.
+func TestFileModeIsMended(t *testing.T) {
+	open := func(t *testing.T, f File) {
+		t.Helper()
+		if err := os.Chmod(string(f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("of the token", func(t *testing.T) {
+		f, l, text := tempFile(t), &log{}, lasting(t, "first", time.Hour)
+		same := func() (Token, error) { return Rules{}.read(text, time.Now()) }
+		k := &Keeper{Source: plan(same, same), File: f, Log: l.logger()}
+		for range 2 {
+			if err := k.Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			assertMode(t, f)
+			open(t, f)
+		}
+		if l.count("token written") != 1 {
+			t.Errorf("the log is\n%s", l)
+		}
+	})
+	t.Run("of the refresh token", func(t *testing.T) {
+		f := tempFile(t)
+		if err := f.Write("{}"); err != nil {
+			t.Fatal(err)
+		}
+		open(t, f)
+		r := refreshToken{file: f}
+		if err := errors.Join(r.open(), r.close()); err != nil {
+			t.Fatal(err)
+		}
+		assertMode(t, f)
+	})
+	t.Run("of no file that has come in between", func(t *testing.T) {
+		f, other := tempFile(t), tempFile(t)
+		if err := errors.Join(f.Write("seen"), other.Write("not seen")); err != nil {
+			t.Fatal(err)
+		}
+		open(t, f)
+		open(t, other)
+		seen, err := f.stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tighten(string(other), seen); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(string(other)); err != nil || info.Mode() != 0o644 {
+			t.Errorf("its mode is %v, %v", info.Mode(), err)
+		}
+	})
+}
+
 func assertMode(t *testing.T, f File) {
 	t.Helper()
 	info, err := os.Lstat(string(f))
@@ -68,6 +123,9 @@ func TestFileKeepsItsOwner(t *testing.T) {
 	uid, gid := os.Getuid(), os.Getgid()
 	if uid == 0 { // nobody else may give files away
 		uid, gid = 1234, 2345
+		if err := os.Chmod(filepath.Dir(string(f)), 0o755); err != nil { // whatever the umask
+			t.Fatal(err)
+		}
 		if err := os.Chown(string(f), uid, gid); err != nil {
 			t.Fatal(err)
 		}
@@ -83,6 +141,54 @@ func TestFileKeepsItsOwner(t *testing.T) {
 		t.Errorf("the owner is %d:%d, want %d:%d", is.Uid, is.Gid, uid, gid)
 	}
 	assertMode(t, f)
+}
+
+// Who comes first in a directory of many must not be handed the secret.
+func TestFileOfSomebodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a file of somebody else")
+	}
+	const us, other, third = 0, 1234, 2345
+	for name, tt := range map[string]struct {
+		dirMode        fs.FileMode
+		dirOwner, file int
+		refused        bool
+	}{
+		"made first in a sticky directory":           {fs.ModeSticky | 0o777, us, other, true},
+		"made first in an open directory":            {0o777, us, other, true},
+		"made first in a group's directory":          {0o770, us, other, true},
+		"in a directory of their own":                {0o700, other, other, true},
+		"in a third one's directory":                 {0o755, third, other, true},
+		"in a directory of ours":                     {0o755, us, other, false},
+		"our own, in a sticky directory":             {fs.ModeSticky | 0o777, us, us, false},
+		"our own, in a directory of somebody else's": {0o777, other, us, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := tempFile(t)
+			dir := filepath.Dir(string(f))
+			err := errors.Join(os.WriteFile(string(f), []byte("theirs"), 0o666), os.Chown(string(f), tt.file, tt.file),
+				os.Chown(dir, tt.dirOwner, tt.dirOwner), os.Chmod(dir, tt.dirMode))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = f.Write("secret")
+			if !tt.refused {
+				assertHolds(t, f, "secret")
+				return
+			}
+			assertError(t, err, "token: belongs to user 1234, who may have put it there", "secret")
+			if !Final(err) {
+				t.Error("that would pass")
+			}
+			if _, _, err := f.Read(); err == nil {
+				t.Error("what somebody else wrote is read")
+			}
+			if text, err := os.ReadFile(string(f)); err != nil || string(text) != "theirs" {
+				t.Errorf("it now holds %q, %v", text, err)
+			}
+			assertAlone(t, f)
+		})
+	}
 }
 
 func TestFileRefuses(t *testing.T) {
@@ -231,31 +337,40 @@ func TestFileIsNeverTorn(t *testing.T) {
 
 func TestSweep(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
+	good, over := now.Add(time.Second), now
 	for name, tt := range map[string]struct {
-		text string
-		gone bool
+		text  string
+		known time.Time
+		gone  bool
+		ends  time.Time
 	}{
-		"ended":                      {jwt(`{"exp":1800000000}`), true},
-		"ended, with a line end":     {jwt(`{"exp":1}`) + "\n", true},
-		"good":                       {jwt(`{"exp":1800000001}`), false},
-		"for ever":                   {jwt(`{}`), false},
-		"opaque":                     {"wb_at_1234", false},
-		"something else altogether":  {"# my notes\n", false},
-		"a file with nothing inside": {"", false},
+		"ended":                           {jwt(`{"exp":1800000000}`), good, true, time.Time{}},
+		"ended, with a line end":          {jwt(`{"exp":1}`) + "\n", good, true, time.Time{}},
+		"good":                            {jwt(`{"exp":1800000001}`), over, false, good},
+		"for ever":                        {jwt(`{}`), over, false, time.Time{}},
+		"opaque, of somebody else":        {"wb_at_1234", over, false, time.Time{}},
+		"opaque, and known to have ended": {"known", over, true, time.Time{}},
+		"opaque, and known to be good":    {"known", good, false, good},
+		"opaque, and nobody knows":        {"known", time.Time{}, false, time.Time{}},
+		"something else altogether":       {"# my notes\n", over, false, time.Time{}},
+		"a file with nothing inside":      {"", over, false, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := tempFile(t)
 			if err := f.Write(Secret(tt.text)); err != nil {
 				t.Fatal(err)
 			}
-			gone, err := f.sweep(now)
+			ends, gone, err := f.sweep(now, Token{Secret: "known", Expires: tt.known})
 			_, there, _ := f.Read()
 			if err != nil || gone != tt.gone || there == gone {
 				t.Errorf("gone %v (%v), there %v", gone, err, there)
 			}
+			if !ends.Equal(tt.ends) {
+				t.Errorf("it ends at %s, want %s", ends, tt.ends)
+			}
 		})
 	}
-	if gone, err := tempFile(t).sweep(now); gone || err != nil {
+	if _, gone, err := tempFile(t).sweep(now, Token{Expires: now}); gone || err != nil {
 		t.Errorf("no file: %v, %v", gone, err)
 	}
 }

@@ -97,6 +97,7 @@ func (q Request) token(g grant, now time.Time) (Token, error) {
 		return Token{}, err
 	}
 	if s := seconds(g.Expires); t.Expires.IsZero() && q.Take != IDToken && s > 0 {
+		now = now.Round(0) // its monotonic reading stands still while the machine is suspended
 		t.Issued, t.Expires = now, now.Add(s)
 	}
 	return t, nil

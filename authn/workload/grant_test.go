@@ -84,3 +84,13 @@ func TestTake(t *testing.T) {
 		})
 	}
 }
+
+// An end that is counted from now must be one by the clock, which goes on while the
+// machine is suspended.
+func TestTakeByTheClock(t *testing.T) {
+	g := grant{Access: "opaque", Type: "Bearer", Expires: jsontext.Value("120")}
+	token, err := Request{Rules: Rules{AllowOpaque: true}}.token(g, time.Now())
+	if err != nil || token.Expires != token.Expires.Round(0) || token.Issued != token.Issued.Round(0) {
+		t.Errorf("from %v to %v, %v", token.Issued, token.Expires, err)
+	}
+}

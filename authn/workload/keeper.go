@@ -35,7 +35,9 @@ type Keeper struct {
 	Poll time.Duration
 	Log  *slog.Logger
 
-	mu sync.Mutex // held while the file is looked at and changed
+	mu   sync.Mutex       // held while the file is looked at and changed
+	last Token            // what the file was last given
+	wall func() time.Time // for tests; nil is the system's clock
 }
 
 // Once writes one token. Whatever goes wrong, a token that is in the file and has
@@ -49,11 +51,14 @@ func (k *Keeper) Once(ctx context.Context) error {
 // growing waits; a token that ends meanwhile is removed, so that the file is
 // there exactly as long as it is worth something.
 func (k *Keeper) Run(ctx context.Context) error {
-	k.sweep()
+	ctx, stop := context.WithCancel(ctx)
+	fresh := make(chan struct{}, 1)
+	var beside sync.WaitGroup // a source may take long
+	beside.Go(func() { k.watch(ctx, fresh) })
+	defer beside.Wait()
+	defer stop()
 	var f failures
 	var until time.Time
-	end := time.AfterFunc(longLife, k.sweep) // beside a source that may take long
-	defer end.Stop()
 	for {
 		t, err := k.renew(ctx)
 		if ctx.Err() != nil {
@@ -62,21 +67,17 @@ func (k *Keeper) Run(ctx context.Context) error {
 		var wait time.Duration
 		if err == nil {
 			f, until = failures{}, t.Expires
-			wait = k.next(t, time.Now())
-			end.Stop()
-			if !until.IsZero() {
-				end.Reset(time.Until(until))
+			wait = k.next(t, k.now())
+			select {
+			case fresh <- struct{}{}:
+			default: // it has not heard of the one before, and will look anyway
 			}
 		} else {
 			wait = f.wait(err, k.Poll)
 			k.tell(&f, err, until, wait)
 		}
-		over := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			over.Stop()
+		if !k.rest(ctx, wait) {
 			return nil
-		case <-over.C:
 		}
 	}
 }
@@ -90,7 +91,7 @@ func (k *Keeper) renew(ctx context.Context) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if changed, err := k.write(t.Secret); !changed || err != nil {
+	if changed, err := k.write(t); !changed || err != nil {
 		return t, err
 	}
 	attrs := []any{"file", string(k.File), "bytes", len(t.Secret)}
@@ -105,25 +106,17 @@ func (k *Keeper) renew(ctx context.Context) (Token, error) {
 	return t, nil
 }
 
-func (k *Keeper) write(text Secret) (changed bool, err error) {
+func (k *Keeper) write(t Token) (changed bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.File.holds(text) {
-		return false, nil
+	is, err := k.File.holds(t.Secret)
+	if !is && err == nil {
+		err = k.File.Write(t.Secret)
 	}
-	return true, k.File.Write(text)
-}
-
-func (k *Keeper) sweep() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	gone, err := k.File.sweep(time.Now())
-	switch {
-	case err != nil:
-		k.Log.Error("the old token can't be looked at", "err", err)
-	case gone:
-		k.Log.Error("the token in the file has ended and is removed", "file", string(k.File))
+	if err == nil {
+		k.last = t // also if the text is the same: it may last longer by now
 	}
+	return !is, err
 }
 
 // tell logs a failure, and says the same thing once a minute at most.
@@ -131,7 +124,7 @@ func (k *Keeper) tell(f *failures, err error, until time.Time, wait time.Duratio
 	if now := time.Now(); err.Error() != f.said || now.Sub(f.at) >= sayAgain {
 		f.said, f.at = err.Error(), now
 		attrs := []any{"err", err, "failed", f.n, "again_in", wait.Round(time.Second).String()}
-		if time.Now().Before(until) {
+		if k.now().Before(until) {
 			attrs = append(attrs, "old_token_until", stamp(until))
 		}
 		if Final(err) {

@@ -33,7 +33,11 @@ func (r *refreshToken) open() error {
 	if r.file == "" || r.locked != nil {
 		return nil
 	}
-	guard, err := os.OpenFile(string(r.file)+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	beside := r.file + ".lock"
+	if _, err := beside.stat(); err != nil { // it says what is wrong; openHere only makes sure
+		return fmt.Errorf("refresh token: %s: %w", string(beside), cause(err))
+	}
+	guard, err := openHere(string(beside), os.O_CREATE|os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("refresh token: %w", err)
 	}
@@ -41,6 +45,9 @@ func (r *refreshToken) open() error {
 		return errors.Join(final{fmt.Errorf("refresh token: another gatehouse uses %s", string(r.file))}, guard.Close())
 	}
 	text, there, err := r.file.Read() // not before: the other one may have changed it
+	if err == nil {
+		err = r.file.tighten()
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("refresh token: %s: %w", string(r.file), cause(err)), guard.Close())
 	}

@@ -17,6 +17,9 @@ package workload
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"time"
 )
 
@@ -37,14 +40,23 @@ type Token struct {
 	Claims Claims
 }
 
-// Secret is a text that prints as [secret].
+// Secret is a text that shows as [secret], in a log, an error and JSON too.
 type Secret string
 
-// String hides it.
-func (Secret) String() string { return "[secret]" }
+const masked = "[secret]"
 
-// GoString hides it.
-func (Secret) GoString() string { return "[secret]" }
+// String hides it.
+func (Secret) String() string { return masked }
+
+// Format hides it under every verb; without it %d would show it in its complaint
+// about the verb.
+func (Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, masked) }
+
+// LogValue hides it.
+func (Secret) LogValue() slog.Value { return slog.StringValue(masked) }
+
+// MarshalText hides it.
+func (Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
 
 // final is an error that does not pass by itself: somebody has to mend something.
 type final struct{ error }

@@ -26,8 +26,10 @@ one way to come by the token:
 
 Without --once it runs until it is told to stop (SIGTERM or Ctrl-C), as a sidecar
 or a service. The file is there exactly as long as it holds a token that has not
-ended, so a program may wait for it to appear. It is replaced in one piece, with
-mode 0600 and no line end; its owner stays.
+ended, as far as the token or the issuer said when it does, so a program may wait
+for it to appear. It is replaced in one piece, with mode 0600 and no line end; its
+owner stays, but one of another user is refused where others may write to the
+directory.
 
 There is a new token at two thirds of the old one's life, and a minute before its
 end at the latest. If none is to be had, the old one stays as long as it is
