@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/authntest":     {"gatehouse/authn"},
 	"gatehouse/session":             {"gatehouse/authn"},
 	"gatehouse/session/sessiontest": {"gatehouse/session"},
-	"gatehouse/authn/issuer":        {"gatehouse/authn", "gatehouse/config"},
+	"gatehouse/authn/issuer":        {"gatehouse/authn"},
 	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/bearer":        {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
