@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -65,15 +63,5 @@ func TestErrorTexts(t *testing.T) {
 	}
 	if got := CallError(&url.Error{Op: "Get", URL: "x", Err: BadAnswer{errTooBig}}); errors.Is(got, ErrUnavailable) || !errors.Is(got, errTooBig) {
 		t.Errorf("%v", got)
-	}
-}
-
-func TestKeyWithoutPEM(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(file, []byte("hello"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := NewAssertion("gw", "https://idp.test", file, ""); err == nil || !strings.Contains(err.Error(), "no PEM") {
-		t.Errorf("%v", err)
 	}
 }

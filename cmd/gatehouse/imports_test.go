@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/bearer":        {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/apikey":        {"gatehouse/authn", "gatehouse/config", "gatehouse/session"},
-	"gatehouse/authn/workload":      {"gatehouse/authn"},
+	"gatehouse/authn/workload":      {"gatehouse/authn", "gatehouse/authn/issuer"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 var onlyIn = map[string][]string{
 	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc"},
 	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
-	"github.com/go-jose/":                   {"gatehouse/authn/issuer", "gatehouse/authn/authntest", "gatehouse/authn/workload"},
+	"github.com/go-jose/":                   {"gatehouse/authn/issuer", "gatehouse/authn/authntest"},
 	"github.com/golang-jwt/":                {"gatehouse/authn/bearer"},
 	"github.com/MicahParks/":                {"gatehouse/authn/bearer"},
 	"github.com/redis/":                     {"gatehouse/session"},
