@@ -11,8 +11,9 @@ import (
 	"gatehouse/authn/issuer"
 )
 
-// maxToken bounds a token in bytes. Real ones with hundreds of groups are a
-// tenth of it.
+// maxToken bounds a token in bytes. It may be for another server than the gateway,
+// which takes [authn.MaxToken] at most. Real ones with hundreds of groups are a tenth
+// of it.
 const maxToken = 64 << 10
 
 // Claims are what a JWT says of itself, fit for a log line.
