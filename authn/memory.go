@@ -103,6 +103,12 @@ func (m *Memory) Verify(ctx context.Context, check func(context.Context) (Identi
 	return m.verify(ctx, false, check, secret, name)
 }
 
+// VerifyToken is Verify for what is both a name and a secret, so that any number of
+// them can be remembered.
+func (m *Memory) VerifyToken(ctx context.Context, token string, check func(context.Context) (Identity, error)) (Identity, error) {
+	return m.verify(ctx, false, check, "", []string{token})
+}
+
 // VerifyAnew is Verify for what is worth more than one request, such as a
 // session: what was proved before does not count, only what is being proved now.
 // What was refused a moment ago is refused again.

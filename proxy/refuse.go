@@ -145,14 +145,19 @@ func (h *Handler) challengeFor(x *exchange, err error) []string {
 	if !errors.Is(err, authn.ErrRejected) || !x.bearer() {
 		return h.challenge
 	}
-	out := slices.Clone(h.challenge)
+	return withError(h.challenge, "invalid_token")
+}
+
+// withError says in the challenges for Bearer what was wrong with a token.
+func withError(challenges []string, code string) []string {
+	out := slices.Clone(challenges)
 	for i, c := range out {
 		switch scheme, params, _ := strings.Cut(c, " "); {
 		case !strings.EqualFold(scheme, "Bearer"):
 		case params == "":
-			out[i] = scheme + ` error="invalid_token"`
+			out[i] = scheme + ` error="` + code + `"`
 		default:
-			out[i] = c + `, error="invalid_token"`
+			out[i] = c + `, error="` + code + `"`
 		}
 	}
 	return out
@@ -179,6 +184,9 @@ func (h *Handler) forbid(x *exchange, err error) {
 		return
 	}
 	h.drain(x)
+	if x.bearer() { // RFC 6750, section 3.1
+		x.Header()["Www-Authenticate"] = withError(slices.DeleteFunc(slices.Clone(h.challenge), func(c string) bool { return !hasScheme(c, "Bearer") }), "insufficient_scope")
+	}
 	base := h.base(x.r)
 	h.o.Log.Info("not allowed", "request_id", x.id[0], "route", x.identity.Route, "subject", x.identity.Subject, "err", err)
 	h.o.Pages.Refused(x, x.r, page.Refused{

@@ -137,7 +137,7 @@ func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 	if own(key) {
 		id, ok := ID(key)
 		if !ok { // not worth remembering
-			return authn.Identity{}, reject("not whole")
+			return authn.Identity{}, tell("The API key is not whole.", "not whole")
 		}
 		return k.ours.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) { return k.service(ctx, id, key) })
 	}
@@ -149,11 +149,16 @@ func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 		who.Expires = time.Time{} // it was for the memory; the key is good until the application says otherwise
 		return who, err
 	}
-	return authn.Identity{}, reject("keys of the application are refused")
+	return authn.Identity{}, tell("Keys of the application are not taken here. Ask for a key of the gateway.", "keys of the application are refused")
 }
 
 // reject is the no to a key. What it says holds nothing of the key.
 func reject(why string) error { return fmt.Errorf("apikey: %s: %w", why, authn.ErrRejected) }
+
+// tell is a no that says to who sent the key what to do.
+func tell(sentence, why string) error {
+	return &authn.Rejected{Sentence: sentence, Err: reject(why)}
+}
 
 func (k *route) close() error {
 	k.uses.close()

@@ -42,7 +42,7 @@ func newChecks(o authn.MemoryOptions, atOnce int) (*checks, error) {
 // verify returns what is remembered of a key, or runs check if there is a place for
 // it. Else the error is [authn.ErrCrowded].
 func (c *checks) verify(ctx context.Context, key string, check func(context.Context) (authn.Identity, error)) (authn.Identity, error) {
-	return c.memory.Verify(ctx, func(ctx context.Context) (authn.Identity, error) {
+	return c.memory.VerifyToken(ctx, key, func(ctx context.Context) (authn.Identity, error) {
 		sum := sha256.Sum256([]byte(key))
 		place := c.take(sum)
 		if place == nil {
@@ -52,7 +52,7 @@ func (c *checks) verify(ctx context.Context, key string, check func(context.Cont
 		id, err := check(ctx)
 		c.note(sum, err)
 		return id, err
-	}, "", key)
+	})
 }
 
 // take takes a place and returns where, or nil.

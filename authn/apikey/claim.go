@@ -49,9 +49,12 @@ func claim(r *http.Request) (string, error) {
 		switch {
 		case k != keys[0]:
 			return "", errSeveral
-		case authn.ApplicationToken(k) && k == key: // as Bearer alone
+		case authn.ApplicationToken(k):
+			if k != key { // it came as Bearer, or the application would not take it
+				return "", reject("a token stands where keys do")
+			}
 		case len(k) > maxKey || !words(k) || strings.HasPrefix(k, accessToken):
-			return "", fmt.Errorf("apikey: not a key: %w", authn.ErrRejected)
+			return "", reject("not a key")
 		}
 	}
 	return keys[0], nil
@@ -88,8 +91,7 @@ func authorization(r *http.Request) (key string, another bool, err error) {
 // left by now is the empty one that means none.
 func foreign(values []string) bool {
 	for _, v := range values {
-		scheme, _, _ := strings.Cut(strings.Trim(v, " \t"), " ")
-		if scheme != "" && !strings.EqualFold(scheme, "Basic") {
+		if scheme, _ := authn.Scheme(v); scheme != "" && !strings.EqualFold(scheme, "Basic") {
 			return true
 		}
 	}

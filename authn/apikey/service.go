@@ -27,19 +27,23 @@ func (k *route) service(ctx context.Context, id, key string) (authn.Identity, er
 	case err != nil:
 		return authn.Identity{}, fmt.Errorf("apikey: key %s: %w", id, err)
 	}
+	const expired = "has expired"
 	account, named := k.Accounts.Named(known.Account)
 	why := ""
 	switch {
 	case subtle.ConstantTimeCompare(sum[:], known.Hash) != 1:
 		why = "has another secret"
 	case !time.Now().Before(known.Expires):
-		why = "has expired"
+		why = expired
 	case !named:
 		why = "is of an account that is not in the settings"
 	}
 	if why != "" {
 		if k.refusals.Allow() {
 			k.Log.Info("API key refused", "key_id", id, "account", known.Account, "reason", why)
+		}
+		if why == expired { // only who has the key learns that
+			return authn.Identity{}, tell("The API key has expired. Ask for another.", "key "+id+" "+why)
 		}
 		return authn.Identity{}, reject("key " + id + " " + why)
 	}

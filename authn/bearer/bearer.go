@@ -150,9 +150,15 @@ func (b *route) authenticate(r *http.Request) (authn.Identity, error) {
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	return b.memory.Verify(r.Context(), func(ctx context.Context) (authn.Identity, error) {
-		return b.prove(ctx, token)
-	}, "", token)
+	return b.memory.VerifyToken(r.Context(), token, func(ctx context.Context) (authn.Identity, error) {
+		return b.prove(ctx, b.logOf(r), token)
+	})
+}
+
+// logOf is the route's log with what tells this request from others. Who asks for
+// the same token at once shares the one's who came first.
+func (b *route) logOf(r *http.Request) *slog.Logger {
+	return b.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", r.RemoteAddr)
 }
 
 // credential reads the token of a request. A JWT or a token of the gateway may
@@ -181,47 +187,47 @@ func ownName(username, password string) bool {
 
 // prove finds out whom a token stands for. It is [authn.ErrNoCredential] for a
 // token that no issuer of the settings can have made.
-func (b *route) prove(ctx context.Context, token string) (authn.Identity, error) {
+func (b *route) prove(ctx context.Context, log *slog.Logger, token string) (authn.Identity, error) {
 	opaque := b.introspects(token)
 	switch {
 	case strings.HasPrefix(token, session.TokenPrefix):
-		return b.proveIssued(ctx, token)
+		return b.proveIssued(ctx, log, token)
 	case authn.Own(token): // one of our keys, and for who knows those
 		return authn.Identity{}, authn.ErrNoCredential
 	case opaque != nil && opaque.introspection.settings.TokenPrefix != "":
-		return b.proveOpaque(ctx, opaque, token)
+		return b.proveOpaque(ctx, log, opaque, token)
 	case isJWT(token):
-		id, _, err := b.proveJWT(ctx, token)
+		id, _, err := b.proveJWT(ctx, log, token)
 		return id, err
 	case opaque == nil, authn.APIKey(token), authn.ApplicationToken(token): // the last two are for who knows those
 		return authn.Identity{}, authn.ErrNoCredential
 	}
-	return b.proveOpaque(ctx, opaque, token)
+	return b.proveOpaque(ctx, log, opaque, token)
 }
 
 // proveIssued finds out whom one of the gateway's own tokens stands for. The
 // settings may have changed since it was given.
-func (b *route) proveIssued(ctx context.Context, token string) (authn.Identity, error) {
+func (b *route) proveIssued(ctx context.Context, log *slog.Logger, token string) (authn.Identity, error) {
 	id, sub, err := b.issued.Find(ctx, token)
 	if err != nil {
 		return authn.Identity{}, err
 	}
 	t := b.issuer(id.Issuer)
 	if t == nil || id.Route != b.name {
-		return authn.Identity{}, b.refused(ctx, nil, refusal{check: "iss", sentence: "The token’s issuer is no longer trusted.", seen: id.Issuer})
+		return authn.Identity{}, b.refused(ctx, log, nil, refusal{check: "iss", sentence: "The token’s issuer is no longer trusted.", seen: id.Issuer})
 	}
 	if id, err = t.again(id, sub); err != nil {
-		return authn.Identity{}, b.refused(ctx, t, err)
+		return authn.Identity{}, b.refused(ctx, log, t, err)
 	}
 	return id, nil
 }
 
 // proveJWT verifies a JWT by the keys of the issuer that it names. What looks like
 // one and can't be read is nobody's token, and no reason to look further.
-func (b *route) proveJWT(ctx context.Context, token string) (authn.Identity, verified, error) {
+func (b *route) proveJWT(ctx context.Context, log *slog.Logger, token string) (authn.Identity, verified, error) {
 	iss, err := issuerOf(token)
 	if err != nil {
-		return authn.Identity{}, verified{}, b.refused(ctx, nil, unreadable(err))
+		return authn.Identity{}, verified{}, b.refused(ctx, log, nil, unreadable(err))
 	}
 	t := b.issuer(iss)
 	if t == nil {
@@ -229,11 +235,11 @@ func (b *route) proveJWT(ctx context.Context, token string) (authn.Identity, ver
 	}
 	v, err := t.verify(ctx, token)
 	if err != nil {
-		return authn.Identity{}, verified{}, b.refused(ctx, t, err)
+		return authn.Identity{}, verified{}, b.refused(ctx, log, t, err)
 	}
 	id, err := t.identity(v)
 	if err != nil {
-		return authn.Identity{}, verified{}, b.refused(ctx, t, err)
+		return authn.Identity{}, verified{}, b.refused(ctx, log, t, err)
 	}
 	return id, v, nil
 }
@@ -251,10 +257,10 @@ func (b *route) introspects(token string) *trusted {
 	return best
 }
 
-func (b *route) proveOpaque(ctx context.Context, t *trusted, token string) (authn.Identity, error) {
+func (b *route) proveOpaque(ctx context.Context, log *slog.Logger, t *trusted, token string) (authn.Identity, error) {
 	id, err := t.introspect(ctx, token)
 	if err != nil {
-		return authn.Identity{}, b.refused(ctx, t, err)
+		return authn.Identity{}, b.refused(ctx, log, t, err)
 	}
 	return id, nil
 }
@@ -271,7 +277,7 @@ func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 	token, err := credential(r)
 	if errors.Is(err, authn.ErrNoCredential) {
 		no := refusal{check: "format", sentence: "The credential is of no kind that is known here."}
-		return authn.Identity{}, b.refused(r.Context(), nil, no)
+		return authn.Identity{}, b.refused(r.Context(), b.logOf(r), nil, no)
 	}
 	if err != nil {
 		return authn.Identity{}, err
@@ -280,7 +286,7 @@ func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 	if isJWT(token) {
 		no = b.notTrusted(token)
 	}
-	return authn.Identity{}, b.refused(r.Context(), nil, no)
+	return authn.Identity{}, b.refused(r.Context(), b.logOf(r), nil, no)
 }
 
 func isBasic(r *http.Request) bool {

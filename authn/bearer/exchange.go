@@ -6,6 +6,7 @@ import (
 	"encoding/json/v2"
 	"errors"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
@@ -73,13 +74,14 @@ type oauthError struct {
 	code        string
 	description string
 	retry       time.Duration // Retry-After; zero for none
+	said        bool          // the log has it already
 }
 
 func (e oauthError) Error() string { return e.code + ": " + e.description }
 
 // tooMany sends a client away for a moment.
 func tooMany() error {
-	return oauthError{http.StatusTooManyRequests, "slow_down", "Too many token requests at once.", time.Second}
+	return oauthError{status: http.StatusTooManyRequests, code: "slow_down", description: "Too many token requests at once.", retry: time.Second}
 }
 
 func invalidRequest(description string) error {
@@ -106,12 +108,13 @@ func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 		x.refuse(w, r, tooMany())
 		return
 	}
-	token, id, err := x.trade(r.Context(), request.assertion)
+	log := x.logOf(r)
+	token, id, err := x.trade(r.Context(), log, request.assertion)
 	if err != nil {
-		x.refuse(w, r, err)
+		x.refuse(w, r, request.refusal(err))
 		return
 	}
-	x.Log.Info("access token given", "request_id", r.Header.Get("X-Request-Id"), "subject", id.Subject, "issuer", id.Issuer, "kind", id.Kind, "account", id.Account.Name)
+	log.Info("access token given", "subject", id.Subject, "issuer", id.Issuer, "kind", id.Kind, "account", id.Account.Name)
 	answer := map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int64(x.settings.Exchange.Lifetime.Std() / time.Second)}
 	if request.grant == grantExchange {
 		answer["issued_token_type"] = typeAccessToken
@@ -121,15 +124,15 @@ func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // trade verifies a JWT and gives an access token for it, by the same rules as a
 // request that carries the JWT itself.
-func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.Identity, error) {
+func (x *exchange) trade(ctx context.Context, log *slog.Logger, assertion string) (string, authn.Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, verifyTime)
 	defer cancel()
 	if !isJWT(assertion) {
-		return "", authn.Identity{}, x.refused(ctx, nil, refusal{check: "format", sentence: "The assertion is not a signed JWT in compact form."})
+		return "", authn.Identity{}, x.refused(ctx, log, nil, refusal{check: "format", sentence: "The assertion is not a signed JWT in compact form."})
 	}
-	id, v, err := x.proveJWT(ctx, assertion)
+	id, v, err := x.proveJWT(ctx, log, assertion)
 	if errors.Is(err, authn.ErrNoCredential) {
-		return "", authn.Identity{}, x.refused(ctx, nil, x.notTrusted(assertion))
+		return "", authn.Identity{}, x.refused(ctx, log, nil, x.notTrusted(assertion))
 	}
 	if err != nil {
 		return "", authn.Identity{}, err
@@ -149,7 +152,7 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 		return "", authn.Identity{}, err
 	}
 	// The mark comes last, so that who got no token for want of the store can come again.
-	if err := x.once(ctx, v); err != nil {
+	if err := x.once(ctx, log, v); err != nil {
 		return "", authn.Identity{}, errors.Join(err, x.issued.End(ctx, token)) // nobody has seen it
 	}
 	return token, id, nil
@@ -159,20 +162,20 @@ func (x *exchange) trade(ctx context.Context, assertion string) (string, authn.I
 // say so (RFC 7523, section 3, point 7). The mark stands under each key of the
 // ring, so that replicas with an older ring see it too. If it can't be set, what
 // was set of it is taken back.
-func (x *exchange) once(ctx context.Context, v verified) error {
+func (x *exchange) once(ctx context.Context, log *slog.Logger, v verified) error {
 	if x.settings.Exchange.Replay != "refuse" {
 		return nil
 	}
 	iss, issErr := v.Text("iss")
 	jti, err := v.Text("jti")
 	if err = errors.Join(err, issErr); err != nil || jti == "" {
-		return x.refused(ctx, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
+		return x.refused(ctx, log, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
 	}
 	mark, lifetime := []byte(rand.Text()), min(time.Until(v.expires), longestMark)+time.Second
 	for _, digest := range x.digests {
 		added, err := x.Store.Add(ctx, jtiKey(digest, iss, jti), mark, lifetime)
 		if err == nil && !added {
-			err = x.refused(ctx, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti})
+			err = x.refused(ctx, log, nil, refusal{check: "jti", sentence: "The token was exchanged before (jti).", seen: jti})
 		}
 		if err != nil {
 			return errors.Join(err, x.unmark(ctx, iss, jti, mark))
@@ -196,6 +199,27 @@ func jtiKey(digest func(string) string, iss, jti string) string {
 
 // tokenRequest is what a token request asks for.
 type tokenRequest struct{ grant, assertion string }
+
+// refusal is what came of the request as OAuth says it: a JWT that is not good is
+// an invalid grant, or an invalid request where it is the subject of an exchange
+// (RFC 8693, section 2.2.2). What could not be found out stays what it is.
+func (t tokenRequest) refusal(err error) error {
+	code := "invalid_grant"
+	if t.grant == grantExchange {
+		code = "invalid_request"
+	}
+	var not *authn.NotAllowed
+	var rejected *authn.Rejected
+	switch {
+	case errors.As(err, &not):
+		return oauthError{status: http.StatusBadRequest, code: code, description: not.Missing}
+	case errors.As(err, &rejected):
+		return oauthError{status: http.StatusBadRequest, code: code, description: rejected.Sentence, said: true}
+	case errors.Is(err, authn.ErrRejected):
+		return oauthError{status: http.StatusBadRequest, code: code, description: "The token is not good here."}
+	}
+	return err
+}
 
 // parse reads a token request.
 func (x *exchange) parse(form url.Values) (tokenRequest, error) {
@@ -279,31 +303,33 @@ func readForm(r *http.Request) (url.Values, error) {
 // refuse answers an error. What a client can do nothing about is 503, so that it
 // tries again and loses nothing.
 func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	id := r.Header.Get("X-Request-Id")
+	log := x.logOf(r)
 	var e oauthError
-	var rejected *authn.Rejected
-	var not *authn.NotAllowed
-	switch {
-	case errors.As(err, &e):
-	case errors.As(err, &not):
-		e = oauthError{status: http.StatusBadRequest, code: "invalid_grant", description: not.Missing}
-	case errors.As(err, &rejected):
-		e = oauthError{status: http.StatusBadRequest, code: "invalid_grant", description: rejected.Sentence}
-	case errors.Is(err, authn.ErrRejected):
-		e = oauthError{status: http.StatusBadRequest, code: "invalid_grant", description: "The token is not good here."}
-	default:
-		e = oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "It can’t be checked right now whether the token is good.", retryAfter}
+	if !errors.As(err, &e) {
+		e = oauthError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "It can't be checked right now whether the token is good.", retry: retryAfter}
 		if x.refusals.Allow() {
-			x.Log.Error("token request failed", "request_id", id, "err", err)
+			log.Error("token request failed", "err", err)
 		}
-	}
-	if e.status != http.StatusServiceUnavailable && x.refusals.Allow() {
-		x.Log.Info("token request refused", "request_id", id, "remote", r.RemoteAddr, "status", e.status, "code", e.code, "description", e.description)
+	} else if !e.said && x.refusals.Allow() {
+		log.Info("token request refused", "status", e.status, "code", e.code, "description", e.description)
 	}
 	if e.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(e.retry/time.Second)))
 	}
-	writeJSON(w, e.status, map[string]any{"error": e.code, "error_description": e.description, "request_id": id})
+	writeJSON(w, e.status, map[string]any{"error": e.code, "error_description": ascii(e.description), "request_id": r.Header.Get("X-Request-Id")})
+}
+
+// ascii spells a sentence in what an error_description may have (RFC 6749, section 5.2).
+func ascii(sentence string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '’' || r == '"':
+			return '\''
+		case r < ' ' || r > '~' || r == '\\':
+			return '?'
+		}
+		return r
+	}, sentence)
 }
 
 // serveRevocation ends an access token of the gateway (RFC 7009). Who holds it may

@@ -37,8 +37,12 @@ func answerOf(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
 func (r *rig) noToken(t *testing.T, w *httptest.ResponseRecorder, status int, code string) {
 	t.Helper()
 	doc := answerOf(t, w)
-	if w.Code != status || doc["error"] != code || doc["access_token"] != nil || doc["error_description"] == "" {
+	if w.Code != status || doc["error"] != code || doc["access_token"] != nil {
 		t.Errorf("%d %s, want %d %s", w.Code, w.Body, status, code)
+	}
+	// RFC 6749, section 5.2, on what may be in it.
+	if said, ok := doc["error_description"].(string); !ok || said == "" || strings.ContainsFunc(said, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		t.Errorf("the description %q", doc["error_description"])
 	}
 	if status == http.StatusServiceUnavailable {
 		if after, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || after < 1 || after > 10 {
@@ -285,7 +289,7 @@ func TestFinalOrNot(t *testing.T) {
 	t.Run("TOK-11 a refusal that is nobody's fault", func(t *testing.T) {
 		r := newRig(t)
 		w := httptest.NewRecorder()
-		r.b.exchange.refuse(w, request(), authn.ErrRejected)
+		r.b.exchange.refuse(w, request(), tokenRequest{grant: grantJWT}.refusal(authn.ErrRejected))
 		r.noToken(t, w, 400, "invalid_grant")
 	})
 }
@@ -315,7 +319,7 @@ func TestTokenExchange(t *testing.T) {
 		"for another resource":        {url.Values{"resource": {"https://evil.test/"}}, "invalid_target"},
 		"for us and another audience": {url.Values{"audience": {gatewayURL, "https://evil.test"}}, "invalid_target"},
 		"no token":                    {url.Values{"subject_token": nil}, "invalid_request"},
-		"a bad token":                 {url.Values{"subject_token": {authntest.JWT(foreign(), nil, claims(nil))}}, "invalid_grant"},
+		"a bad token":                 {url.Values{"subject_token": {authntest.JWT(foreign(), nil, claims(nil))}}, "invalid_request"},
 		"TOK-12 a scope":              {url.Values{"scope": {"admin"}}, "invalid_scope"},
 	} {
 		t.Run(name, func(t *testing.T) {

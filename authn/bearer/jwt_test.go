@@ -360,7 +360,8 @@ func TestBadTokens(t *testing.T) {
 				if w.Code != http.StatusBadRequest && w.Code != http.StatusRequestEntityTooLarge {
 					t.Errorf("%s: %d %s", name, w.Code, w.Body)
 				}
-				if w.Code == http.StatusBadRequest && !strings.Contains(w.Body.String(), `"invalid_grant"`) {
+				code := map[string]string{"assertion": "invalid_grant", "subject_token": "invalid_request"}[name]
+				if w.Code == http.StatusBadRequest && !strings.Contains(w.Body.String(), `"`+code+`"`) {
 					t.Errorf("%s: %s", name, w.Body)
 				}
 				quiet(t, fresh, c.token)

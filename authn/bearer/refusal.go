@@ -3,6 +3,7 @@ package bearer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 
 	"gatehouse/authn"
@@ -39,7 +40,7 @@ func (b *route) notTrusted(token string) refusal {
 
 // refused turns an error of a check into an answer of the chain, and logs it. A
 // check that could not be made is an outage, whoever sent the token.
-func (b *route) refused(ctx context.Context, t *trusted, err error) error {
+func (b *route) refused(ctx context.Context, log *slog.Logger, t *trusted, err error) error {
 	var no refusal
 	if !errors.As(err, &no) {
 		if errors.Is(err, issuer.ErrUnavailable) || ctx.Err() != nil {
@@ -48,7 +49,7 @@ func (b *route) refused(ctx context.Context, t *trusted, err error) error {
 		no = refusal{check: "claims", sentence: "The token does not say what it must.", seen: err.Error()}
 	}
 	if b.refusals.Allow() {
-		line := b.Log.With("check", no.check, "seen", authn.Bounded(no.seen), "expected", authn.Bounded(no.expected))
+		line := log.With("check", no.check, "seen", authn.Bounded(no.seen), "expected", authn.Bounded(no.expected))
 		if t != nil {
 			line = line.With("issuer", t.settings.Issuer)
 		}

@@ -173,14 +173,16 @@ func TestDevicePromptIsWhole(t *testing.T) {
 		"a code for the terminal": strings.Replace(authorized, "WDJB-", `\u001b[2J`, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPeer(t)
-			p.answer(devicePath, ok(answer))
-			r := newRig(t, p, nil)
-			_, err := r.Fetch(t.Context())
-			assertError(t, err, "verification_uri or user_code is too long, or not fit for a terminal", "xxx", "\x1b")
-			if !Final(err) || len(r.prompts) != 0 {
-				t.Errorf("final %v, asked %+v", Final(err), r.prompts)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t)
+				p.answer(devicePath, ok(answer))
+				r := newRig(t, p, nil)
+				_, err := r.Fetch(t.Context())
+				assertError(t, err, "verification_uri or user_code is too long, or not fit for a terminal", "xxx", "\x1b")
+				if !Final(err) || len(r.prompts) != 0 {
+					t.Errorf("final %v, asked %+v", Final(err), r.prompts)
+				}
+			})
 		})
 	}
 }

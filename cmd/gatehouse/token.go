@@ -132,8 +132,10 @@ refresh token: offline_access at most.`,
 		}
 		s.Request.Rules, s.Log = f.rules, f.log()
 		s.Ask = func(p workload.Prompt) { fmt.Fprint(sh.err, promptText(p, time.Now())) }
-		if s.RefreshFile != "" && s.RefreshFile == f.file() {
-			return nil, errors.New("the refresh token needs a file of its own")
+		if s.RefreshFile != "" {
+			if err := f.isNotOut(string(s.RefreshFile), "the refresh token needs a file of its own"); err != nil {
+				return nil, err
+			}
 		}
 		return workload.NewDevice(*s), s.Check()
 	})
@@ -161,8 +163,12 @@ swapping a symbolic link. It looks every five seconds.`,
 	})
 	from := f.flags.String("from", "", "the `file` to copy from")
 	return f.run(func() (workload.Source, error) {
-		if *from == "" || workload.File(*from) == f.file() {
-			return nil, errors.New("--from must name the file to copy from, which is another one than --out")
+		const fault = "--from must name the file to copy from, which is another one than --out"
+		if *from == "" {
+			return nil, errors.New(fault)
+		}
+		if err := f.isNotOut(*from, fault); err != nil {
+			return nil, err
 		}
 		f.poll = workload.ProjectedPoll
 		return workload.Projected{From: *from, Rules: f.rules}, nil

@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -68,6 +70,34 @@ func (f *tokenFlags) request(q *workload.Request) {
 }
 
 func (f *tokenFlags) file() workload.File { return workload.File(f.out) }
+
+// isNotOut fails with fault if name is the place of --out, however it is spelled:
+// also by a link, or if there is no file yet.
+func (f *tokenFlags) isNotOut(name, fault string) error {
+	a, err := filepath.Abs(name)
+	if err != nil {
+		return err
+	}
+	b, err := filepath.Abs(f.out)
+	if err != nil {
+		return err
+	}
+	beside := filepath.Base(a) == filepath.Base(b) && sameFile(filepath.Dir(a), filepath.Dir(b))
+	if a == b || beside || sameFile(a, b) {
+		return errors.New(fault)
+	}
+	return nil
+}
+
+// sameFile is false if one of them is not there.
+func sameFile(a, b string) bool {
+	is, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(is, other)
+}
 
 func (f *tokenFlags) httpClient() (*http.Client, error) {
 	c, err := workload.NewClient(f.caFile)

@@ -73,6 +73,44 @@ func TestTokenCommandLine(t *testing.T) {
 	}
 }
 
+// TestTokenFilesAreTwo spells the place of the token in other ways.
+func TestTokenFilesAreTwo(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, err := range []error{
+		os.WriteFile("there", []byte("x"), 0o600), os.Link("there", "hard"), os.Symlink("there", "soft"), os.Symlink(".", "way"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		out, other string
+		same       bool
+	}{
+		"a dot before it":           {"t", "./t", true},
+		"a way round":               {"t", "x/../t", true},
+		"from the root":             {"t", filepath.Join(dir, "t"), true},
+		"through a link":            {"t", "way/t", true},
+		"by a link":                 {"there", "soft", true},
+		"by another name":           {"there", "hard", true},
+		"another one":               {"t", "there", false},
+		"the same name, not beside": {"t", filepath.Join(t.TempDir(), "t"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for fault, args := range map[string][]string{
+				"needs a file of its own": {"device", "--refresh-token-file", tt.other, "--token-url", "http://127.0.0.1:1", "--device-url", "http://127.0.0.1:1", "--client-id", "ci"},
+				"another one than --out":  {"copy", "--from", tt.other},
+			} {
+				code, _, errs := command(t, nil, append([]string{"token"}, append(args, "--once", "--out", tt.out)...)...)
+				if same := code == 2 && strings.Contains(errs, fault); same != tt.same || code == 0 {
+					t.Errorf("exit %d, %s", code, errs)
+				}
+			}
+		})
+	}
+}
+
 // jwt is a token that lasts so long, signed by nobody.
 func jwt(t *testing.T, life time.Duration) string {
 	t.Helper()
