@@ -24,7 +24,7 @@ func BearerOf(r *http.Request) (string, error) {
 	case !bearer:
 		return "", ErrNoCredential
 	case len(values) > 1:
-		return "", fmt.Errorf("bearer: one of several credentials: %w", ErrRejected)
+		return "", errSeveral("bearer")
 	case len(token) > MaxToken:
 		return "", fmt.Errorf("bearer: longer than %d bytes: %w", MaxToken, ErrRejected)
 	case token == "" || strings.ContainsFunc(token, notToken):

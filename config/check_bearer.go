@@ -55,12 +55,16 @@ func (k *checks) tokenIssuer(at string, i Issuer) {
 		case problem != "":
 			k.fault(at+".jwksURL", problem, "write it like https://idp.example.com/keys")
 		case keys.Scheme == "http" && !loopback(keys.Hostname()):
-			k.fault(at+".jwksURL", "must be https", "anyone on the network could give out keys of their own")
+			k.fault(at+".jwksURL", "must be https, for anyone on the network could give out keys of their own", "write https://"+keys.Host+keys.Path)
 		}
 	}
 	if i.KeyFile != "" {
-		if _, err := readFile(i.KeyFile, maxPEM); err != nil {
+		text, err := readFile(i.KeyFile, maxPEM)
+		switch {
+		case err != nil:
 			k.fault(at+".keyFile", "can't be read: "+reason(err), readable)
+		case !strings.HasPrefix(strings.TrimSpace(string(text)), "{") && !strings.Contains(string(text), "-----BEGIN "):
+			k.fault(at+".keyFile", "holds no keys", "put a JWK set into it, or public keys or certificates in PEM")
 		}
 		if i.TokenFile != "" {
 			k.fault(at+".tokenFile", "has no effect beside keyFile", "remove one of the two")
@@ -96,7 +100,7 @@ func (k *checks) audiences(at string, i Issuer) {
 	path := at + ".audiences"
 	switch {
 	case len(i.Audiences) == 0 && !i.SkipAudienceValidation:
-		k.fault(path, "is missing: a token that was made for another place would be good here", "name whom tokens are made for, as their aud claim does, or set skipAudienceValidation (SKIP_AUDIENCE_VALIDATION)")
+		k.fault(path, "is missing: a token that was made for another place would be good here", "name whom tokens are made for, as their aud claim does; if they may be for anybody, set skipAudienceValidation")
 	case len(i.Audiences) > 0 && i.SkipAudienceValidation:
 		k.fault(path, "set together with skipAudienceValidation", "keep one of the two")
 	}
@@ -113,7 +117,7 @@ func (k *checks) introspection(at string, in Introspection) {
 		case problem != "":
 			k.fault(at+".url", problem, "write it like https://idp.example.com/introspect")
 		case u.Scheme == "http" && !loopback(u.Hostname()):
-			k.fault(at+".url", "must be https", "tokens and the client's secret go there")
+			k.fault(at+".url", "must be https, for tokens and the client's secret go there", "write https://"+u.Host+u.Path)
 		}
 	}
 	for prefix, whose := range map[string]string{"gh_at_": "the gateway's own tokens", "gatehouse-": "the gateway's API keys", "wb_at_": "the application's own tokens", "wandb_v": "the application's own keys", "eyJ": "JWTs"} {

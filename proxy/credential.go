@@ -17,6 +17,8 @@ const (
 	longKey       = "X-Wandb-Api-Key"
 )
 
+const sentenceSeveral = "The request has several credentials. Send one."
+
 // takeBeside takes the credential that is meant for the gateway alone off a
 // request, with all its lines. Nothing else may see it: it never goes onward.
 func takeBeside(h http.Header) []string {
@@ -48,11 +50,11 @@ func (h *Handler) identify(x *exchange) (authn.Identity, error) {
 func (h *Handler) ask(x *exchange) (authn.Identity, error) {
 	switch {
 	case len(x.beside) == 0 && several(x.r):
-		return authn.Identity{}, fmt.Errorf("proxy: one of several credentials: %w", authn.ErrRejected)
+		return authn.Identity{}, &authn.Rejected{Sentence: sentenceSeveral, Err: errors.New("proxy: one of several credentials")}
 	case len(x.beside) == 0:
 		return h.o.Chain.Authenticate(x.r)
 	case len(x.beside) > 1:
-		return authn.Identity{}, fmt.Errorf("proxy: one of several credentials for the gateway: %w", authn.ErrRejected)
+		return authn.Identity{}, &authn.Rejected{Sentence: sentenceSeveral, Err: errors.New("proxy: one of several credentials for the gateway")}
 	}
 	id, err := h.o.Chain.Authenticate(x.shown())
 	if errors.Is(err, authn.ErrNoCredential) || errors.Is(err, authn.ErrApplication) {

@@ -273,6 +273,20 @@ func TestBearerChallenge(t *testing.T) {
 			}
 		})
 	}
+	g = newRig(t, func(o *Options) {
+		routes(realm, `Basic realm="x"`)(o)
+		o.Routes[0].Allow = func(authn.Identity) error { return &authn.NotAllowed{Missing: "You need the group staff."} }
+	})
+	g.sub("JWT-41 not allowed", func(t *testing.T, g *rig) {
+		for lines, challenge := range map[string]string{
+			"Authorization: Bearer alice\r\n": realm + `, error="insufficient_scope"`, aliceOnly: "",
+		} {
+			a := g.get("/x", lines)
+			g.denied(a, 403)
+			want(t, lines, strings.Join(a.Header["Www-Authenticate"], "|"), challenge)
+		}
+	})
+	g = newRig(t, routes(realm, `Basic realm="x"`, realm, `Basic realm="x"`, "Bearer"))
 	g.sub("JWT-41 nothing is kept from one to the next", func(t *testing.T, g *rig) {
 		want(t, "challenges", strings.Join(g.get("/x", "").Header["Www-Authenticate"], "|"), untold)
 	})

@@ -93,7 +93,7 @@ func TestTokens(t *testing.T) {
 func TestTokenSpelling(t *testing.T) {
 	r := newTokenRig(t)
 	token, other := r.issue("alice"), r.issue("bob")
-	if !strings.HasPrefix(token, session.TokenPrefix) {
+	if !strings.HasPrefix(token, authn.TokenPrefix) {
 		t.Fatal(token)
 	}
 	r.store.since()

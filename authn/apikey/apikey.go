@@ -14,6 +14,7 @@ package apikey
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -132,24 +133,46 @@ func newRoute(name string, c config.APIKey, d Deps) (*route, error) {
 func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 	key, err := claim(r)
 	if err != nil {
-		return authn.Identity{}, err
+		return authn.Identity{}, k.noted(r, "", err)
 	}
 	if own(key) {
 		id, ok := ID(key)
 		if !ok { // not worth remembering
-			return authn.Identity{}, tell("The API key is not whole.", "not whole")
+			return authn.Identity{}, k.noted(r, "", tell("The API key is not whole.", "not whole"))
 		}
-		return k.ours.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) { return k.service(ctx, id, key) })
+		return k.ours.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) {
+			who, err := k.service(ctx, id, key)
+			if err == nil {
+				k.logOf(r).Info("API key accepted", "key_id", id, "account", who.Account.Name)
+			}
+			return who, k.noted(r, id, err)
+		})
 	}
 	switch k.application {
 	case "pass":
 		return authn.Identity{}, authn.ErrApplication
 	case "verify":
-		who, err := k.theirs.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) { return k.viewers.owner(ctx, key) })
+		who, err := k.theirs.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) {
+			who, err := k.viewers.owner(ctx, key)
+			return who, k.noted(r, "", err)
+		})
 		who.Expires = time.Time{} // it was for the memory; the key is good until the application says otherwise
 		return who, err
 	}
-	return authn.Identity{}, tell("Keys of the application are not taken here. Ask for a key of the gateway.", "keys of the application are refused")
+	return authn.Identity{}, k.noted(r, "", tell("Keys of the application are not taken here. Ask for a key of the gateway.", "keys of the application are refused"))
+}
+
+// noted logs a refusal, but no flood of them. An id is that of a key of the gateway.
+func (k *route) noted(r *http.Request, id string, err error) error {
+	if errors.Is(err, authn.ErrRejected) && k.refusals.Allow() {
+		k.logOf(r).Info("API key refused", "key_id", id, "reason", err.Error())
+	}
+	return err
+}
+
+// logOf is the route's log with what tells this request from others.
+func (k *route) logOf(r *http.Request) *slog.Logger {
+	return k.Log.With("request_id", r.Header.Get("X-Request-Id"))
 }
 
 // reject is the no to a key. What it says holds nothing of the key.

@@ -12,9 +12,6 @@ import (
 const (
 	// maxKey bounds a key, in bytes. The longest that are known have some 90.
 	maxKey = 512
-	// accessToken is what the gateway's access tokens begin with. They are for the
-	// bearer route, wherever they stand.
-	accessToken = "gh_at_"
 )
 
 // keyHeaders hold nothing but a key (weave's OTLP exporter, W&B sandboxes).
@@ -53,7 +50,7 @@ func claim(r *http.Request) (string, error) {
 			if k != key { // it came as Bearer, or the application would not take it
 				return "", reject("a token stands where keys do")
 			}
-		case len(k) > maxKey || !words(k) || strings.HasPrefix(k, accessToken):
+		case len(k) > maxKey || !words(k) || strings.HasPrefix(k, authn.TokenPrefix):
 			return "", reject("not a key")
 		}
 	}
@@ -67,9 +64,9 @@ var errSeveral = fmt.Errorf("apikey: one of several credentials: %w", authn.ErrR
 func authorization(r *http.Request) (key string, another bool, err error) {
 	b, err := authn.BasicOf(r)
 	switch {
-	case err == nil && b.Key() && words(b.Password) && !authn.ApplicationToken(b.Password) && !strings.HasPrefix(b.Password, accessToken):
+	case err == nil && b.Key() && words(b.Password) && !authn.ApplicationToken(b.Password) && !strings.HasPrefix(b.Password, authn.TokenPrefix):
 		return b.Password, false, nil
-	case err == nil && b.Key() && !authn.JWT(b.Password) && !strings.HasPrefix(b.Password, accessToken):
+	case err == nil && b.Key() && !authn.JWT(b.Password) && !strings.HasPrefix(b.Password, authn.TokenPrefix):
 		return "", false, reject("what stands for a key is none")
 	case err == nil:
 		return "", true, nil
@@ -79,7 +76,7 @@ func authorization(r *http.Request) (key string, another bool, err error) {
 	values := r.Header["Authorization"]
 	token, err := authn.BearerOf(r)
 	switch {
-	case err == nil && (authn.APIKey(token) || authn.ApplicationToken(token) || authn.Own(token)) && !strings.HasPrefix(token, accessToken):
+	case err == nil && (authn.APIKey(token) || authn.ApplicationToken(token) || authn.Own(token)) && !strings.HasPrefix(token, authn.TokenPrefix):
 		return token, false, nil
 	case errors.Is(err, authn.ErrRejected) && len(values) > 1:
 		return "", false, err

@@ -124,7 +124,7 @@ func FuzzClaim(f *testing.F) {
 			}
 			return
 		}
-		if key == "" || !authn.ApplicationToken(key) && (len(key) > maxKey || !words(key)) || strings.HasPrefix(key, accessToken) {
+		if key == "" || !authn.ApplicationToken(key) && (len(key) > maxKey || !words(key)) || strings.HasPrefix(key, authn.TokenPrefix) {
 			t.Errorf("%q is no key", key)
 		}
 		b, basicErr := authn.BasicOf(r)

@@ -85,7 +85,7 @@ func (l Ledger) List(ctx context.Context, account string) ([]Key, error) {
 			out = append(out, k.told())
 		case err == nil, errors.Is(err, ErrUnknown):
 		case errors.Is(err, ErrSealed):
-			out = append(out, Key{ID: id, Account: account, Sealed: true})
+			out = append(out, Key{ID: id, Account: account, Lost: true})
 		default:
 			return nil, fmt.Errorf("apikey: key %s: %w", id, err)
 		}

@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+
+	"gatehouse/authn"
 )
 
 // A key of the gateway is the prefix, an id that may be shown, and a secret. Old
 // W&B clients want exactly 40 characters after the first "-", new ones at least 40.
 const (
-	prefix       = "gatehouse-"
+	prefix       = authn.KeyPrefix
 	idLength     = 8
 	secretLength = 32
 	alphabet     = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -43,13 +43,13 @@ type Key struct {
 	ID      string `json:"id"`
 	Account string `json:"account"`
 	Note    string `json:"note,omitempty"`
-	// Created and Expires are zero for a key that is Sealed.
+	// Created and Expires are zero for a key that is Lost.
 	Created time.Time `json:"created,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
 	// Used is when it was last used, to within some minutes; zero if never.
 	Used time.Time `json:"lastUsed,omitzero"`
-	// Sealed: its record can't be read; see [ErrSealed].
-	Sealed bool `json:"sealed,omitempty"`
+	// Lost: its record can't be read; see [ErrSealed].
+	Lost bool `json:"lost,omitempty"`
 }
 
 // record is what the store holds of a key. It is sealed, under the name of its
@@ -236,6 +236,6 @@ func (l Ledger) Revoke(ctx context.Context, id string) (Key, error) {
 	if err != nil && !errors.Is(err, ErrSealed) {
 		return Key{}, err
 	}
-	k.ID, k.Sealed = id, err != nil
+	k.ID, k.Lost = id, err != nil
 	return k, l.store.Delete(ctx, place(id)) // the index forgets it when it is next written
 }

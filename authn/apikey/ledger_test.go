@@ -291,10 +291,10 @@ func TestLedgerIsSealed(t *testing.T) {
 		t.Errorf("RDS-08 a record in another's place: %v", err)
 	}
 	listed, err := l.List(t.Context(), "nightly")
-	if err != nil || len(listed) != 1 || listed[0] != (Key{ID: other.ID, Account: "nightly", Sealed: true}) {
+	if err != nil || len(listed) != 1 || listed[0] != (Key{ID: other.ID, Account: "nightly", Lost: true}) {
 		t.Errorf("%+v %v", listed, err)
 	}
-	if got, err := l.Revoke(t.Context(), other.ID); err != nil || !got.Sealed || got.ID != other.ID {
+	if got, err := l.Revoke(t.Context(), other.ID); err != nil || !got.Lost || got.ID != other.ID {
 		t.Errorf("revoked %+v %v", got, err)
 	}
 	if err := store.Set(t.Context(), indexPlace("nightly"), []byte(k.ID+" \x1b[31m ../x "+mine), day); err != nil {

@@ -144,6 +144,13 @@ type rig struct {
 	log    *logBuffer
 }
 
+// in is the rig as a subtest has it.
+func (r *rig) in(t testing.TB) *rig {
+	sub := *r
+	sub.TB = t
+	return &sub
+}
+
 func usualAccounts() []authn.Registration {
 	return []authn.Registration{
 		{Account: authn.Account{Name: "ci", Team: "research", Teams: []string{"research"}, Role: "member"}},

@@ -17,7 +17,6 @@ import (
 func (k *route) service(ctx context.Context, id, key string) (authn.Identity, error) {
 	sum := sha256.Sum256([]byte(key))
 	if account, ok := k.Accounts.Holder(sum); ok {
-		k.Log.Info("API key accepted", "key_id", id, "account", account.Name, "from", "settings")
 		return k.identity(account, time.Time{}), nil
 	}
 	known, err := k.ledger.get(ctx, id)
@@ -39,15 +38,11 @@ func (k *route) service(ctx context.Context, id, key string) (authn.Identity, er
 		why = "is of an account that is not in the settings"
 	}
 	if why != "" {
-		if k.refusals.Allow() {
-			k.Log.Info("API key refused", "key_id", id, "account", known.Account, "reason", why)
-		}
 		if why == expired { // only who has the key learns that
 			return authn.Identity{}, tell("The API key has expired. Ask for another.", "key "+id+" "+why)
 		}
 		return authn.Identity{}, reject("key " + id + " " + why)
 	}
-	k.Log.Info("API key accepted", "key_id", id, "account", account.Name, "from", "store")
 	k.uses.note(known)
 	return k.identity(account, known.Expires), nil
 }

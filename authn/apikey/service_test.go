@@ -125,7 +125,7 @@ func TestOwnKeyWhole(t *testing.T) {
 		"TOK-28 with another last":     key[:len(key)-1] + string(alphabet[(strings.IndexByte(alphabet, key[len(key)-1])+1)%62]),
 		"TOK-28 cut to what is hashed": key[:len(prefix)+idLength+31] + "-",
 	} {
-		t.Run(name, func(*testing.T) { r.refused(other) }) // and the application is not shown it either
+		t.Run(name, func(t *testing.T) { r.in(t).refused(other) }) // and the application is not shown it either
 	}
 	r.discreet(key)
 }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -158,7 +159,11 @@ func (b *route) authenticate(r *http.Request) (authn.Identity, error) {
 // logOf is the route's log with what tells this request from others. Who asks for
 // the same token at once shares the one's who came first.
 func (b *route) logOf(r *http.Request) *slog.Logger {
-	return b.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", r.RemoteAddr)
+	remote, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		remote = r.RemoteAddr
+	}
+	return b.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", remote)
 }
 
 // credential reads the token of a request. A JWT or a token of the gateway may
@@ -172,7 +177,7 @@ func credential(r *http.Request) (string, error) {
 	if err != nil {
 		return "", authn.ErrNoCredential // a fault in it is for who knows Basic to tell
 	}
-	if strings.HasPrefix(basic.Password, session.TokenPrefix) || isJWT(basic.Password) && ownName(basic.Username, basic.Password) {
+	if strings.HasPrefix(basic.Password, authn.TokenPrefix) || isJWT(basic.Password) && ownName(basic.Username, basic.Password) {
 		return basic.Password, nil
 	}
 	return "", authn.ErrNoCredential
@@ -190,7 +195,7 @@ func ownName(username, password string) bool {
 func (b *route) prove(ctx context.Context, log *slog.Logger, token string) (authn.Identity, error) {
 	opaque := b.introspects(token)
 	switch {
-	case strings.HasPrefix(token, session.TokenPrefix):
+	case strings.HasPrefix(token, authn.TokenPrefix):
 		return b.proveIssued(ctx, log, token)
 	case authn.Own(token): // one of our keys, and for who knows those
 		return authn.Identity{}, authn.ErrNoCredential

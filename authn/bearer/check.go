@@ -38,7 +38,7 @@ func Check(ctx context.Context, c config.Issuer, teams []config.Team) []authn.Fi
 	c = c.WithPreset(teams)
 	t, err := newTrusted("check", c, config.TokenCache{}, Deps{Keys: session.RandomKeyring(c.Issuer), Store: store}.withLog(), nil)
 	if err != nil {
-		return []authn.Finding{{What: "settings", Detail: err.Error(), Fix: "correct this setting"}}
+		return []authn.Finding{{What: "settings", Detail: err.Error(), Fix: "correct the settings of this issuer: " + c.Issuer}}
 	}
 	k := &checker{trusted: t}
 	k.checkKeys(ctx)
@@ -90,10 +90,14 @@ func (k *checker) advice(err error) string {
 		return "put a JWK set or public keys in PEM into " + k.settings.KeyFile
 	case errors.As(err, &status) && (status == http.StatusUnauthorized || status == http.StatusForbidden):
 		return "the issuer tells its keys only to whom it knows: set tokenFile (in Kubernetes, the gateway's own service account token)"
+	case strings.Contains(err.Error(), "the document is of issuer"):
+		return "write issuer exactly as the document does, if it is the one you mean"
+	case strings.Contains(err.Error(), "can verify a signature"), strings.Contains(err.Error(), "not a JSON"):
+		return "what answers there is no JWK set (RFC 7517): check jwksURL, or leave it out to have it found"
 	case strings.Contains(err.Error(), "x509"):
 		return "name the issuer's certificate authority in tls.caFile"
 	case k.settings.JWKSURL != "":
-		return "check that " + k.settings.JWKSURL + " can be opened from here"
+		return "check that " + k.settings.JWKSURL + " can be opened from here, or leave jwksURL out to have it found"
 	}
 	return "check that " + strings.TrimSuffix(k.settings.Issuer, "/") + "/.well-known/openid-configuration can be opened from here, or set jwksURL"
 }

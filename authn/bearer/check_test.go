@@ -72,7 +72,7 @@ func TestCheck(t *testing.T) {
 			write(t, file, string(publicForms(es256())["PEM"]))
 			c.settings.KeyFile = file
 		}, []string{"true keys: 1 of 1 can verify a token, by ES256"}},
-		"an issuer that can't be one": {func(c *checked) { c.settings.Issuer = "http://idp.test" }, []string{"false settings: issuer: must be https (correct this setting)"}},
+		"an issuer that can't be one": {func(c *checked) { c.settings.Issuer = "http://idp.test" }, []string{"false settings: issuer: must be https (correct the settings of this issuer"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			issuer := newChecked(t, rs256(), es256())

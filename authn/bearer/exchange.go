@@ -341,7 +341,9 @@ func (x *exchange) serveRevocation(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		token := strings.TrimSpace(form.Get("token"))
-		err = x.issued.End(r.Context(), token)
+		if err = x.issued.End(r.Context(), token); err == nil && strings.HasPrefix(token, authn.TokenPrefix) && x.refusals.Allow() {
+			x.logOf(r).Info("access token revoked")
+		}
 		x.memory.Forget(token)
 	}
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
-	"gatehouse/session"
 )
 
 // answerOf reads a JSON answer and checks what holds of every one (TOK-18).
@@ -109,10 +108,10 @@ func TestSDK(t *testing.T) {
 func TestIssued(t *testing.T) {
 	r := newRig(t)
 	first, second := r.issue(good()), r.issue(good())
-	if first == second || !strings.HasPrefix(first, session.TokenPrefix) || len(first) < 80 || strings.ContainsFunc(first, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	if first == second || !strings.HasPrefix(first, authn.TokenPrefix) || len(first) < 80 || strings.ContainsFunc(first, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		t.Errorf("%s, %s", first, second)
 	}
-	for _, known := range []string{first, first[len(session.TokenPrefix):], "1001", "ada", "example.com"} {
+	for _, known := range []string{first, first[len(authn.TokenPrefix):], "1001", "ada", "example.com"} {
 		if strings.Contains(r.store.dump(), known) {
 			t.Errorf("the store shows %q", known)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -148,4 +149,27 @@ func TestSettingsAreLeft(t *testing.T) {
 	if types[0] != "application/AT+JWT" || types[1] != "None" {
 		t.Errorf("%v", types)
 	}
+}
+
+// TestWhoseRefusal: each line about a refusal names its request, and there is one.
+func TestWhoseRefusal(t *testing.T) {
+	r := newRig(t)
+	req := request("Bearer " + with(m{"aud": "another"}))
+	req.Header.Set("X-Request-Id", "req-1")
+	req.RemoteAddr = "192.0.2.7:4711"
+	if _, err := judge(r.b, req); !isRejected(err) {
+		t.Fatal(err)
+	}
+	r.logged(`"check":"aud"`, `"request_id":"req-1"`, `"remote":"192.0.2.7"`)
+	if w := r.post(tokenPath, url.Values{"grant_type": {grantJWT}, "assertion": {with(m{"aud": "a third"})}}.Encode(), "X-Request-Id", "req-2"); w.Code != http.StatusBadRequest {
+		t.Fatal(w.Code)
+	}
+	r.logged(`"request_id":"req-2"`)
+	if n := strings.Count(r.log.String(), "req-2"); n != 1 {
+		t.Errorf("%d lines about one refusal:\n%s", n, r.log)
+	}
+	if w := r.post(tokenPath, "grant_type=password", "X-Request-Id", "req-3"); w.Code != http.StatusBadRequest {
+		t.Fatal(w.Code)
+	}
+	r.logged(`"request_id":"req-3"`, "unsupported_grant_type")
 }

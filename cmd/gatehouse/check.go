@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn"
+	"gatehouse/authn/apikey"
 	"gatehouse/authn/bearer"
 	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
@@ -30,7 +31,8 @@ func checkCommand(sh shell) *cobra.Command {
 		Long: `Checks the settings, then what they point at: each OpenID provider's discovery
 document, keys, clock and support for what is asked of it; each directory's
 servers, how many people and groups it finds there and what their entries lack;
-each issuer's keys, and whether it answers about tokens;
+each issuer's keys, and whether it answers about tokens; whether the application
+says whose its API keys are;
 the store and the applications. Prints what was seen, and for each fault what to do about it.
 
 Exit codes: 0 all is well, 1 something that the settings point at is at fault,
@@ -90,6 +92,12 @@ func looks(c config.Config) []aLook {
 					return bearer.Check(ctx, issuer, c.Teams)
 				}})
 			}
+		}
+		if r.APIKey != nil && r.APIKey.Application == "verify" {
+			asked := upstreamToAsk(c, *r.APIKey)
+			out = append(out, aLook{"route " + r.Name + " (keys of " + asked.Name + ")", func(ctx context.Context) []authn.Finding {
+				return apikey.Check(ctx, *r.APIKey, asked, c.Origin())
+			}})
 		}
 		if r.LDAP != nil {
 			out = append(out, aLook{"route " + r.Name + " (directory " + strings.Join(r.LDAP.Address, ", ") + ")", func(ctx context.Context) []authn.Finding {

@@ -204,7 +204,11 @@ func withLedger(c config.Config, instead string, f func(apikey.Ledger) error) er
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	return errors.Join(f(apikey.NewLedger(store, keys)), store.Close())
+	err = f(apikey.NewLedger(store, keys))
+	if err != nil && strings.Contains(err.Error(), "session: redis") {
+		err = fmt.Errorf("%w\n%s", err, redisFix(err.Error()))
+	}
+	return errors.Join(err, store.Close())
 }
 
 // knownAccount refuses a name that is none of the settings' accounts.

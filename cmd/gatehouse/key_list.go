@@ -89,7 +89,7 @@ func printKeys(w io.Writer, keys []apikey.Key) error {
 	fmt.Fprintln(t, "ID\tACCOUNT\tCREATED\tEXPIRES\tLAST USED\tNOTE")
 	for _, k := range keys {
 		created, expires, used := date(k.Created), date(k.Expires), date(k.Used)
-		if k.Sealed {
+		if k.Lost {
 			k.Note = "(" + apikey.ErrSealed.Error() + ")"
 		} else if k.Used.IsZero() {
 			used = "never"
@@ -138,11 +138,14 @@ An account that is not in the settings for now, but is to come back, must be nam
 					return err
 				}
 			}
+			if failed != nil {
+				return failed
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%d key(s) of %d account(s) are sealed with the newest of session.keys.\n", all, len(names))
 			if len(args) == 0 {
 				fmt.Fprintln(cmd.ErrOrStderr(), "These are the accounts in the settings; name one that is not there to seal its keys too.")
 			}
-			return failed
+			return nil
 		})
 	}
 	return cmd

@@ -58,7 +58,7 @@ func run(ctx context.Context, sh shell) int {
 	root.SetArgs(sh.args)
 	root.SetOut(sh.out)
 	root.SetErr(sh.err)
-	err := root.ExecuteContext(ctx)
+	called, err := root.ExecuteContextC(ctx)
 	var faults config.Faults
 	var usage usageError
 	switch {
@@ -70,7 +70,7 @@ func run(ctx context.Context, sh shell) int {
 		fmt.Fprintln(sh.err, faults)
 		return exitSettings
 	case errors.As(err, &usage):
-		fmt.Fprintf(sh.err, "gatehouse: %v\nTry: gatehouse --help\n", err)
+		fmt.Fprintf(sh.err, "gatehouse: %v\nTry: %s --help\n", err, called.CommandPath())
 		return exitSettings
 	}
 	fmt.Fprintln(sh.err, "gatehouse:", err)

@@ -64,7 +64,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	})
 
 	g := &gateway{upstreams: c.Upstreams, store: store, sessions: sessions}
-	house := house{origin, cookie, keys, store, sessions, landings, pages, log}
+	house := house{origin, cookie, keys, store, sessions, landings, pages, accounts(c), log}
 	chain, last := authn.Chain{}, authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
@@ -90,7 +90,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		TrustedProxies: c.Networks(),
 		Routes:         g.routes,
 		Chain:          append(append(chain, last...), sessions), // explicit credentials before the ambient one
-		Accounts:       accounts(c),
+		Accounts:       house.accounts,
 		Sessions:       sessions,
 		Cookie:         cookie.Name,
 		Landings:       landings,
@@ -125,6 +125,7 @@ type house struct {
 	sessions *session.Sessions
 	landings authn.Landings
 	pages    *page.Pages
+	accounts authn.Accounts
 	log      *slog.Logger
 }
 
@@ -168,7 +169,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			TokenPath:       c.Paths.Token,
 			Prefix:          c.Paths.Prefix,
 			Teams:           c.Teams,
-			Accounts:        accounts(c),
+			Accounts:        h.accounts,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,
 			Store:           h.store,
@@ -179,7 +180,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			PublicURL:       h.origin,
 			Upstream:        upstreamToAsk(c, *section.APIKey),
 			Upstreams:       c.KeyUpstreams(*section.APIKey),
-			Accounts:        accounts(c),
+			Accounts:        h.accounts,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,
 			Store:           h.store,
