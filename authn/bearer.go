@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxToken bounds a token, in bytes.
-const maxToken = 16 << 10
+// MaxToken bounds a token that programs send, in bytes.
+const MaxToken = 16 << 10
 
 // BearerOf reads the token of an Authorization header (RFC 6750, section 2.1).
 // The error is [ErrNoCredential] where there is none of this scheme. It wraps
@@ -25,8 +25,8 @@ func BearerOf(r *http.Request) (string, error) {
 		return "", ErrNoCredential
 	case len(values) > 1:
 		return "", errSeveral("bearer")
-	case len(token) > maxToken:
-		return "", fmt.Errorf("bearer: longer than %d bytes: %w", maxToken, ErrRejected)
+	case len(token) > MaxToken:
+		return "", fmt.Errorf("bearer: longer than %d bytes: %w", MaxToken, ErrRejected)
 	case token == "" || strings.ContainsFunc(token, notToken):
 		return "", fmt.Errorf("bearer: not a token: %w", ErrRejected)
 	}

@@ -69,10 +69,11 @@ func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, 
 	if len(c.Audiences) == 0 && !c.SkipAudienceValidation {
 		return nil, errors.New("audiences: missing") // JWT-35
 	}
-	client, err := issuer.NewClient(c.TLS)
+	trust, err := c.TLS.Load()
 	if err != nil {
 		return nil, err
 	}
+	client := issuer.NewClient(trust)
 	c.Types = slices.Clone(c.Types)
 	for i, typ := range c.Types { // RFC 7515, section 4.1.9: case does not matter, and "application/" may be left out
 		c.Types[i] = strings.TrimPrefix(authn.FoldASCII(typ), "application/")

@@ -13,8 +13,8 @@ import (
 	"gatehouse/authn/issuer"
 )
 
-// maxToken bounds a JWT, in bytes. A request's header holds no longer one.
-const maxToken = 16 << 10
+// maxToken bounds a JWT, in bytes, in a form as in a header.
+const maxToken = authn.MaxToken
 
 // isJWT says whether a token looks like a JWT.
 func isJWT(token string) bool { return len(token) <= maxToken && authn.JWT(token) }

@@ -19,7 +19,7 @@ type Claims map[string]jsontext.Value
 // ParseClaims reads a JSON object. Duplicate names, invalid UTF-8 and what nests
 // too deep are errors.
 func ParseClaims(text []byte) (Claims, error) {
-	if err := CheckDocument(text); err != nil {
+	if err := checkDocument(text); err != nil {
 		return nil, authn.Foreign{Err: err}
 	}
 	var c Claims

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"gatehouse/authn"
-	"gatehouse/config"
 )
 
 const (
@@ -21,12 +21,8 @@ const (
 	maxAnswer = 1 << 20
 )
 
-// NewClient makes the client for everything that is asked of the provider.
-func NewClient(c config.ClientTLS) (*http.Client, error) {
-	t, err := c.Load()
-	if err != nil {
-		return nil, err
-	}
+// NewClient makes the client for everything that is asked of an issuer.
+func NewClient(t *tls.Config) *http.Client {
 	return Guarded(&http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
@@ -37,7 +33,7 @@ func NewClient(c config.ClientTLS) (*http.Client, error) {
 		MaxIdleConnsPerHost:    4,
 		IdleConnTimeout:        time.Minute,
 		ForceAttemptHTTP2:      true,
-	}), nil
+	})
 }
 
 // Guarded is a client with this package's bounds over any transport. It follows
@@ -73,8 +69,8 @@ func (s strict) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, BadAnswer{errTooBig}
 	}
 	if resp.StatusCode/100 == 2 && !isJWT(resp) {
-		if err := CheckDocument(body); err != nil {
-			return nil, BadAnswer{err}
+		if err := checkDocument(body); err != nil {
+			return nil, BadAnswer{fmt.Errorf("answer is %w%s", err, looks(body))}
 		}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
@@ -88,6 +84,14 @@ type BadAnswer struct{ error }
 
 func (b BadAnswer) Error() string { return authn.Bounded(b.error.Error()) }
 func (b BadAnswer) Unwrap() error { return b.error }
+
+// looks tells the usual mistake.
+func looks(body []byte) string {
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
+		return ", but a page for people; is the URL right, and is there a proxy in between?"
+	}
+	return ""
+}
 
 func isJWT(resp *http.Response) bool {
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))

@@ -253,12 +253,12 @@ func FetchKeys(ctx context.Context, url, token string, client *http.Client) ([]K
 	if err != nil {
 		return nil, err
 	}
-	return ParseKeys(text)
+	return parseKeys(text)
 }
 
-// ParseKeys reads a JWK set (RFC 7517, section 5). Keys that can't verify a
+// parseKeys reads a JWK set (RFC 7517, section 5). Keys that can't verify a
 // signature are left out; a set without any other is an error.
-func ParseKeys(text []byte) ([]Key, error) {
+func parseKeys(text []byte) ([]Key, error) {
 	var set struct {
 		Keys []jsontext.Value `json:"keys"`
 	}

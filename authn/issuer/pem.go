@@ -16,7 +16,7 @@ import (
 // a person to get right, so whatever in it is of no use is an error.
 func ReadKeys(text []byte) ([]Key, error) {
 	if text = bytes.TrimSpace(text); bytes.HasPrefix(text, []byte("{")) {
-		return ParseKeys(text)
+		return parseKeys(text)
 	}
 	var keys []Key
 	for len(text) > 0 {

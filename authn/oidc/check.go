@@ -57,11 +57,12 @@ func Check(ctx context.Context, c config.OIDC, redirectURI string) []authn.Findi
 		k.bad("settings", err.Error(), "correct this setting")
 		return k.findings
 	}
-	var err error
-	if k.client, err = issuer.NewClient(c.TLS); err != nil {
+	t, err := c.TLS.Load()
+	if err != nil {
 		k.bad("TLS settings", err.Error(), "name a file that can be read and holds PEM")
 		return k.findings
 	}
+	k.client = issuer.NewClient(t)
 	k.checkRedirect()
 	m, says, ok := k.checkDiscovery(ctx)
 	if !ok {

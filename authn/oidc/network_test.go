@@ -35,11 +35,11 @@ func TestNetwork(t *testing.T) {
 		return s, ca
 	}
 	ready := func(t *testing.T, from string, c config.ClientTLS) error {
-		client, err := issuer.NewClient(c)
+		trust, err := c.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return newProvider(withDefaults(config.OIDC{Issuer: from, ClientID: "gw", TLS: c}), client, quietLog).ready(t.Context())
+		return newProvider(withDefaults(config.OIDC{Issuer: from, ClientID: "gw", TLS: c}), issuer.NewClient(trust), quietLog).ready(t.Context())
 	}
 	t.Run("SSRF-10 own authority", func(t *testing.T) {
 		s, ca := tlsIssuer(t, tls.VersionTLS12, tls.VersionTLS13)
@@ -97,10 +97,7 @@ func TestNetwork(t *testing.T) {
 		}
 		defer stop()
 		peer.Set(func(f *authntest.Faults) { f.At[authntest.Token] = authntest.SendTo(307, s.URL) })
-		client, err := issuer.NewClient(config.ClientTLS{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		client := issuer.NewClient(nil)
 		c := withDefaults(config.OIDC{Issuer: peer.URL(), ClientID: "gw", ClientSecret: "s"})
 		o := &relying{settings: c, client: client}
 		m, err := newProvider(c, client, quietLog).metadata(t.Context())
@@ -114,19 +111,16 @@ func TestNetwork(t *testing.T) {
 	})
 	t.Run("client certificate", func(t *testing.T) {
 		dir := t.TempDir()
-		for _, c := range []config.ClientTLS{
-			{CAFile: filepath.Join(dir, "none")}, {CertFile: filepath.Join(dir, "none"), KeyFile: filepath.Join(dir, "none")},
-		} {
-			if _, err := New("main", "", config.OIDC{Issuer: issuerURL, ClientID: "gw", TLS: c}, newRig(t).deps); err == nil {
-				t.Error("accepted")
-			}
-		}
 		empty := filepath.Join(dir, "empty")
 		if err := os.WriteFile(empty, []byte("no PEM"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := issuer.NewClient(config.ClientTLS{CAFile: empty}); err == nil {
-			t.Error("accepted")
+		for _, c := range []config.ClientTLS{
+			{CAFile: empty}, {CAFile: filepath.Join(dir, "none")}, {CertFile: filepath.Join(dir, "none"), KeyFile: filepath.Join(dir, "none")},
+		} {
+			if _, err := New("main", "", config.OIDC{Issuer: issuerURL, ClientID: "gw", TLS: c}, newRig(t).deps); err == nil {
+				t.Error("accepted")
+			}
 		}
 	})
 }

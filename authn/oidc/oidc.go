@@ -81,11 +81,11 @@ type relying struct {
 // New makes the route that signs people in at the provider of c. It opens no
 // connection: the provider may be down. Its errors are faults of the settings.
 func New(name, label string, c config.OIDC, d Deps) (authn.Route, error) {
-	client, err := issuer.NewClient(c.TLS)
+	t, err := c.TLS.Load()
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}
-	o, err := newRelying(name, c, d, client)
+	o, err := newRelying(name, c, d, issuer.NewClient(t))
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}

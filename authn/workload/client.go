@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,22 +16,19 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 )
 
-const (
-	// callTime bounds one call to the issuer, body and all.
-	callTime = 10 * time.Second
-	// maxAnswer bounds what it may answer, after decompression.
-	maxAnswer = 1 << 20
-)
+// maxPEM bounds a file of certificates or of a key, in bytes.
+const maxPEM = 1 << 20
 
-// NewClient makes the HTTP client for an issuer. It follows no redirect, so that a
-// secret goes nowhere but where it was sent (RFC 9700, section 4.12). Without
-// caFile (certificates in PEM), the system's authorities are trusted.
+// NewClient makes the HTTP client for an issuer, with the bounds of
+// [issuer.Guarded]. Without caFile (certificates in PEM), the system's authorities
+// are trusted.
 func NewClient(caFile string) (*http.Client, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
-		text, err := readFile(caFile, maxAnswer)
+		text, err := readFile(caFile, maxPEM)
 		if err != nil {
 			return nil, err
 		}
@@ -41,19 +37,7 @@ func NewClient(caFile string) (*http.Client, error) {
 			return nil, fmt.Errorf("no certificate in %s", caFile)
 		}
 	}
-	return &http.Client{
-		Timeout:       callTime,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSClientConfig:        t,
-			TLSHandshakeTimeout:    5 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			IdleConnTimeout:        time.Minute,
-			ForceAttemptHTTP2:      true,
-		},
-	}, nil
+	return issuer.NewClient(t), nil
 }
 
 // Refusal is an answer that is none: what an OAuth endpoint says no with (RFC
@@ -117,9 +101,9 @@ func post(ctx context.Context, client *http.Client, at string, form url.Values, 
 	return call(client, r, secrets, to)
 }
 
-// call sends r and decodes a success, which must be one JSON object without
-// duplicate names. An error quotes nothing of the body but what an OAuth error
-// says, without the secrets.
+// call sends r and decodes a success, which must be one JSON object. That it means
+// the same to everybody is the client's business. An error quotes nothing of the
+// body but what an OAuth error says, without the secrets.
 func call(client *http.Client, r *http.Request, secrets []string, to any) error {
 	r.Header.Set("Accept", "application/json")
 	resp, err := client.Do(r)
@@ -127,16 +111,14 @@ func call(client *http.Client, r *http.Request, secrets []string, to any) error 
 		return reachError(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return fmt.Errorf("read the issuer's answer: %w", reachError(err))
-	case len(body) > maxAnswer:
-		return fmt.Errorf("the issuer's answer is larger than %d bytes", maxAnswer)
+		return reachError(err)
 	case resp.StatusCode != http.StatusOK:
 		return newRefusal(resp, body, secrets)
 	case decode(body, to) != nil:
-		return errors.New("the issuer's answer is not the JSON that it should be" + looks(body))
+		return errors.New("the issuer's answer is not the JSON that it should be")
 	}
 	return nil
 }
@@ -147,14 +129,6 @@ func decode(body []byte, to any) error {
 		return errors.New("no object")
 	}
 	return json.Unmarshal(body, to)
-}
-
-// looks tells the usual mistake.
-func looks(body []byte) string {
-	if strings.HasPrefix(strings.TrimSpace(string(body)), "<") {
-		return ", but a page for people; is the URL right, and is there a proxy in between?"
-	}
-	return ""
 }
 
 // reachError leaves the request's URL out, which is in the settings, and who was

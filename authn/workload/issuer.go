@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 )
 
 // Issuer is where tokens come from: its URL, whose endpoints are found by
@@ -20,7 +20,8 @@ type Issuer struct {
 	URL string
 	// TokenURL and DeviceURL are used as they are and beat what is discovered.
 	TokenURL, DeviceURL string
-	Client              *http.Client
+	// Client is one that [NewClient] made: its bounds are relied on.
+	Client *http.Client
 }
 
 // endpoints is what is known of an issuer.
@@ -61,16 +62,10 @@ func checkURL(raw string, plain bool) error {
 		return fmt.Errorf("%q is not a URL", authn.Bounded(raw))
 	case u.User != nil || strings.Contains(raw, "#"):
 		return errors.New("must have no user and no fragment")
-	case u.Scheme != "https" && !(plain && u.Scheme == "http" && loopback(u)):
+	case u.Scheme != "https" && !(plain && u.Scheme == "http" && issuer.Loopback(u)):
 		return fmt.Errorf("%q must be https", authn.Bounded(raw))
 	}
 	return nil
-}
-
-// loopback tells this machine, where plain http can't be listened to.
-func loopback(u *url.URL) bool {
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // discover finds out what is not set. It asks each time: that is seldom, and an
@@ -88,11 +83,11 @@ func (i Issuer) discover(ctx context.Context, device bool) (endpoints, error) {
 	if found.Issuer != i.URL { // Discovery, section 4.3
 		return endpoints{}, final{fmt.Errorf("discovery: the document is of the issuer %q, and not of %q", authn.Bounded(found.Issuer), i.URL)}
 	}
-	issuer, err := url.Parse(i.URL)
+	base, err := url.Parse(i.URL)
 	if err != nil {
 		return endpoints{}, err
 	}
-	plain := issuer.Scheme == "http" && loopback(issuer)
+	plain := base.Scheme == "http" && issuer.Loopback(base)
 	if e.Token == "" {
 		e.Token = found.Token
 		if err := found.check("token_endpoint", e.Token, plain); err != nil {

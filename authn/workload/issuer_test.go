@@ -3,6 +3,8 @@ package workload
 import (
 	"net/http"
 	"testing"
+
+	"gatehouse/authn/issuer"
 )
 
 func TestIssuerCheck(t *testing.T) {
@@ -43,32 +45,32 @@ func TestIssuerCheck(t *testing.T) {
 
 // documents is an issuer whose discovery document is this one.
 func documents(document string) *http.Client {
-	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	return issuer.Guarded(roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Path != "/t"+wellKnown || r.Method != http.MethodGet {
 			return write(reply{status: http.StatusNotFound, body: r.URL.String()}), nil
 		}
 		return write(ok(document)), nil
-	})}
+	}))
 }
 
 func TestDiscovery(t *testing.T) {
-	const issuer = "https://idp.example.com/t"
+	const known = "https://idp.example.com/t"
 	for name, tt := range map[string]struct {
 		url, document, err string
 		device             bool
 	}{
-		"sound":                        {issuer, `{"issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token"}`, "", false},
-		"with a slash at its end":      {issuer + "/", `{"issuer":"https://idp.example.com/t/","token_endpoint":"https://login.example.com/token"}`, "", false},
-		"of another issuer":            {issuer, `{"issuer":"https://idp.example.com/t/","token_endpoint":"https://login.example.com/token"}`, `is of the issuer "https://idp.example.com/t/", and not of`, false},
-		"of nobody":                    {issuer, `{"token_endpoint":"https://login.example.com/token"}`, "is of the issuer", false},
-		"in another spelling":          {issuer, `{"Issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token"}`, "is of the issuer", false},
-		"of two issuers":               {issuer, `{"issuer":"https://idp.example.com/t","issuer":"https://evil.example.com","token_endpoint":"https://login.example.com/token"}`, "not the JSON", false},
-		"a plain endpoint":             {issuer, `{"issuer":"https://idp.example.com/t","token_endpoint":"http://login.example.com/token"}`, "token_endpoint: ", false},
-		"a plain endpoint here":        {issuer, `{"issuer":"https://idp.example.com/t","token_endpoint":"http://127.0.0.1/token"}`, "must be https", false},
-		"no endpoint":                  {issuer, `{"issuer":"https://idp.example.com/t"}`, "has no token_endpoint", false},
-		"no device endpoint":           {issuer, `{"issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token"}`, "has no device_authorization_endpoint", true},
-		"a plain device endpoint":      {issuer, `{"issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token","device_authorization_endpoint":"http://x/"}`, "device_authorization_endpoint: ", true},
-		"a page":                       {issuer, `<html>`, "discovery: the issuer's answer is not the JSON that it should be, but a page", false},
+		"sound":                        {known, `{"issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token"}`, "", false},
+		"with a slash at its end":      {known + "/", `{"issuer":"https://idp.example.com/t/","token_endpoint":"https://login.example.com/token"}`, "", false},
+		"of another issuer":            {known, `{"issuer":"https://idp.example.com/t/","token_endpoint":"https://login.example.com/token"}`, `is of the issuer "https://idp.example.com/t/", and not of`, false},
+		"of nobody":                    {known, `{"token_endpoint":"https://login.example.com/token"}`, "is of the issuer", false},
+		"in another spelling":          {known, `{"Issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token"}`, "is of the issuer", false},
+		"of two issuers":               {known, `{"issuer":"https://idp.example.com/t","issuer":"https://evil.example.com","token_endpoint":"https://login.example.com/token"}`, "a duplicate name", false},
+		"a plain endpoint":             {known, `{"issuer":"https://idp.example.com/t","token_endpoint":"http://login.example.com/token"}`, "token_endpoint: ", false},
+		"a plain endpoint here":        {known, `{"issuer":"https://idp.example.com/t","token_endpoint":"http://127.0.0.1/token"}`, "must be https", false},
+		"no endpoint":                  {known, `{"issuer":"https://idp.example.com/t"}`, "has no token_endpoint", false},
+		"no device endpoint":           {known, `{"issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token"}`, "has no device_authorization_endpoint", true},
+		"a plain device endpoint":      {known, `{"issuer":"https://idp.example.com/t","token_endpoint":"https://login.example.com/token","device_authorization_endpoint":"http://x/"}`, "device_authorization_endpoint: ", true},
+		"a page":                       {known, `<html>`, "discovery: ask idp.example.com: answer is not a JSON document: no sense after byte 0, but a page for people", false},
 		"nothing there":                {"https://idp.example.com/elsewhere", `{}`, "discovery: the issuer answered 404", false},
 		"plain for plain, on loopback": {"http://127.0.0.1/t", `{"issuer":"http://127.0.0.1/t","token_endpoint":"http://127.0.0.1/token"}`, "", false},
 	} {
@@ -85,12 +87,12 @@ func TestDiscovery(t *testing.T) {
 	}
 	t.Run("what is set beats it", func(t *testing.T) {
 		document := `{"issuer":"https://idp.example.com/t","token_endpoint":"https://a/","device_authorization_endpoint":"https://b/"}`
-		e, err := Issuer{URL: issuer, TokenURL: "https://c/", Client: documents(document)}.discover(t.Context(), true)
+		e, err := Issuer{URL: known, TokenURL: "https://c/", Client: documents(document)}.discover(t.Context(), true)
 		if err != nil || e.Token != "https://c/" || e.Device != "https://b/" {
 			t.Errorf("%+v, %v", e, err)
 		}
-		e, err = Issuer{URL: issuer, TokenURL: "https://c/", Client: documents("nothing to be asked")}.discover(t.Context(), false)
-		if err != nil || e.Token != "https://c/" || e.Issuer != issuer {
+		e, err = Issuer{URL: known, TokenURL: "https://c/", Client: documents("nothing to be asked")}.discover(t.Context(), false)
+		if err != nil || e.Token != "https://c/" || e.Issuer != known {
 			t.Errorf("%+v, %v", e, err)
 		}
 	})

@@ -1,21 +1,19 @@
 package workload
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json/jsontext"
-	"encoding/json/v2"
+	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/issuer"
 )
 
-// maxToken bounds a token in bytes. Real ones with hundreds of groups are a
-// tenth of it.
+// maxToken bounds a token in bytes. It may be for another server than the gateway,
+// which takes [authn.MaxToken] at most. Real ones with hundreds of groups are a tenth
+// of it.
 const maxToken = 64 << 10
 
 // Claims are what a JWT says of itself, fit for a log line.
@@ -57,65 +55,30 @@ func (r Rules) read(text string, now time.Time) (Token, error) {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// parseJWT reads a JWT in compact form (RFC 7515, section 7.1) without verifying
-// it. Its errors quote nothing of the token.
+// parseJWT reads a JWT in compact form without verifying it. Its errors quote
+// nothing of the token.
 func parseJWT(text string) (Token, error) {
-	parts := strings.Split(text, ".")
-	if len(parts) != 3 {
-		return Token{}, fmt.Errorf("%w: it has not three parts", errNoJWT)
-	}
-	var header struct {
-		Algorithm string `json:"alg"`
-	}
-	var payload struct {
-		Issuer   string         `json:"iss"`
-		Subject  string         `json:"sub"`
-		Audience jsontext.Value `json:"aud"`
-		Issued   *float64       `json:"iat"`
-		Expires  *float64       `json:"exp"`
-	}
-	if decodePart(parts[0], &header) != nil || header.Algorithm == "" {
-		return Token{}, fmt.Errorf("%w: its header makes no sense", errNoJWT)
-	}
-	if decodePart(parts[1], &payload) != nil {
-		return Token{}, fmt.Errorf("%w: its claims make no sense", errNoJWT)
-	}
-	if _, err := base64.RawURLEncoding.DecodeString(parts[2]); err != nil || parts[2] == "" {
-		return Token{}, fmt.Errorf("%w: it has no signature", errNoJWT)
-	}
-	issued, okIssued := numericDate(payload.Issued)
-	expires, okExpires := numericDate(payload.Expires)
-	if !okIssued || !okExpires {
-		return Token{}, fmt.Errorf("%w: it says a time that is none", errNoJWT)
-	}
-	return Token{Secret: Secret(text), Issued: issued, Expires: expires, Claims: Claims{
-		Issuer: authn.Bounded(payload.Issuer), Subject: authn.Bounded(payload.Subject),
-		Audience: authn.Bounded(strings.Trim(string(payload.Audience), `"`)),
-	}}, nil
-}
-
-// decodePart decodes a JSON object in base64url.
-func decodePart(part string, to any) error {
-	text, err := base64.RawURLEncoding.DecodeString(part)
+	head, payload, err := issuer.Open(text)
 	if err != nil {
-		return err
+		return Token{}, fmt.Errorf("%w: %w", errNoJWT, err)
 	}
-	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) { // null would do too
-		return errors.New("no object")
+	if head.Algorithm == "" {
+		return Token{}, fmt.Errorf("%w: its header names no algorithm", errNoJWT)
 	}
-	return json.Unmarshal(text, to)
-}
-
-// numericDate reads seconds since 1970 (RFC 7519, section 2), up to the year
-// 9999. Nil is a zero time.
-func numericDate(seconds *float64) (time.Time, bool) {
-	const year9999 = 253402300799
-	switch {
-	case seconds == nil:
-		return time.Time{}, true
-	case !(*seconds >= 0 && *seconds <= year9999):
-		return time.Time{}, false
+	said, err := issuer.ParseClaims(payload)
+	if err != nil {
+		return Token{}, fmt.Errorf("%w: claims: %w", errNoJWT, err)
 	}
-	whole, part := math.Modf(*seconds)
-	return time.Unix(int64(whole), int64(part*1e9)), true
+	t := Token{Secret: Secret(text)}
+	var errs [4]error
+	t.Issued, errs[0] = said.Instant("iat")
+	t.Expires, errs[1] = said.Instant("exp")
+	t.Claims.Issuer, errs[2] = said.Text("iss")
+	t.Claims.Subject, errs[3] = said.Text("sub")
+	if err := cmp.Or(errs[:]...); err != nil {
+		return Token{}, fmt.Errorf("%w: %w", errNoJWT, err)
+	}
+	t.Claims.Issuer, t.Claims.Subject = authn.Bounded(t.Claims.Issuer), authn.Bounded(t.Claims.Subject)
+	t.Claims.Audience = authn.Bounded(strings.Trim(string(said["aud"]), `"`))
+	return t, nil
 }

@@ -9,6 +9,8 @@ import (
 	"math/big"
 	"sync"
 	"time"
+
+	"gatehouse/authn"
 )
 
 const (
@@ -37,6 +39,7 @@ type Keeper struct {
 
 	mu   sync.Mutex       // held while the file is looked at and changed
 	last Token            // what the file was last given
+	long bool             // said that a token was too long
 	wall func() time.Time // for tests; nil is the system's clock
 }
 
@@ -94,6 +97,7 @@ func (k *Keeper) renew(ctx context.Context) (Token, error) {
 	if changed, err := k.write(t); !changed || err != nil {
 		return t, err
 	}
+	k.warnOfLength(len(t.Secret))
 	attrs := []any{"file", string(k.File), "bytes", len(t.Secret)}
 	if c := t.Claims; c != (Claims{}) {
 		attrs = append(attrs, "iss", c.Issuer, "sub", c.Subject, "aud", c.Audience)
@@ -104,6 +108,14 @@ func (k *Keeper) renew(ctx context.Context) (Token, error) {
 	}
 	k.Log.Info("token written", append(attrs, "expires", stamp(t.Expires))...)
 	return t, nil
+}
+
+// warnOfLength says once what nobody would guess from the gateway's 401.
+func (k *Keeper) warnOfLength(n int) {
+	if n > authn.MaxToken && !k.long {
+		k.long = true
+		k.Log.Warn("the token is too long for a gatehouse; have the issuer put less into it, such as fewer groups", "bytes", n, "most", authn.MaxToken)
+	}
 }
 
 func (k *Keeper) write(t Token) (changed bool, err error) {

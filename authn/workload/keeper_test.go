@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gatehouse/authn"
 )
 
 func TestNext(t *testing.T) {
@@ -312,6 +314,36 @@ func TestRunAsksForNothingItCanNotWrite(t *testing.T) {
 			t.Errorf("the file holds the token of %q", got)
 		}
 	})
+}
+
+// TestRunWarnsOfLengthOnce: a token that no gateway takes is written, since it may
+// be for another server.
+func TestRunWarnsOfLengthOnce(t *testing.T) {
+	long := func(n int) func() (Token, error) {
+		return func() (Token, error) {
+			return Rules{AllowOpaque: true}.read(strings.Repeat("a", n-1)+string(rune('a'+n%26)), time.Now())
+		}
+	}
+	for name, c := range map[string]struct {
+		bytes []int
+		warn  int
+	}{
+		"as long as may be": {[]int{authn.MaxToken, authn.MaxToken - 1}, 0},
+		"longer":            {[]int{authn.MaxToken + 1}, 1},
+		"longer each time":  {[]int{1, authn.MaxToken + 1, authn.MaxToken + 2, authn.MaxToken + 3}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := plan()
+			for _, n := range c.bytes {
+				s.then(long(n))
+			}
+			run(t, time.Duration(len(c.bytes))*unknownLife-time.Second, &Keeper{}, s, func(_ File, l *log) {
+				if l.count("level=WARN", "too long", "most=16384") != c.warn || l.count("token written") != len(c.bytes) {
+					t.Errorf("the log is\n%s", l)
+				}
+			})
+		})
+	}
 }
 
 func TestOnce(t *testing.T) {

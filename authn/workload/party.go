@@ -1,22 +1,13 @@
 package workload
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json/v2"
-	"encoding/pem"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
+	"gatehouse/authn/issuer"
 )
 
 // ClientAuth is how a client proves itself (OpenID Connect Core, section 9).
@@ -31,9 +22,6 @@ const (
 	PrivateKeyJWT ClientAuth = "private-key-jwt"
 	None          ClientAuth = "none"
 )
-
-// assertionTime is how long a client assertion is valid.
-const assertionTime = time.Minute
 
 // Party is a client that an issuer knows. What it proves itself with is read
 // again each time, so that it can be changed under a running program.
@@ -108,7 +96,7 @@ func (c Party) prove(e endpoints, now time.Time) (proof, error) {
 		}
 		return proof{form: map[string]string{
 			"client_id":             c.ID,
-			"client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+			"client_assertion_type": issuer.AssertionType,
 			"client_assertion":      signed,
 		}}, nil
 	case None:
@@ -141,89 +129,18 @@ func (c Party) secret() (string, error) {
 
 // sign makes an assertion for one request (RFC 7523, sections 2.2 and 3).
 func (c Party) sign(e endpoints, now time.Time) (string, error) {
-	text, err := readFile(c.KeyFile, maxAnswer)
+	text, err := readFile(c.KeyFile, maxPEM)
 	if err != nil {
 		return "", err
 	}
-	key, alg, thumbprint, err := parseKey([]byte(text))
+	key, err := issuer.ReadPrivateKey([]byte(text))
 	if err != nil {
 		return "", final{fmt.Errorf("%s: %w", c.KeyFile, err)}
 	}
-	o := (&jose.SignerOptions{}).WithType("JWT")
-	if thumbprint != "" {
-		o = o.WithHeader("x5t#S256", thumbprint)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: c.KeyID}}, o)
+	key.ID = c.KeyID
+	a, err := key.Assertion(c.ID, cmp.Or(c.Audience, e.Issuer, e.Token))
 	if err != nil {
 		return "", err
 	}
-	audience := c.Audience
-	if audience == "" {
-		audience = e.Issuer
-	}
-	if audience == "" {
-		audience = e.Token
-	}
-	claims, err := json.Marshal(map[string]any{
-		"iss": c.ID, "sub": c.ID, "aud": audience, "jti": rand.Text(),
-		"iat": now.Unix(), "exp": now.Add(assertionTime).Unix(),
-	}, json.Deterministic(true))
-	if err != nil {
-		return "", err
-	}
-	jws, err := signer.Sign(claims)
-	if err != nil {
-		return "", err
-	}
-	return jws.CompactSerialize()
-}
-
-// parseKey reads a private key in PEM and names the algorithm that goes with it,
-// and the thumbprint of the first certificate, if there is one (RFC 7515, section
-// 4.1.8).
-func parseKey(text []byte) (key crypto.Signer, alg jose.SignatureAlgorithm, thumbprint string, err error) {
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		switch {
-		case block.Type == "CERTIFICATE" && thumbprint == "":
-			sum := sha256.Sum256(block.Bytes)
-			thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
-		case strings.HasSuffix(block.Type, "PRIVATE KEY") && key == nil:
-			if key, alg, err = parseBlock(block); err != nil {
-				return nil, "", "", err
-			}
-		}
-	}
-	if key == nil {
-		return nil, "", "", errors.New("there is no private key in PEM")
-	}
-	return key, alg, thumbprint, nil
-}
-
-func parseBlock(block *pem.Block) (crypto.Signer, jose.SignatureAlgorithm, error) {
-	var key any
-	var err error
-	switch block.Type {
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(block.Bytes)
-	default:
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	}
-	if err != nil {
-		return nil, "", errors.New("the private key can't be read; is it encrypted?")
-	}
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		if k.N.BitLen() >= 2048 {
-			return k, jose.RS256, nil
-		}
-	case *ecdsa.PrivateKey:
-		if k.Curve.Params().BitSize == 256 {
-			return k, jose.ES256, nil
-		}
-	case ed25519.PrivateKey:
-		return k, jose.EdDSA, nil
-	}
-	return nil, "", errors.New("the private key must be RSA of at least 2048 bits, P-256 or Ed25519")
+	return a.Sign(now)
 }

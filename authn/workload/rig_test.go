@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gatehouse/authn/issuer"
 )
 
 func encode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
@@ -161,7 +163,7 @@ func (p *peer) asked(path string) (out []seen) {
 	return out
 }
 
-func (p *peer) client() *http.Client { return &http.Client{Transport: p, Timeout: callTime} }
+func (p *peer) client() *http.Client { return issuer.Guarded(p) }
 
 func (p *peer) issuer() Issuer { return Issuer{URL: peerURL, Client: p.client()} }
 
