@@ -22,7 +22,7 @@ import (
 const (
 	// maxForm bounds the form of a token request, in bytes: the longest JWT, every
 	// byte of it percent-encoded, and room for the rest.
-	maxForm = 3*maxToken + 4<<10
+	maxForm = 3*authn.MaxToken + 4<<10
 	// atOnce is how many token requests are looked at at the same time. More than
 	// that is no fleet that starts, but a flood.
 	atOnce = 256

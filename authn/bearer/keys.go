@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +118,23 @@ func (k known) candidates(head issuer.Header) []int {
 	return named[:min(len(named), maxTries)]
 }
 
+// unchanged says whether the keys are in a file that was not written since.
+func (t *trusted) unchanged(since time.Time) bool {
+	if t.settings.KeyFile == "" {
+		return false
+	}
+	info, err := os.Stat(t.settings.KeyFile)
+	return err == nil && info.ModTime().Before(since)
+}
+
+// named says whether one of the keys is the one that a token names. A key that
+// was replaced under its name is found by the next question.
+func named(keys []issuer.Key, head issuer.Header) bool {
+	return slices.ContainsFunc(keys, func(k issuer.Key) bool {
+		return head.KeyID != "" && k.KeyID == head.KeyID && fits(k, head.Algorithm)
+	})
+}
+
 // fits says whether a key is one for an algorithm (RFC 7518, section 3.1).
 func fits(key issuer.Key, alg string) bool {
 	if key.Algorithm != "" && key.Algorithm != alg {
@@ -147,8 +165,9 @@ func (t *trusted) signed(ctx context.Context, token string, head issuer.Header) 
 	}
 	fresh, err := t.keys.Newer(ctx, s)
 	switch {
-	case err != nil && t.madeBefore(token, s.At):
-		return nil, t.unsigned(head, s) // the issuer has shown its keys since it made this
+	case err != nil && (t.madeBefore(token, s.At) || named(s.Keys, head) || t.unchanged(s.At)):
+		// The issuer has shown its keys since it made this, or the very key that is named.
+		return nil, t.unsigned(head, s)
 	case err != nil:
 		return nil, err
 	}

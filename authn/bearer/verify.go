@@ -13,11 +13,8 @@ import (
 	"gatehouse/authn/issuer"
 )
 
-// maxToken bounds a JWT, in bytes, in a form as in a header.
-const maxToken = authn.MaxToken
-
 // isJWT says whether a token looks like a JWT.
-func isJWT(token string) bool { return len(token) <= maxToken && authn.JWT(token) }
+func isJWT(token string) bool { return len(token) <= authn.MaxToken && authn.JWT(token) }
 
 // claimsOf are the claims of a JWT before anybody has verified it. They are good
 // for nothing but to choose whose keys to verify by. What stands around them may be
