@@ -369,10 +369,10 @@ func (p *programs) keyOf(account string) (key string) {
 // jwt is a good JWT of Ada's, but for what is changed; nil takes a claim out. It
 // was made before the gateway read its issuer's keys: whether one made since is by
 // a key that is newer still, the gateway may not know for a while.
-func (p *programs) jwt(key authntest.Key, change map[string]any) string {
+func (w *world) jwt(key authntest.Key, change map[string]any) string {
 	now := time.Now().Unix()
 	claims := map[string]any{
-		"iss": p.provider.URL, "sub": "1001", "aud": "https://example.com", "iat": now - 120, "exp": now + 3600,
+		"iss": w.provider.URL, "sub": "1001", "aud": "https://example.com", "iat": now - 120, "exp": now + 3600,
 		"email": "ada@example.com", "email_verified": true, "preferred_username": "ada", "groups": []string{"admins", "research"},
 	}
 	maps.Copy(claims, change)
