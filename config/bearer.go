@@ -27,8 +27,9 @@ type Issuer struct {
 	Issuer string `json:"issuer" jsonschema:"required"`
 	// What is known of an issuer: "wandb", identity federation as the W&B server
 	// does it (sub is the person's e-mail address or a registered service
-	// account, aud a team, the organization or wandb), or "kubernetes", the
-	// service accounts of a cluster.
+	// account; aud is wandb or the name of one of teams, unless audiences names
+	// others, for instance the organization), or "kubernetes", the service
+	// accounts of a cluster.
 	Preset string `json:"preset,omitempty" jsonschema:"enum=wandb,enum=kubernetes"`
 	// Where its keys are (a JWK set). Without it, they are found by discovery, at
 	// ISSUER/.well-known/openid-configuration or oidc-configuration.
@@ -127,7 +128,7 @@ type Exchange struct {
 // again, in this process and, where that is slower than a question to it, in
 // the store.
 type TokenCache struct {
-	// The longest that a proof counts. It never outlives the token.
+	// The longest that a proof counts. It never outlives the credential.
 	Lifetime Duration `json:"lifetime" jsonschema:"default=1m"`
 	// How long a refusal counts.
 	RejectedLifetime Duration `json:"rejectedLifetime" jsonschema:"default=5s"`
@@ -160,8 +161,8 @@ type APIKey struct {
 type Team struct {
 	// Its name.
 	Name string `json:"name" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_.-]*$"`
-	// The user names or e-mail addresses of its people. A service account may log
-	// in the name of its team's.
+	// The user names or e-mail addresses of its people. A service account of the
+	// team may log in the name of any of them.
 	Members []string `json:"members,omitempty" jsonschema:"uniqueItems=true"`
 }
 

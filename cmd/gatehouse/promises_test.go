@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/authn/apikey"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
@@ -85,6 +86,32 @@ func TestPromiseNoForgedIdentityReachesTheUpstream(t *testing.T) {
 	}
 }
 
+func TestPromiseNoForgedIdentityReachesTheUpstreamByProgram(t *testing.T) {
+	p := newPrograms(t, "")
+	for name, good := range p.good() {
+		for _, forged := range forgeries() {
+			t.Run("HDR-02 "+name+"/"+forged, func(t *testing.T) {
+				h := good.header.Clone()
+				h[forged] = []string{"eve", "root"}
+				h["Connection"] = []string{"keep-alive, " + forged + ", x-forwarded-user"}
+				p.get(p.program(), "/x", h)
+				seen := map[string]string{}
+				for name, values := range p.app.last(t).Header {
+					if identityNames.MatchString(fold(name)) {
+						seen[name] = strings.Join(values, " & ")
+					}
+				}
+				if fmt.Sprint(seen) != fmt.Sprint(good.ours) {
+					t.Errorf("the application saw %v, want %v", seen, good.ours)
+				}
+				if _, sent := p.app.last(t).Header["Authorization"]; sent {
+					t.Error("the application saw the credential")
+				}
+			})
+		}
+	}
+}
+
 func TestPromiseIdentityOnlyAfterProof(t *testing.T) {
 	w := newWorld(t, "")
 	other := newWorld(t, "")
@@ -106,6 +133,55 @@ func TestPromiseIdentityOnlyAfterProof(t *testing.T) {
 				t.Errorf("headers %v: want a challenge and no-store", got.header)
 			}
 		})
+	}
+}
+
+func TestPromiseIdentityOnlyAfterProofOfProgram(t *testing.T) {
+	p := newPrograms(t, "")
+	for name, h := range p.wrong() {
+		t.Run(name, func(t *testing.T) { p.assertRefused(t, h) })
+	}
+	for name, assertion := range p.wrongJWTs() {
+		t.Run("exchange/"+name, func(t *testing.T) {
+			got := p.exchange(assertion)
+			if got.status != http.StatusBadRequest || !strings.Contains(got.body, `"invalid_grant"`) || strings.Contains(got.body, "gh_at_") {
+				t.Errorf("%d %s, want 400 invalid_grant", got.status, got.body)
+			}
+		})
+	}
+}
+
+func TestPromiseAWrongCredentialOfAProgramIsNeverSomebodyElse(t *testing.T) {
+	p := newPrograms(t, "")
+	ben := sessionCookie(t, p.signIn("ben"))
+	for name, h := range p.wrong() {
+		t.Run("HDR-26 beside a session/"+name, func(t *testing.T) {
+			h = h.Clone()
+			h.Set("Cookie", ben)
+			p.assertRefused(t, h)
+		})
+	}
+	for name, good := range p.good() {
+		t.Run("HDR-26 a good one beside another's session/"+name, func(t *testing.T) {
+			h := good.header.Clone()
+			h.Set("Cookie", ben)
+			if got := p.get(p.program(), "/", h); got.status != http.StatusOK || p.app.last(t).Header.Get("X-Gatehouse-Subject") != good.ours["X-Gatehouse-Subject"] {
+				t.Errorf("%d, and the application saw %v; want %v", got.status, p.app.last(t).Header, good.ours)
+			}
+		})
+	}
+}
+
+// assertRefused wants 401, and nothing at the application.
+func (p *programs) assertRefused(t *testing.T, h http.Header) {
+	t.Helper()
+	before := p.app.count()
+	got := p.get(p.program(), "/", h)
+	if got.status != http.StatusUnauthorized || p.app.count() != before {
+		t.Errorf("%d, and the application saw %d requests; want 401 and none\n%s", got.status, p.app.count()-before, got.body)
+	}
+	if got.header.Get("WWW-Authenticate") == "" || got.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("headers %v: want a challenge and no-store", got.header)
 	}
 }
 
@@ -155,7 +231,10 @@ func flip(cookie string) string {
 	return cookie[:i] + strings.ToUpper(cookie[i:i+1]) + cookie[i+1:]
 }
 
-const sharedKey = "session: {keys: [\"rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw=\"]}\n"
+const (
+	ringKey   = "rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="
+	sharedKey = "session: {keys: [\"" + ringKey + "\"]}\n"
+)
 
 func TestPromiseUnknownIsClosed(t *testing.T) {
 	good := newWorld(t, withPublicPath+sharedKey)
@@ -206,6 +285,43 @@ func TestPromiseUnknownIsClosed(t *testing.T) {
 			t.Errorf("%d, headers %v; want 503 that retries", got.status, got.header)
 		}
 	})
+}
+
+func TestPromiseUnknownProgramIsClosed(t *testing.T) {
+	token := newPrograms(t, "").token()
+	p := openPrograms(t, "store: {redis: {url: \"redis://127.0.0.1:1\"}}\n")
+	for name, h := range map[string]http.Header{
+		"an access token":      bearerHeader(token),
+		"a key of the gateway": keyHeader(apikey.Generate()),
+	} {
+		t.Run("RDS-01 "+name, func(t *testing.T) { assertClosed(t, p.world, p.get(p.program(), "/", h)) })
+	}
+	t.Run("RDS-01 the exchange", func(t *testing.T) {
+		got := p.exchange(p.jwt(p.issuer.Keys()[0], nil))
+		assertClosed(t, p.world, got)
+		if strings.Contains(got.body, "gh_at_") {
+			t.Error("there is a token that nobody has stored")
+		}
+	})
+
+	down := newPrograms(t, "")
+	cookie := sessionCookie(t, down.signIn("ben"))
+	down.app.mu.Lock()
+	down.app.seen = nil
+	down.app.mu.Unlock()
+	assertion := down.jwt(down.issuer.Keys()[0], nil)
+	down.provider.Close()
+	down.peer.Close()
+	for name, h := range map[string]http.Header{
+		"JWT-20 a JWT, and its issuer is down":                       bearerHeader(assertion),
+		"TOK-24 an opaque token, and its issuer is down":             bearerHeader(goodOpaque),
+		"a key of the application, and it is down":                   keyHeader(goodKey),
+		"HDR-26 a JWT beside a session, and its issuer is down":      {"Authorization": {"Bearer " + assertion}, "Cookie": {cookie}},
+		"HDR-26 a key beside a session, and the application is down": {"Wandb-Api-Key": {goodKey}, "Cookie": {cookie}},
+	} {
+		t.Run(name, func(t *testing.T) { assertClosed(t, down.world, down.get(down.program(), "/", h)) })
+	}
+	t.Run("JWT-20 the exchange, and the issuer is down", func(t *testing.T) { assertClosed(t, down.world, down.exchange(assertion)) })
 }
 
 func assertClosed(t *testing.T, w *world, got answer) {
@@ -356,6 +472,53 @@ func TestPromiseLogsHoldNoSecrets(t *testing.T) {
 	}
 	if n < 10 {
 		t.Errorf("only %d secrets were looked for", n)
+	}
+}
+
+func TestPromiseLogsHoldNoSecretsOfPrograms(t *testing.T) {
+	p := newPrograms(t, "")
+	var sent []http.Header
+	for _, good := range p.good() {
+		sent = append(sent, good.header)
+	}
+	for _, h := range p.wrong() {
+		sent = append(sent, h)
+	}
+	secrets := []string{introspectionSecret}
+	for _, h := range sent {
+		secrets = append(secrets, secretsOf(h)...)
+		p.get(p.program(), "/x", h)
+		p.get(p.program(), "/.gatehouse/userinfo", h)
+		p.get(p.program(), "/public/x", h)
+		h = h.Clone()
+		h["X-Gatehouse-Authorization"] = h["Authorization"]
+		p.get(p.program(), "/x", h)
+	}
+	for _, assertion := range p.wrongJWTs() {
+		p.exchange(assertion)
+	}
+	p.post("/.gatehouse/revoke", url.Values{"token": {p.token()}})
+	p.peer.Close()
+	p.provider.Close()
+	p.get(p.program(), "/x", bearerHeader(goodOpaque+"2"))
+	p.get(p.program(), "/x", keyHeader(flip(goodKey)))
+	secrets = append(secrets, goodOpaque+"2", flip(goodKey))
+
+	log := p.log.String()
+	for _, want := range []string{`"check":"aud"`, `"access token given"`, `"key_id":"` + p.id + `"`, `"subject":"1001"`, "connection refused"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log does not say %s:\n%s", want, log)
+		}
+	}
+	for _, s := range secrets {
+		for _, form := range []string{s, url.QueryEscape(s)} {
+			if strings.Contains(log, form) {
+				t.Errorf("OPS-09, TOK-30: the log holds the secret %q", s)
+			}
+		}
+	}
+	if len(secrets) < 40 {
+		t.Errorf("only %d secrets were looked for", len(secrets))
 	}
 }
 

@@ -59,7 +59,10 @@ func runScenario(t *testing.T, file string) {
 		w.app.seen = nil
 		w.app.mu.Unlock()
 	}
-	request := strings.ReplaceAll(strings.ReplaceAll(part["request"], "$SESSION", cookie), "\n", "\r\n")
+	request := strings.NewReplacer("$SESSION", cookie, "$JWT", w.jwt(w.issuer.Keys()[0], nil), "\n", "\r\n").Replace(part["request"])
+	if _, body, ok := strings.Cut(request, "\r\n\r\n"); ok {
+		request = strings.ReplaceAll(request, "$LENGTH", fmt.Sprint(len(body)))
+	}
 	got := map[string]string{"response": w.raw(t, request), "upstream": w.upstreamSaw()}
 	for i, f := range archive.Files {
 		if f.Name == "response" || f.Name == "upstream" {
@@ -178,6 +181,7 @@ func (w *world) steady(s string) string {
 	s = strings.ReplaceAll(s, w.provider.URL, "$ISSUER")
 	for re, with := range map[*regexp.Regexp]string{
 		regexp.MustCompile(`(?m)^Date: .*$`):                             "Date: $$DATE",
+		regexp.MustCompile(`gh_at_[\w-]{20,}`):                           "gh_at_$$TOKEN",
 		regexp.MustCompile(`"auth_time":"[^"]*"`):                        `"auth_time":"$$TIME"`,
 		regexp.MustCompile(`\b[0-9a-f]{32}\b`):                           "$$REQUEST_ID",
 		regexp.MustCompile(`(gatehouse(?:_attempt_[^=]*)?=)[^;\s]{20,}`): "${1}$$SEALED",

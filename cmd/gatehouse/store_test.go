@@ -3,15 +3,22 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"gatehouse/authn/apikey"
 	"gatehouse/authn/authntest"
+	"gatehouse/session"
 )
 
 // startRedis runs a real server until the test ends.
@@ -116,6 +123,81 @@ func TestPromiseWhoeverReadsTheStoreCanActAsNobody(t *testing.T) {
 	})
 }
 
+func TestPromiseWhoeverReadsTheStoreCanActAsNoProgram(t *testing.T) {
+	addr := startRedis(t)
+	p := newPrograms(t, fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", addr))
+	secrets := []string{"1001", "1002", "ada@example.com", "ben@example.com", "research", p.provider.URL, apikey.Hash(p.stored)[7:]}
+	for _, good := range p.good() {
+		if got := p.get(p.program(), "/", good.header); got.status != http.StatusOK {
+			t.Fatalf("%d: %s", got.status, got.body)
+		}
+		secrets = append(secrets, secretsOf(good.header)...)
+	}
+	all := dump(t, addr)
+	kinds := map[string]bool{}
+	for k, v := range all {
+		kinds[strings.Split(k, ":")[1]] = true
+		for _, s := range secrets {
+			if len(s) > 4 && (strings.Contains(k, s) || strings.Contains(v, s)) {
+				t.Errorf("the store shows %q at %s", s, k)
+			}
+		}
+		name := k[strings.LastIndex(k, ":")+1:]
+		for _, stolen := range []string{name, k, url.QueryEscape(v), base64.RawURLEncoding.EncodeToString([]byte(v)), name + base64.RawURLEncoding.EncodeToString([]byte(v))} {
+			for _, h := range []http.Header{
+				bearerHeader(stolen), bearerHeader("gh_at_" + stolen), bearerHeader("pat_" + stolen), bearerHeader("gatehouse-" + stolen),
+				keyHeader(stolen), keyHeader("gatehouse-" + stolen), {"Wandb-Api-Key": {stolen}}, {"Cookie": {"__Host-gatehouse=" + stolen}},
+			} {
+				if got := p.get(p.program(), "/", h); got.status != http.StatusUnauthorized {
+					t.Errorf("what stands at %s was taken for a credential: %d for %v", k, got.status, h)
+				}
+			}
+		}
+	}
+	if fmt.Sprint(kinds) != "map[apikey:true apikeys:true result:true token:true]" {
+		t.Errorf("the store holds %v", kinds)
+	}
+}
+
+// TestStoreWriterOfPrograms: what is sealed for one place opens in no other (RDS-08).
+func TestStoreWriterOfPrograms(t *testing.T) {
+	addr := startRedis(t)
+	p := newPrograms(t, fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", addr))
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close()
+	ci := p.keyOf("ci")
+	ada := p.token()
+	before := dump(t, addr)
+	ben := p.given(p.exchange(p.jwt(p.issuer.Keys()[0], map[string]any{"sub": "1002"})))
+	for k := range dump(t, addr) {
+		if _, old := before[k]; old {
+			continue
+		}
+		for was, v := range before {
+			if strings.HasPrefix(was, "gatehouse:token:") {
+				client.Set(t.Context(), k, v, time.Hour)
+			}
+		}
+	}
+	id, _ := apikey.ID(ci)
+	client.Set(t.Context(), "gatehouse:apikey:"+id, before["gatehouse:apikey:"+p.id], time.Hour)
+	for name, tt := range map[string]struct {
+		h      http.Header
+		status int
+	}{
+		"an access token with another's record": {bearerHeader(ben), http.StatusUnauthorized},
+		"the other one":                         {bearerHeader(ada), http.StatusOK},
+		"a key with another's record":           {keyHeader(ci), http.StatusServiceUnavailable},
+		"the other key":                         {keyHeader(p.stored), http.StatusOK},
+	} {
+		t.Run("RDS-08 "+name, func(t *testing.T) {
+			if got := p.get(p.program(), "/", tt.h); got.status != tt.status {
+				t.Errorf("%d, want %d", got.status, tt.status)
+			}
+		})
+	}
+}
+
 // TestPolicyActsOnLiveSessions: a stricter gateway over the same store refuses
 // somebody who signed in at the laxer one, on the next request (OPS-07, SES-29).
 func TestPolicyActsOnLiveSessions(t *testing.T) {
@@ -180,7 +262,7 @@ func TestCheckOfRedis(t *testing.T) {
 		"nobody there":            {[]string{"GATEHOUSE_STORE_REDIS_URL=redis://127.0.0.1:1"}, 1, "check store.redis.url"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := append(operatorEnv(w.gw.handlerUpstream(t), w.provider.URL), "GATEHOUSE_SESSION_KEYS=rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw=")
+			env := append(operatorEnv(w.gw.handlerUpstream(t), w.provider.URL), "GATEHOUSE_SESSION_KEYS="+ringKey)
 			code, out, errs := command(t, append(env, tt.env...), "check")
 			if code != tt.code || !strings.Contains(out, tt.says) {
 				t.Errorf("exit %d, want %d with %q\n%s%s", code, tt.code, tt.says, out, errs)
@@ -190,4 +272,261 @@ func TestCheckOfRedis(t *testing.T) {
 	if left := dump(t, open); len(left) != 0 {
 		t.Errorf("the check leaves %v", left)
 	}
+}
+
+// programs is a world whose gateway knows programs too, beside a server that is
+// both the application whose keys are verified and the issuer's introspection.
+type programs struct {
+	*world
+	peer        *httptest.Server
+	key, stored string // keys of the accounts ci, in the settings, and nightly, in the store
+	id          string // of stored
+}
+
+const programSettings = `
+publicURL: https://example.com
+sharedEmails: true
+upstreams:
+  - name: app
+    url: $UPSTREAM
+    public: [/public/]
+  - name: wandb
+    url: $PEER
+    paths: [/wandb]
+authn:
+  - name: corp
+    oidc:
+      issuer: $ISSUER
+      clientID: gatehouse
+      scopes: [openid, profile, email, groups]
+  - name: tokens
+    bearer:
+      issuers:
+        - issuer: $ISSUER
+          audiences: [https://example.com]
+          introspection: {url: $PEER/introspect, clientID: gatehouse, clientSecret: $SECRET, tokenPrefix: pat_}
+  - name: keys
+    apiKey: {application: verify, upstreams: [wandb]}
+teams:
+  - {name: research, members: [ada]}
+serviceAccounts:
+  - {name: ci, team: research, keyHashes: ["$HASH"]}
+  - {name: nightly, team: research, role: admin}
+` + sharedKey
+
+// What the server beside knows.
+const (
+	goodOpaque          = "pat_of-ada-that-is-good"
+	goodKey             = "local-0123456789abcdef0123456789abcdef01234567"
+	introspectionSecret = "introspection-secret-5"
+)
+
+func newPrograms(t *testing.T, more string) *programs {
+	t.Helper()
+	p := openPrograms(t, more)
+	p.stored = p.keyOf("nightly")
+	p.id, _ = apikey.ID(p.stored)
+	return p
+}
+
+// openPrograms leaves the store alone, which may be down.
+func openPrograms(t *testing.T, more string) *programs {
+	t.Helper()
+	p := &programs{key: apikey.Generate()}
+	p.peer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		answer := `{"active":false}`
+		switch {
+		case r.URL.Path == "/graphql" && password == goodKey:
+			answer = `{"data":{"viewer":{"id":"U-1001","username":"ada","email":"ada@example.com","teams":{"edges":[{"node":{"name":"research"}}]}}}}`
+		case r.URL.Path == "/graphql":
+			answer = `{"data":{"viewer":null}}`
+		case password == introspectionSecret && r.PostFormValue("token") == goodOpaque:
+			answer = `{"active":true,"sub":"1001","aud":"https://example.com"}`
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, answer)
+	}))
+	t.Cleanup(p.peer.Close)
+	p.world = newWorld(t, strings.NewReplacer("$PEER", p.peer.URL, "$SECRET", introspectionSecret, "$HASH", apikey.Hash(p.key)).Replace(programSettings)+more)
+	return p
+}
+
+// keyOf makes a key in the store.
+func (p *programs) keyOf(account string) (key string) {
+	p.t.Helper()
+	ring, err := session.NewKeyring("https://"+publicHost, []string{ringKey})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, err = apikey.NewLedger(p.gw.store, ring).New(p.t.Context(), account, "", time.Hour, func(k string) error { key = k; return nil })
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return key
+}
+
+// jwt is a good JWT of Ada's, but for what is changed; nil takes a claim out. It
+// was made before the gateway read its issuer's keys: whether one made since is by
+// a key that is newer still, the gateway may not know for a while.
+func (w *world) jwt(key authntest.Key, change map[string]any) string {
+	now := time.Now().Unix()
+	claims := map[string]any{
+		"iss": w.provider.URL, "sub": "1001", "aud": "https://example.com", "iat": now - 120, "exp": now + 3600,
+		"email": "ada@example.com", "email_verified": true, "preferred_username": "ada", "groups": []string{"admins", "research"},
+	}
+	maps.Copy(claims, change)
+	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
+	return authntest.JWT(key, nil, claims)
+}
+
+func (p *programs) post(path string, form url.Values) answer {
+	p.t.Helper()
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "https://"+publicHost+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return p.do(p.program(), req)
+}
+
+func (p *programs) exchange(assertion string) answer {
+	p.t.Helper()
+	return p.post("/oidc/token", url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}})
+}
+
+// given is the access token of an answer.
+func (p *programs) given(a answer) string {
+	p.t.Helper()
+	token := regexp.MustCompile(`gh_at_[\w-]+`).FindString(a.body)
+	if a.status != http.StatusOK || token == "" {
+		p.t.Fatalf("the exchange: %d %s", a.status, a.body)
+	}
+	return token
+}
+
+// token is a good access token of Ada's.
+func (p *programs) token() string {
+	p.t.Helper()
+	return p.given(p.exchange(p.jwt(p.issuer.Keys()[0], nil)))
+}
+
+func bearerHeader(token string) http.Header {
+	return http.Header{"Authorization": {"Bearer " + token}}
+}
+
+// keyHeader is a key or a token as the W&B SDK sends it.
+func keyHeader(key string) http.Header {
+	r := &http.Request{Header: http.Header{}}
+	r.SetBasicAuth("api", key)
+	return r.Header
+}
+
+// secretsOf is what must be seen nowhere: what a header proves somebody with, and
+// its parts that are long enough not to be there by chance.
+func secretsOf(h http.Header) []string {
+	value := h.Get("Wandb-Api-Key") + strings.TrimPrefix(h.Get("Authorization"), "Bearer ")
+	if r := (&http.Request{Header: h}); strings.HasPrefix(value, "Basic ") {
+		_, value, _ = r.BasicAuth()
+	}
+	secrets := []string{value, value[len(value)-20:]}
+	if parts := strings.Split(value, "."); len(parts) == 3 {
+		secrets = append(secrets, parts[1], parts[2])
+	}
+	return slices.DeleteFunc(secrets, func(s string) bool { return s == "" })
+}
+
+// good is a good credential of each kind, and what the application must be told.
+func (p *programs) good() map[string]goodCredential {
+	ada := map[string]string{
+		"X-Forwarded-User": "1001", "X-Forwarded-Email": "ada@example.com", "X-Forwarded-Preferred-Username": "ada", "X-Forwarded-Groups": "admins,research",
+		"X-Gatehouse-Subject": "1001", "X-Gatehouse-Issuer": p.provider.URL, "X-Gatehouse-Route": "tokens",
+	}
+	opaque := map[string]string{"X-Forwarded-User": "1001", "X-Gatehouse-Subject": "1001", "X-Gatehouse-Issuer": p.provider.URL, "X-Gatehouse-Route": "tokens"}
+	viewer := map[string]string{
+		"X-Forwarded-User": "wandb:U-1001", "X-Forwarded-Email": "ada@example.com", "X-Forwarded-Preferred-Username": "ada", "X-Forwarded-Groups": "research",
+		"X-Gatehouse-Subject": "wandb:U-1001", "X-Gatehouse-Issuer": "https://example.com/graphql", "X-Gatehouse-Route": "keys",
+	}
+	account := func(name, role string) map[string]string {
+		return map[string]string{
+			"X-Forwarded-User": "account:" + name, "X-Forwarded-Preferred-Username": name, "X-Gatehouse-Subject": "account:" + name,
+			"X-Gatehouse-Issuer": "https://example.com", "X-Gatehouse-Route": "keys", "X-Gatehouse-Teams": "research", "X-Gatehouse-Roles": role,
+		}
+	}
+	jwt := p.jwt(p.issuer.Keys()[0], nil)
+	return map[string]goodCredential{
+		"a JWT":                              {bearerHeader(jwt), ada},
+		"a JWT in a key's place":             {keyHeader(jwt), ada},
+		"an access token":                    {bearerHeader(p.token()), ada},
+		"an opaque token":                    {bearerHeader(goodOpaque), opaque},
+		"a key of the settings":              {keyHeader(p.key), account("ci", "member")},
+		"a key of the store":                 {bearerHeader(p.stored), account("nightly", "admin")},
+		"a key of the application, verified": {keyHeader(goodKey), viewer},
+	}
+}
+
+type goodCredential struct {
+	header http.Header
+	ours   map[string]string
+}
+
+// wrongJWTs are JWTs that prove nobody.
+func (p *programs) wrongJWTs() map[string]string {
+	key, now := p.issuer.Keys()[0], time.Now().Unix()
+	foreign := authntest.NewKey(key.Algorithm)
+	foreign.ID = key.ID
+	nameless := foreign
+	nameless.ID = "another"
+	good := p.jwt(key, nil)
+	return map[string]string{
+		"JWT-01 no signature":                    good[:strings.LastIndex(good, ".")+1],
+		"JWT-01 alg none":                        authntest.JWT(key, map[string]any{"alg": "none"}, map[string]any{"iss": p.provider.URL, "sub": "1001"}),
+		"JWT-08 a key that is not its issuer's":  p.jwt(nameless, nil),
+		"JWT-32 by another key of the same name": p.jwt(foreign, nil),
+		"JWT-33 an unknown issuer":               p.jwt(key, map[string]any{"iss": "https://evil.example.com"}),
+		"JWT-33 no issuer":                       p.jwt(key, map[string]any{"iss": nil}),
+		"JWT-34 made for somebody else":          p.jwt(key, map[string]any{"aud": "https://other.example.com"}),
+		"JWT-34 made for nobody":                 p.jwt(key, map[string]any{"aud": nil}),
+		"JWT-39 expired":                         p.jwt(key, map[string]any{"iat": now - 7200, "exp": now - 3600}),
+		"JWT-39 without an end":                  p.jwt(key, map[string]any{"exp": nil}),
+		"JWT-39 not valid yet":                   p.jwt(key, map[string]any{"nbf": now + 600}),
+		"IDT-08 the subject of an account":       p.jwt(key, map[string]any{"sub": "account:ci"}),
+		"IDT-08 the subject of another route":    p.jwt(key, map[string]any{"sub": "wandb:U-1001"}),
+		"no subject":                             p.jwt(key, map[string]any{"sub": ""}),
+	}
+}
+
+// wrong is a wrong credential of each kind.
+func (p *programs) wrong() map[string]http.Header {
+	revoked := p.token()
+	p.post("/.gatehouse/revoke", url.Values{"token": {revoked}})
+	ended := p.keyOf("nightly")
+	ring, err := session.NewKeyring("https://"+publicHost, []string{ringKey})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	id, _ := apikey.ID(ended)
+	if _, err := apikey.NewLedger(p.gw.store, ring).Revoke(p.t.Context(), id); err != nil {
+		p.t.Fatal(err)
+	}
+	all := map[string]http.Header{
+		"TOK-28 an access token cut short":          bearerHeader(revoked[:len(revoked)-1]),
+		"TOK-28 an access token, one letter new":    bearerHeader(flip(p.token())),
+		"TOK-29 an access token that is revoked":    bearerHeader(revoked),
+		"TOK-22 an opaque token that is not good":   bearerHeader(goodOpaque + "2"),
+		"an opaque token of nobody's":               bearerHeader("nobodys-" + goodOpaque),
+		"TOK-29 a key that is revoked":              keyHeader(ended),
+		"a key of the gateway that nobody has":      bearerHeader(apikey.Generate()),
+		"a key with another secret":                 keyHeader(p.stored[:18] + apikey.Generate()[18:]),
+		"a key of the settings, one letter new":     keyHeader(flip(p.key)),
+		"a key of the application that nobody has":  keyHeader("local-" + strings.Repeat("0a1b", 10)),
+		"a key in its header that nobody has":       {"Wandb-Api-Key": {apikey.Generate()}},
+		"a JWT in the place of a key alone":         {"Wandb-Api-Key": {p.jwt(p.issuer.Keys()[0], nil)}},
+		"HDR-26 a good key beside another good key": {"Wandb-Api-Key": {p.key}, "X-Wandb-Api-Key": {p.stored}},
+	}
+	for name, token := range p.wrongJWTs() {
+		all[name] = bearerHeader(token)
+		all[name+", in a key's place"] = keyHeader(token)
+	}
+	return all
 }
