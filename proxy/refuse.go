@@ -124,6 +124,10 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 		sentence = "Your credential is the application’s. It does not say to the gateway who you are."
 	}
 	x.Header()["Www-Authenticate"] = h.challengeFor(x, err)
+	if len(h.signIns) == 0 {
+		h.o.Pages.NoSignIn(x, x.r, sentence)
+		return
+	}
 	h.o.Pages.Error(x, x.r, http.StatusUnauthorized, sentence)
 }
 

@@ -284,7 +284,7 @@ func TestAddresses(t *testing.T) {
 		t.Run("good/"+raw, func(t *testing.T) {
 			for _, s := range samples(same, func(string) string { return raw }) {
 				shape := strings.Join(parse(t, get(p, s.write)).shape, "\n")
-				if s.name != "error" && !strings.Contains(shape, "="+raw) {
+				if s.name != "error" && s.name != "no-sign-in" && !strings.Contains(shape, "="+raw) {
 					t.Errorf("%s has no link to %s", s.name, raw)
 				}
 			}

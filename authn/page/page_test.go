@@ -96,6 +96,9 @@ func samples(text, address func(string) string) []sample {
 		{name: "error", status: 404, json: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
 			p.Error(w, r, 404, text("No page has this address."))
 		}},
+		{name: "no-sign-in", status: 401, json: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
+			p.NoSignIn(w, r, text("Nobody can sign in here with a browser."))
+		}},
 	}
 }
 
@@ -159,6 +162,8 @@ func TestStatusAndTwin(t *testing.T) {
 		"try-again": "This sign-in took too long. Please start again.",
 		"outage":    "The sign-in provider cannot be reached. Please try again in 15 seconds.",
 		"error":     "No page has this address.",
+
+		"no-sign-in": "Nobody can sign in here with a browser.",
 
 		"sign-in-problem": "The user name or the password is wrong.",
 	}

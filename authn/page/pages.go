@@ -200,6 +200,13 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, senten
 	p.answer(w, r, answer{status: status, page: "error", title: heading(status), data: f, message: sentence})
 }
 
+// NoSignIn is the 401 of a place where nobody signs in with a browser: its page
+// leads nowhere.
+func (p *Pages) NoSignIn(w http.ResponseWriter, r *http.Request, sentence string) {
+	f := fault{Sentence: sentence}
+	p.answer(w, r, answer{status: http.StatusUnauthorized, page: "error", title: "This place is for programs", data: f, message: sentence})
+}
+
 func heading(status int) string {
 	switch status {
 	case http.StatusUnauthorized:
