@@ -70,6 +70,9 @@ func Text(s string) bool {
 // is for the routes that know those, and not a person's password. W&B clients
 // send theirs under the names api, user, the person's or none.
 func (b Basic) Key() bool {
+	if Own(b.Username) { // as curl -u KEY: has it
+		return true
+	}
 	switch b.Username {
 	case "", "api", "user":
 		return keyShape.MatchString(b.Password) || JWT(b.Password) || Own(b.Password) || ApplicationToken(b.Password)

@@ -74,7 +74,7 @@ func TestBasicKey(t *testing.T) {
 		{"alice", strings.ToUpper(hex)}, {"alice", "on-prem-" + hex}, {"alice", "k8s2-" + hex}, {"alice", "local-wandb_v1_" + strings.Repeat("aB3_", 19)},
 		{"alice", "gatehouse-" + strings.Repeat("Zz9y", 10)}, {"api", "gatehouse-" + strings.Repeat("Zz9y", 10)},
 		// what is not whole, and what is for others here
-		{"alice", "gatehouse-" + strings.Repeat("Zz9y", 9)}, {"alice", "Gatehouse-" + strings.Repeat("Zz9_", 10)}, {"alice", "gh_at_x"}, {"alice", jwt + ".x.y"},
+		{"alice", "gatehouse-" + strings.Repeat("Zz9y", 9)}, {"alice", "Gatehouse-" + strings.Repeat("Zz9y", 10)}, {"alice", "local-gatehouse-" + strings.Repeat("Zz9y", 10) + "."}, {"gatehouse-" + strings.Repeat("Zz9y", 10), ""}, {"alice", "gh_at_x"}, {"alice", jwt + ".x.y"},
 	}
 	for _, b := range keys {
 		if !b.Key() {
@@ -84,7 +84,7 @@ func TestBasicKey(t *testing.T) {
 	passwords := []authn.Basic{
 		{"alice", "hunter2"}, {"api", "hunter2"}, {"user", "short-one"}, {"alice", "correct-horse-battery-staple-and-more-words-of-it"},
 		{"alice", strings.Repeat("Zz9_", 10)}, {"alice", "a.b.c"}, {"alice", hex + "!"}, {"alice", "local-" + hex + " "},
-		{"alice", "gatehouse-is-where-I-work"}, {"alice", "my-gatehouse-" + strings.Repeat("Zz9y", 10)},
+		{"alice", "gatehouse-is-where-I-work"}, {"alice", "my-gatehouse-has-a-gh_at_door"},
 		{"api", "with spaces in it and longer than forty letters"}, {"alice", ""}, {"alice", hex[:39]},
 	}
 	for _, b := range passwords {

@@ -33,9 +33,9 @@ var (
 	// choose: the gateway's own; and those of a W&B server, 40 hex digits or a
 	// versioned name, behind a prefix if there is one.
 	apiKeyShape = regexp.MustCompile(`^(?:` + KeyPrefix + `[0-9A-Za-z]{40}|(?:[\w-]*-)?(?:[0-9a-fA-F]{40}|wandb_v\d+_[\w-]{32,}))$`)
-	// ownShape is what the gateway has given out, or most of it: longer than the
-	// password of anybody who likes the name.
-	ownShape = regexp.MustCompile(`^(?i:` + KeyPrefix + `[\w-]{30,}|` + TokenPrefix + `.+)$`)
+	// ownShape is what the gateway has given out, or most of it, be something before
+	// or behind it: longer than the password of anybody who likes the name.
+	ownShape = regexp.MustCompile(`(?i:` + KeyPrefix + `[0-9a-z]{20,}|` + TokenPrefix + `[\w-]{20,}|^` + TokenPrefix + `.+)`)
 )
 
 // APIKey says whether s is surely an API key, whatever it comes with.
@@ -45,8 +45,8 @@ func APIKey(s string) bool { return apiKeyShape.MatchString(s) }
 // RFC 7516, section 7.1).
 func JWT(s string) bool { return jwtShape.MatchString(s) }
 
-// Own says whether s is meant for this gateway alone, be it not whole: an API key
-// or an access token that it has given out. Nobody else may be shown such a one.
+// Own says whether s holds what is meant for this gateway alone, be it not whole: an
+// API key or an access token that it has given out. Nobody else may be shown it.
 func Own(s string) bool { return ownShape.MatchString(s) }
 
 // ApplicationToken says whether s is an access token that a W&B server gave out

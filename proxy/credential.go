@@ -142,9 +142,15 @@ func secretOf(value string) string {
 	return b.Password
 }
 
-// ownCredential reports whether a header's value is a credential that this gateway
-// has given out. No application may have it, whatever else may go on.
-func ownCredential(value string) bool { return authn.Own(value) || authn.Own(secretOf(value)) }
+// ownCredential reports whether a header's value holds a credential that this
+// gateway has given out. No application may have it, whatever else may go on.
+func ownCredential(value string) bool {
+	if authn.Own(value) {
+		return true
+	}
+	b, err := authn.BasicOf(&http.Request{Header: http.Header{authorization: {value}}})
+	return err == nil && (authn.Own(b.Username) || authn.Own(b.Password))
+}
 
 // dropCredentials removes what is meant for the gateway alone, and on public
 // paths what is meant for nobody there: a presigned address of a store must come
@@ -153,7 +159,7 @@ func (x *exchange) dropCredentials(h http.Header) {
 	dropCookies(h, x.h.o.Cookie)
 	for _, name := range []string{authorization, shortKey, longKey} {
 		switch {
-		case x.public, !x.onward && !x.upstream.passAuth, slices.ContainsFunc(h[name], ownCredential):
+		case x.public, x.strange, !x.onward && !x.upstream.passAuth, slices.ContainsFunc(h[name], ownCredential):
 			delete(h, name)
 		}
 	}

@@ -45,6 +45,7 @@ func newKeyRig(t *testing.T, change func(*Options)) *rig {
 		pass.Name, pass.Paths, pass.PassAuthorization, pass.Public = "pass", []string{"/pass"}, true, []string{"/pass/public"}
 		other := o.Upstreams[0]
 		other.Name, other.Paths, other.Public = "other", []string{"/other"}, nil
+		other.PassAuthorization = true
 		o.Upstreams = append(o.Upstreams, pass, other)
 		o.Routes[0].Upstreams = []string{"app", "pass"} // the other knows no such keys
 		if change != nil {
@@ -394,7 +395,7 @@ func TestCredentialOfTheApplication(t *testing.T) {
 		}
 	})
 	g.sub("HDR-26 the gateway's own goes nowhere", func(t *testing.T, g *rig) {
-		for _, own := range []string{"gatehouse-" + strings.Repeat("a1B2", 10), "gh_at_x", "Gatehouse-" + strings.Repeat("a1B2", 9)} {
+		for _, own := range []string{"gatehouse-" + strings.Repeat("a1B2", 10), "gh_at_" + strings.Repeat("a1B2", 10), "Gatehouse-" + strings.Repeat("a1B2", 9)} {
 			g.forget()
 			g.get("/pass/x", "X-Gatehouse-Authorization: Bearer "+ours+"\r\nAuthorization: "+basic(own)+"\r\nWandb-Api-Key: "+own+"\r\n")
 			want(t, own, onwards(g.last()), "  ")
@@ -402,6 +403,11 @@ func TestCredentialOfTheApplication(t *testing.T) {
 			g.get("/pass/x", aliceOnly+"Authorization: Bearer "+own+"\r\n")
 			if len(g.up.all()) > 0 {
 				want(t, own, onwards(g.last()), "  ")
+			}
+			for _, value := range []string{"Foo Bearer " + own, basicOf(own, ""), basicOf("api", own+".")} {
+				g.forget()
+				g.get("/pass/x", "X-Gatehouse-Authorization: Bearer "+ours+"\r\nAuthorization: "+value+"\r\n")
+				want(t, value, onwards(g.last()), "  ")
 			}
 		}
 	})
@@ -415,4 +421,11 @@ func TestCredentialOfTheApplication(t *testing.T) {
 		g.get("/pass/public", aliceOnly+"Wandb-Api-Key: other\r\nAuthorization: "+basic("other")+"\r\n")
 		want(t, "public", onwards(g.last()), "  ")
 	})
+}
+
+// basicOf is a Basic credential of any name.
+func basicOf(username, password string) string {
+	r := &http.Request{Header: http.Header{}}
+	r.SetBasicAuth(username, password)
+	return r.Header.Get("Authorization")
 }

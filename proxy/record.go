@@ -36,6 +36,7 @@ type exchange struct {
 	identity  authn.Identity
 	foreign   bool           // nobody's, with a credential that the application judges
 	onward    bool           // Authorization and the like are for the application
+	strange   bool           // it came with a credential of an application other than the upstream
 	headers   []string       // the values of the identity headers
 	upload    *upload        // nil without a body
 	response  *http.Response // the upstream's

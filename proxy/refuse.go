@@ -36,6 +36,7 @@ func (h *Handler) admit(x *exchange) bool {
 		return false
 	}
 	x.identity, x.onward = id, id.Onward && h.judges(x.upstream) || len(x.beside) > 0
+	x.strange = id.Onward && !x.onward
 	return h.allow(x) && h.sameSite(x) && h.describe(x)
 }
 

@@ -82,7 +82,7 @@ func (c *checks) note(sum [sha256.Size]byte, err error) {
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
-		if len(c.good) >= maxKnown {
+		if _, known := c.good[sum]; !known && len(c.good) >= maxKnown {
 			clear(c.good) // they are known again by their next check
 		}
 		c.good[sum] = time.Now().Add(knownFor)

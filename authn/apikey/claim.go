@@ -46,6 +46,8 @@ func claim(r *http.Request) (string, error) {
 		switch {
 		case k != keys[0]:
 			return "", errSeveral
+		case authn.Own(k) && !own(k):
+			return "", reject("holds a credential of the gateway, and is none")
 		case authn.ApplicationToken(k):
 			if k != key { // it came as Bearer, or the application would not take it
 				return "", reject("a token stands where keys do")
@@ -64,6 +66,8 @@ var errSeveral = fmt.Errorf("apikey: one of several credentials: %w", authn.ErrR
 func authorization(r *http.Request) (key string, another bool, err error) {
 	b, err := authn.BasicOf(r)
 	switch {
+	case err == nil && authn.Own(b.Username):
+		return "", false, tell("The API key stands where a user name does. Send it as the password, for instance api:KEY.", "a key for a user name")
 	case err == nil && b.Key() && words(b.Password) && !authn.ApplicationToken(b.Password) && !strings.HasPrefix(b.Password, authn.TokenPrefix):
 		return b.Password, false, nil
 	case err == nil && b.Key() && !authn.JWT(b.Password) && !strings.HasPrefix(b.Password, authn.TokenPrefix):

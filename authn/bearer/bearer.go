@@ -273,8 +273,12 @@ func (b *route) proveOpaque(ctx context.Context, log *slog.Logger, t *trusted, t
 // refuseUnknown refuses a credential that no route knows, so that its request does
 // not go on as somebody else's.
 func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
-	if len(r.Header["Authorization"]) == 0 {
-		return authn.Identity{}, authn.ErrNoCredential
+	if blank(r, "Authorization") {
+		if blank(r, "Wandb-Api-Key") && blank(r, "X-Wandb-Api-Key") {
+			return authn.Identity{}, authn.ErrNoCredential
+		}
+		no := refusal{check: "format", sentence: "No API keys are taken here."}
+		return authn.Identity{}, b.refused(r.Context(), b.logOf(r), nil, no)
 	}
 	if _, err := authn.BasicOf(r); errors.Is(err, authn.ErrNoCredential) && isBasic(r) {
 		return authn.Identity{}, err // an empty one, which browsers' applications send
@@ -292,6 +296,11 @@ func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 		no = b.notTrusted(token)
 	}
 	return authn.Identity{}, b.refused(r.Context(), b.logOf(r), nil, no)
+}
+
+// blank says whether a header is not there, or says nothing.
+func blank(r *http.Request, name string) bool {
+	return !slices.ContainsFunc(r.Header[name], func(v string) bool { return strings.Trim(v, " \t") != "" })
 }
 
 func isBasic(r *http.Request) bool {

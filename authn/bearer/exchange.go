@@ -58,6 +58,8 @@ func newExchange(b *route) *exchange {
 	for _, each := range b.Keys.Each() {
 		x.digests = append(x.digests, each.Digest("jti"))
 	}
+	// Marks are set in one order by all replicas, also by those with another first key.
+	slices.SortFunc(x.digests, func(a, b func(string) string) int { return strings.Compare(a(""), b("")) })
 	return x
 }
 

@@ -22,11 +22,7 @@ import (
 // loadKeys reads the issuer's keys, wherever the settings say that they are.
 func (t *trusted) loadKeys(ctx context.Context) (keys []issuer.Key, err error) {
 	if t.settings.KeyFile != "" {
-		text, err := os.ReadFile(t.settings.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		return issuer.ReadKeys(text)
+		return t.readKeyFile()
 	}
 	uri, err := t.endpoint(ctx, t.settings.JWKSURL, "jwks_uri", jwksURI)
 	if err != nil {
@@ -37,6 +33,25 @@ func (t *trusted) loadKeys(ctx context.Context) (keys []issuer.Key, err error) {
 		return nil, err
 	}
 	return issuer.FetchKeys(ctx, uri, token, t.client)
+}
+
+// readKeyFile reads the keys, and notes which file it was.
+func (t *trusted) readKeyFile() ([]issuer.Key, error) {
+	info, err := os.Stat(t.settings.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(t.settings.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := issuer.ReadKeys(text)
+	if err == nil {
+		t.mu.Lock()
+		t.file = info
+		t.mu.Unlock()
+	}
+	return keys, err
 }
 
 // tokenFor reads what the gateway shows to an issuer that tells its keys to nobody
@@ -118,19 +133,27 @@ func (k known) candidates(head issuer.Header) []int {
 	return named[:min(len(named), maxTries)]
 }
 
-// unchanged says whether the keys are in a file that was not written since.
-func (t *trusted) unchanged(since time.Time) bool {
+// unchanged says whether the keys are in a file that is still the one they were
+// read from.
+func (t *trusted) unchanged() bool {
 	if t.settings.KeyFile == "" {
 		return false
 	}
-	info, err := os.Stat(t.settings.KeyFile)
-	return err == nil && info.ModTime().Before(since)
+	now, err := os.Stat(t.settings.KeyFile)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return err == nil && t.file != nil && os.SameFile(now, t.file) && now.ModTime().Equal(t.file.ModTime()) && now.Size() == t.file.Size()
 }
 
-// named says whether one of the keys is the one that a token names. A key that
-// was replaced under its name is found by the next question.
-func named(keys []issuer.Key, head issuer.Header) bool {
-	return slices.ContainsFunc(keys, func(k issuer.Key) bool {
+// justNow is how short a time ago keys were read that a replaced one may be told
+// from a forged signature by.
+const justNow = 10 * time.Second
+
+// named says whether one of the keys, which were read just now, is the one that a
+// token names. So a flood of forged tokens, which has them read again and again,
+// is told no.
+func named(s issuer.Snapshot, head issuer.Header) bool {
+	return time.Since(s.At) < justNow && slices.ContainsFunc(s.Keys, func(k issuer.Key) bool {
 		return head.KeyID != "" && k.KeyID == head.KeyID && fits(k, head.Algorithm)
 	})
 }
@@ -165,7 +188,7 @@ func (t *trusted) signed(ctx context.Context, token string, head issuer.Header) 
 	}
 	fresh, err := t.keys.Newer(ctx, s)
 	switch {
-	case err != nil && (t.madeBefore(token, s.At) || named(s.Keys, head) || t.unchanged(s.At)):
+	case err != nil && (t.madeBefore(token, s.At) || named(s, head) || t.unchanged()):
 		// The issuer has shown its keys since it made this, or the very key that is named.
 		return nil, t.unsigned(head, s)
 	case err != nil:

@@ -151,6 +151,27 @@ func TestSettingsAreLeft(t *testing.T) {
 	}
 }
 
+// TestKeyHeaders: a key that no route takes is not nothing, and a header that says
+// nothing is.
+func TestKeyHeaders(t *testing.T) {
+	r := newRig(t)
+	for name, header := range map[string]http.Header{
+		"wandb-api-key":   {"Wandb-Api-Key": {strings.Repeat("a1", 20)}},
+		"x-wandb-api-key": {"Authorization": {""}, "X-Wandb-Api-Key": {"x"}},
+	} {
+		req := request()
+		req.Header = header
+		if _, err := judge(r.b, req); !isRejected(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	req := request("", " ")
+	req.Header["Wandb-Api-Key"] = []string{" "}
+	if _, err := judge(r.b, req); !isAbsent(err) {
+		t.Errorf("blank: %v", err)
+	}
+}
+
 // TestWhoseRefusal: each line about a refusal names its request, and there is one.
 func TestWhoseRefusal(t *testing.T) {
 	r := newRig(t)

@@ -54,8 +54,9 @@ type trusted struct {
 
 	flight   singleflight.Group // of discovery
 	mu       sync.Mutex
-	known    known    // of the newest keys
-	doc      document // of the newest discovery
+	known    known       // of the newest keys
+	file     os.FileInfo // that they were read from, if they were
+	doc      document    // of the newest discovery
 	readAt   time.Time
 	failedAt time.Time // the latest discovery that failed
 	fault    error     // why
