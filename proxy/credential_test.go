@@ -251,27 +251,37 @@ func TestCredentialBesideHTTP2(t *testing.T) {
 			g.secret()
 		})
 	}
-	g.sub("HDR-12 HDR-13 in trailers", func(t *testing.T, g *rig) {
-		c := g.h2()
-		names := []string{"x-gatehouse-authorization", "proxy-authorization", "wandb-api-key", "x-wandb-api-key", "x_wandb_api_key", "x-wandb-username", "upgrade"}
-		c.headers(1, false, with(pseudo(":method", "POST"), "cookie", aliceCookie, "trailer", strings.Join(names, ", ")+", x-sum")...)
-		c.data(1, false, "hello")
-		fields := []string{"x-sum", "1"}
-		for _, name := range names {
-			fields = append(fields, name, "Bearer "+ours)
-		}
-		c.headers(1, true, fields...)
-		if got := c.outcome(1); got == "200" {
-			want(t, "trailers", fmt.Sprint(g.last().Trailer), "map[X-Sum:[1]]")
-		}
-		g.secret()
-	})
 	g.sub("HDR-12 in HTTP/1.1's trailers", func(t *testing.T, g *rig) {
 		g.raw("POST /x HTTP/1.1\r\nHost: gw.test\r\n" + aliceOnly + "Transfer-Encoding: chunked\r\nTrailer: X-Sum, X-Wandb-Api-Key, X-Gatehouse-Authorization\r\n\r\n" +
 			"1\r\na\r\n0\r\nX-Sum: 1\r\nX-Wandb-Api-Key: " + ours + "\r\nX-Gatehouse-Authorization: Bearer " + ours + "\r\n\r\n")
 		want(t, "trailers", fmt.Sprint(g.last().Trailer), "map[X-Sum:[1]]")
 		g.secret()
 	})
+}
+
+func TestCredentialInTrailers(t *testing.T) {
+	names := []string{"x-gatehouse-authorization", "wandb-api-key", "x-wandb-api-key", "x_wandb_api_key", "x-wandb-username"}
+	for id, names := range map[string][]string{"HDR-12": names, "HDR-12 HDR-13 and what HTTP/2 forbids": with(names, "proxy-authorization", "upgrade")} {
+		t.Run(id, func(t *testing.T) {
+			g := newKeyRig(t, nil) // its own: what is cut off may reach the upstream after its client has been told
+			c := g.h2()
+			c.headers(1, false, with(pseudo(":method", "POST"), "cookie", aliceCookie, "trailer", strings.Join(names, ", ")+", x-sum")...)
+			c.data(1, false, "hello")
+			fields := []string{"x-sum", "1"}
+			for _, name := range names {
+				fields = append(fields, name, "Bearer "+ours)
+			}
+			c.headers(1, true, fields...)
+			got := c.outcome(1)
+			if id == "HDR-12" {
+				want(t, "outcome", got, "200")
+			}
+			if got == "200" {
+				want(t, "trailers", fmt.Sprint(g.last().Trailer), "map[X-Sum:[1]]")
+			}
+			g.secret()
+		})
+	}
 }
 
 func TestCredentialBesideWebSocket(t *testing.T) {
