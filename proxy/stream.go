@@ -62,8 +62,23 @@ func (x *exchange) WriteHeader(status int) {
 		x.rest, _ = strconv.ParseInt(v[0], 10, 64)
 	}
 	x.arm()
-	x.ResponseWriter.WriteHeader(status)
+	x.writeHead(status)
 	x.disarm()
+}
+
+// writeHead writes the answer's head. A client that waits for it with its body
+// (RFC 9110, section 10.1.1) gets it before anybody reads that body: the server
+// sends no 100 any more, and its lock would keep the head back as long as the read
+// waits for what the client does not send.
+func (x *exchange) writeHead(status int) {
+	if x.upload == nil || x.r.ProtoMajor > 1 || len(x.r.Header["Expect"]) == 0 {
+		x.ResponseWriter.WriteHeader(status)
+		return
+	}
+	x.upload.mu.Lock()
+	defer x.upload.mu.Unlock()
+	x.ResponseWriter.WriteHeader(status)
+	_ = http.NewResponseController(x.ResponseWriter).Flush() // a connection that is gone is for the next Write to tell
 }
 
 // closeAfter ends the connection with this answer. In HTTP/2, where a request is

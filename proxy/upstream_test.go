@@ -153,9 +153,10 @@ func TestEarlyAnswer(t *testing.T) {
 func TestContinue(t *testing.T) {
 	var conns *atomic.Int32
 	answers := map[string]string{
-		"/public/yes": "HTTP/1.1 100 Continue\r\n\r\n",
-		"/public/no":  "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
-		"/public/ok":  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"/public/yes":  "HTTP/1.1 100 Continue\r\n\r\n",
+		"/public/no":   "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+		"/public/ok":   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"/public/head": "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n|no",
 	}
 	url, conns := script(t, func(c net.Conn, br *bufio.Reader) {
 		for {
@@ -167,7 +168,12 @@ func TestContinue(t *testing.T) {
 				fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain")
 				continue
 			}
-			fmt.Fprint(c, answers[req.URL.Path])
+			head, rest, _ := strings.Cut(answers[req.URL.Path], "|")
+			fmt.Fprint(c, head)
+			if rest != "" {
+				time.Sleep(50 * time.Millisecond) // the gateway has the head, and begins to read the client's body
+				fmt.Fprint(c, rest)
+			}
 			body, err := io.ReadAll(req.Body)
 			if err != nil {
 				return
@@ -198,7 +204,7 @@ func TestContinue(t *testing.T) {
 		want(t, "status", a.StatusCode, 200)
 		want(t, "body", a.body, "hello")
 	})
-	for path, status := range map[string]int{"/public/no": 403, "/public/ok": 200} {
+	for path, status := range map[string]int{"/public/no": 403, "/public/ok": 200, "/public/head": 403} {
 		t.Run("HTTP-32 answer without 100, "+path, func(t *testing.T) {
 			w, br := ask(t, path)
 			a := g.read(br, "POST")
