@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"gatehouse/authn"
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -54,7 +55,7 @@ type nowhere struct{}
 func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 
 func benchGateway(b *testing.B, upstream string, access bool) *Handler {
-	g := &rig{t: &testing.T{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: &testing.T{}, log: &authntest.Log{}, ender: &ender{}}
 	g.people = map[string]authn.Identity{"alice": person("alice")}
 	o := g.options(upstream)
 	o.Log, o.Access = slog.New(slog.NewJSONHandler(nowhere{}, nil)), access

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"gatehouse/authn/authntest"
 )
 
 // h2 is a raw HTTP/2 connection to the gateway, with prior knowledge.
@@ -266,7 +268,7 @@ func TestUpstreamHTTP2(t *testing.T) {
 			go badFraming(c)
 		}
 	}()
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	g.start("https://"+ln.Addr().String(), func(o *Options) {
 		o.Upstreams[0].TLS.CAFile, o.Upstreams[0].TLS.ServerName = ca.file, "app.internal"
 	})

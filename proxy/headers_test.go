@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gatehouse/authn"
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -335,7 +336,7 @@ func TestTooManyGroups(t *testing.T) {
 
 func TestOwnContract(t *testing.T) {
 	t.Run("a word that attribution does not know", func(t *testing.T) {
-		g := &rig{t: t, log: &logs{}, ender: &ender{}}
+		g := &rig{t: t, log: &authntest.Log{}, ender: &ender{}}
 		o := g.options("http://127.0.0.1:9")
 		o.Headers.Attribution = "member"
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), "attribution") {

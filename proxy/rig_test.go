@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/authntest"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 )
@@ -67,24 +67,6 @@ func (e *echo) all() []seen {
 	return append([]seen(nil), e.got...)
 }
 
-// logs is a log that tests can read.
-type logs struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // rig is a gateway between raw clients and an upstream.
 type rig struct {
 	t        *testing.T
@@ -92,7 +74,7 @@ type rig struct {
 	upServer *httptest.Server
 	gw       *Handler
 	server   *httptest.Server
-	log      *logs
+	log      *authntest.Log
 	ender    *ender
 	people   map[string]authn.Identity
 }
@@ -186,7 +168,7 @@ func (g *rig) options(upstream string) Options {
 // newRig starts a gateway in front of an echo. Change may be nil.
 func newRig(t *testing.T, change func(*Options)) *rig {
 	t.Helper()
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}, people: map[string]authn.Identity{
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}, people: map[string]authn.Identity{
 		"alice": person("alice"), "bob": person("bob"),
 	}}
 	g.upServer = httptest.NewServer(g.up)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -114,7 +115,7 @@ func TestSecureUpstream(t *testing.T) {
 	app := secureApp(t, ca, up)
 	cert, key := ca.files("gateway")
 	good := config.ClientTLS{CAFile: ca.file, ServerName: "app.internal", CertFile: cert, KeyFile: key}
-	g := &rig{t: t, up: up, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: up, log: &authntest.Log{}, ender: &ender{}}
 	g.start(app.URL, func(o *Options) { o.Upstreams[0].TLS = good })
 	g.sub("HTTP/2 to an https upstream", func(t *testing.T, g *rig) {
 		want(t, "status", g.get("/public/x", "").StatusCode, 200)
@@ -159,7 +160,7 @@ func TestSecureUpstream(t *testing.T) {
 		"no client certificate": {CAFile: ca.file, ServerName: "app.internal"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &rig{t: t, up: up, log: &logs{}, ender: &ender{}}
+			g := &rig{t: t, up: up, log: &authntest.Log{}, ender: &ender{}}
 			g.start(app.URL, func(o *Options) { o.Upstreams[0].TLS = bad })
 			g.forget()
 			a := g.get("/public/x", "")
@@ -257,7 +258,7 @@ func TestServerLimits(t *testing.T) {
 
 func TestSecureListener(t *testing.T) {
 	ca := newAuthority(t)
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	up := httptest.NewServer(g.up)
 	defer up.Close()
 	gw, err := New(g.options(up.URL))

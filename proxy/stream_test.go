@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"gatehouse/authn/authntest"
 )
 
 // zeros is a body of n bytes that notes how far it has been read.
@@ -367,7 +369,7 @@ func TestUpstreamKinds(t *testing.T) {
 		go srv.Serve(ln)
 		defer srv.Close()
 		for _, host := range []string{"", "upstream"} {
-			g := &rig{t: t, up: up, log: &logs{}, ender: &ender{}}
+			g := &rig{t: t, up: up, log: &authntest.Log{}, ender: &ender{}}
 			g.start("unix://"+path, func(o *Options) { o.Upstreams[0].HostHeader = host })
 			want(t, "status", g.get("/public/x", "").StatusCode, 200)
 		}

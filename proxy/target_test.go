@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -235,7 +236,7 @@ func TestLongTargets(t *testing.T) {
 }
 
 func TestBadSettings(t *testing.T) {
-	g := &rig{t: t, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, log: &authntest.Log{}, ender: &ender{}}
 	for name, change := range map[string]func(*Options){
 		"path in url":     func(o *Options) { o.Upstreams[0].URL = "http://a/b" },
 		"scheme":          func(o *Options) { o.Upstreams[0].URL = "ftp://a" },

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -84,7 +85,7 @@ func TestAnswerSmuggling(t *testing.T) {
 					}
 				}
 			})
-			g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+			g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 			g.start(url, nil)
 			c := g.dial()
 			br := bufio.NewReader(c)
@@ -131,7 +132,7 @@ func TestEarlyAnswer(t *testing.T) {
 			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")
 		}
 	})
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	g.start(url, nil)
 	t.Run("HTTP-31 early answer to an unread body", func(t *testing.T) {
 		c := g.dial()
@@ -183,7 +184,7 @@ func TestContinue(t *testing.T) {
 			}
 		}
 	})
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	g.start(url, nil)
 	ask := func(t *testing.T, path string) (io.Writer, *bufio.Reader) {
 		c := g.dial()
@@ -239,7 +240,7 @@ func TestInterimFlood(t *testing.T) {
 		}
 		fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	})
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	g.start(url, nil)
 	t.Run("HTTP-33 flood of 1xx answers", func(t *testing.T) {
 		c := g.dial()
@@ -273,7 +274,7 @@ func TestEndlessInterim(t *testing.T) {
 					_, err = fmt.Fprint(c, "HTTP/1.1 103 Early Hints\r\nLink: "+link+"\r\n\r\n")
 				}
 			})
-			g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+			g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 			g.start(url, nil)
 			c := g.dial()
 			fmt.Fprint(c, "GET /public/x HTTP/1.1\r\nHost: gw.test\r\n\r\n")
@@ -307,7 +308,7 @@ func TestReplay(t *testing.T) {
 			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 		}
 	})
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	g.start(url, nil)
 	t.Run("HTTP-35 a POST is delivered at most once", func(t *testing.T) {
 		for i := range 5 {
@@ -329,7 +330,7 @@ func TestUpstreamTrouble(t *testing.T) {
 			t.Fatal(err)
 		}
 		ln.Close()
-		g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+		g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 		g.start("http://"+ln.Addr().String(), nil)
 		for _, more := range []string{"", navigation} {
 			a := g.get("/public/x", more)
@@ -354,7 +355,7 @@ func TestUpstreamTrouble(t *testing.T) {
 			_, _ = skip(br)
 			<-done
 		})
-		g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+		g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 		g.start(url, func(o *Options) { o.Upstreams[0].ResponseTimeout = config.Duration(50 * time.Millisecond) })
 		want(t, "status", g.get("/public/x", "").StatusCode, 504)
 	})
@@ -383,7 +384,7 @@ func TestUpstreamTrouble(t *testing.T) {
 			_, _ = skip(br)
 			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
 		})
-		g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+		g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 		g.start(url, nil)
 		a := g.get("/public/x", "")
 		if !strings.Contains(a.body, "cut off") {

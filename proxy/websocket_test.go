@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"gatehouse/authn/authntest"
 )
 
 const handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -182,7 +184,7 @@ func TestEarlyBytes(t *testing.T) {
 			_ = tcp.CloseWrite()
 		}
 	})
-	g := &rig{t: t, up: &echo{}, log: &logs{}, ender: &ender{}}
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	g.start(url, nil)
 	t.Run("WS-14 early bytes after the handshake", func(t *testing.T) {
 		c := g.dial()

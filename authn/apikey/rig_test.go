@@ -1,7 +1,6 @@
 package apikey
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -141,7 +141,7 @@ type rig struct {
 	ledger Ledger
 	store  *watched
 	app    *application
-	log    *logBuffer
+	log    *authntest.Log
 }
 
 // in is the rig as a subtest has it.
@@ -160,7 +160,7 @@ func usualAccounts() []authn.Registration {
 
 func newRig(t testing.TB, change ...func(*setup)) *rig {
 	t.Helper()
-	r := &rig{TB: t, app: &application{}, log: &logBuffer{}, store: &watched{Store: session.NewMemory()}}
+	r := &rig{TB: t, app: &application{}, log: &authntest.Log{}, store: &watched{Store: session.NewMemory()}}
 	s := setup{
 		settings: config.APIKey{
 			Application: "refuse", SubjectPrefix: "wandb:",
@@ -277,20 +277,3 @@ func carrying(h http.Header) *http.Request {
 
 // hexKey is an old key of a W&B server; each number has its own.
 func hexKey(n int) string { return hex.EncodeToString(fmt.Appendf(nil, "%020d", n)) }
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}

@@ -352,9 +352,6 @@ func TestRotationOfSessionKeys(t *testing.T) {
 
 // TestFloodOfOwnKeys: 100,000 keys that nobody has cost a look each and leave nothing (TOK-27).
 func TestFloodOfOwnKeys(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
 	r := started(t, func(s *setup) { s.settings.Cache.Size = 100 })
 	key, _ := r.made("ci")
 	r.accepted(key)

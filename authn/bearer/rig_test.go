@@ -4,7 +4,6 @@ import (
 	"encoding/json/v2"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -48,7 +47,7 @@ type world struct {
 }
 
 // RoundTrip lets the host's handler answer.
-func (w *world) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	h := w.hosts[r.URL.Host]
 	w.calls[r.URL.Host+r.URL.Path]++
@@ -56,28 +55,7 @@ func (w *world) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	if h == nil {
 		return nil, fmt.Errorf("dial %s: no such host", r.URL.Host)
 	}
-	body := r.Body
-	if body == nil {
-		body = http.NoBody
-	}
-	in := httptest.NewRequestWithContext(r.Context(), r.Method, r.URL.RequestURI(), body)
-	in.Header, in.Host, in.ContentLength = r.Header.Clone(), r.URL.Host, r.ContentLength
-	rec := httptest.NewRecorder()
-	defer func() {
-		if e := recover(); e != nil {
-			if !errors.Is(e.(error), http.ErrAbortHandler) {
-				panic(e)
-			}
-			err = io.ErrUnexpectedEOF
-		}
-	}()
-	h.ServeHTTP(rec, in)
-	if r.Context().Err() != nil {
-		return nil, r.Context().Err()
-	}
-	resp = rec.Result()
-	resp.Request = r
-	return resp, nil
+	return authntest.Serve(h, r)
 }
 
 // seen counts the requests to the addresses that begin so.
@@ -112,7 +90,7 @@ type rig struct {
 	b          *route
 	route      authn.Route
 	mux        *http.ServeMux
-	log        *logbook
+	log        *authntest.Log
 	store      *spyStore
 }
 
@@ -131,7 +109,7 @@ func trust(name string) config.Issuer {
 func newRig(t testing.TB, changes ...func(*setup)) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, world: &world{hosts: map[string]http.Handler{}, calls: map[string]int{}}, log: &logbook{},
+		t: t, world: &world{hosts: map[string]http.Handler{}, calls: map[string]int{}}, log: &authntest.Log{},
 		store: &spyStore{Store: session.NewMemory()}, asked: &introspector{},
 	}
 	t.Cleanup(func() { r.store.Close() })

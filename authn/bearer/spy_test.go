@@ -163,23 +163,3 @@ func (s *spyStore) Delete(ctx context.Context, key string) error {
 	}
 	return s.Store.Delete(ctx, key)
 }
-
-// logbook keeps what was logged.
-type logbook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logbook) lines() int { return strings.Count(l.String(), "\n") }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/authntest"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	peer "gatehouse/e2e/directory"
@@ -35,7 +36,7 @@ type rig struct {
 	sessions *session.Sessions
 	store    session.Store
 	mux      *http.ServeMux
-	log      *logBuffer
+	log      *authntest.Log
 }
 
 // settingsFor is settings that work with slapd, searching as its service account.
@@ -61,7 +62,7 @@ func newRig(t testing.TB, c config.LDAP, change ...func(*setup)) *rig {
 	for _, f := range change {
 		f(&s)
 	}
-	r := &rig{TB: t, store: s.store, mux: http.NewServeMux(), log: &logBuffer{}}
+	r := &rig{TB: t, store: s.store, mux: http.NewServeMux(), log: &authntest.Log{}}
 	origin := &url.URL{Scheme: "https", Host: "gatehouse.test"}
 	pages, err := page.New(page.Brand{}, "/.gatehouse")
 	if err != nil {

@@ -1,13 +1,9 @@
 package oidc
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -53,7 +49,7 @@ type world struct {
 }
 
 // RoundTrip lets the host's handler answer.
-func (w *world) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	h := w.hosts[r.URL.Host]
 	w.calls[r.URL.Host]++
@@ -61,31 +57,7 @@ func (w *world) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	if h == nil {
 		return nil, fmt.Errorf("dial %s: no such host", r.URL.Host)
 	}
-	body := r.Body
-	if body == nil {
-		body = http.NoBody
-	}
-	in := httptest.NewRequestWithContext(r.Context(), r.Method, r.URL.RequestURI(), body)
-	in.Header, in.Host, in.ContentLength = r.Header.Clone(), r.URL.Host, r.ContentLength
-	if r.Host != "" {
-		in.Host = r.Host
-	}
-	rec := httptest.NewRecorder()
-	defer func() {
-		if e := recover(); e != nil {
-			if !errors.Is(e.(error), http.ErrAbortHandler) {
-				panic(e)
-			}
-			err = io.ErrUnexpectedEOF
-		}
-	}()
-	h.ServeHTTP(rec, in)
-	if r.Context().Err() != nil {
-		return nil, r.Context().Err()
-	}
-	resp = rec.Result()
-	resp.Request = r
-	return resp, nil
+	return authntest.Serve(h, r)
 }
 
 func (w *world) seen(host string) int {
@@ -110,14 +82,14 @@ type rig struct {
 	route  authn.Route
 	mux    *http.ServeMux
 	deps   Deps
-	log    *logbook
+	log    *authntest.Log
 	starts *starter
 }
 
 func newRig(t *testing.T, changes ...func(*setup)) *rig {
 	t.Helper()
 	w := &world{hosts: map[string]http.Handler{}, calls: map[string]int{}}
-	r := &rig{t: t, world: w, mux: http.NewServeMux(), log: &logbook{}, starts: &starter{}}
+	r := &rig{t: t, world: w, mux: http.NewServeMux(), log: &authntest.Log{}, starts: &starter{}}
 	public, err := url.Parse(gatewayURL)
 	if err != nil {
 		t.Fatal(err)
@@ -211,24 +183,6 @@ func (s *starter) last(t *testing.T) authn.Proof {
 		t.Fatal("nobody signed in")
 	}
 	return s.proofs[len(s.proofs)-1]
-}
-
-// logbook keeps what was logged.
-type logbook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // refused asserts that a browser was told no, with this status, and that nobody

@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json/v2"
 	"errors"
@@ -11,10 +10,10 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"gatehouse/authn/authntest"
 	"gatehouse/authn/issuer"
 )
 
@@ -40,22 +39,7 @@ func lasting(t *testing.T, sub string, life time.Duration) string {
 }
 
 // log keeps what is logged.
-type log struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+type log struct{ authntest.Log }
 
 func (l *log) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
