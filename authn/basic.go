@@ -75,7 +75,7 @@ func (b Basic) Key() bool {
 	}
 	switch b.Username {
 	case "", "api", "user":
-		return keyShape.MatchString(b.Password) || JWT(b.Password) || Own(b.Password) || ApplicationToken(b.Password)
+		return keyShape(b.Password) || JWT(b.Password) || Own(b.Password) || ApplicationToken(b.Password)
 	}
 	return APIKey(b.Password) || Own(b.Password) || ApplicationToken(b.Password) || strings.HasPrefix(b.Password, "eyJ") && JWT(b.Password)
 }

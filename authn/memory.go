@@ -50,7 +50,7 @@ var ErrCrowded = errors.New("authn: too many credentials are being checked at on
 type Memory struct {
 	good, bad, limit time.Duration
 
-	sums     sync.Pool                     // of hash.Hash with the key
+	sums     sync.Pool                     // of *summing with the key
 	proofs   *otter.Cache[sum, remembered] // by name
 	refusals *otter.Cache[sum, remembered] // by name and secret
 	flights  singleflight.Group
@@ -58,6 +58,12 @@ type Memory struct {
 }
 
 type sum [sha256.Size]byte
+
+// summing is what one sum is made with.
+type summing struct {
+	hash hash.Hash
+	text []byte
+}
 
 // remembered is an answer and its end.
 type remembered struct {
@@ -91,7 +97,7 @@ func NewMemory(o MemoryOptions) (*Memory, error) {
 	key := make([]byte, sha256.Size)
 	rand.Read(key) // never fails: it ends the program instead
 	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, proofs: proofs, refusals: refusals, places: make(chan struct{}, o.AtOnce)}
-	m.sums.New = func() any { return hmac.New(sha256.New, key) }
+	m.sums.New = func() any { return &summing{hash: hmac.New(sha256.New, key)} }
 	return m, nil
 }
 
@@ -198,17 +204,17 @@ func (m *Memory) keep(who, credential sum, id Identity, err error) {
 }
 
 func (m *Memory) sum(parts []string) sum {
-	h := m.sums.Get().(hash.Hash)
-	defer m.sums.Put(h)
-	h.Reset()
-	var buf [256]byte
-	b := buf[:0]
+	s := m.sums.Get().(*summing)
+	defer m.sums.Put(s)
+	s.text = s.text[:0]
 	for _, p := range parts {
-		b = binary.BigEndian.AppendUint64(b, uint64(len(p)))
-		b = append(b, p...)
+		s.text = binary.BigEndian.AppendUint64(s.text, uint64(len(p)))
+		s.text = append(s.text, p...)
 	}
-	h.Write(b)
+	s.hash.Reset()
+	s.hash.Write(s.text)
+	clear(s.text) // no secret stays behind
 	var out sum
-	h.Sum(out[:0])
+	s.hash.Sum(out[:0])
 	return out
 }

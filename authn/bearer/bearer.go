@@ -230,15 +230,15 @@ func (b *route) proveIssued(ctx context.Context, log *slog.Logger, token string)
 // proveJWT verifies a JWT by the keys of the issuer that it names. What looks like
 // one and can't be read is nobody's token, and no reason to look further.
 func (b *route) proveJWT(ctx context.Context, log *slog.Logger, token string) (authn.Identity, verified, error) {
-	iss, err := issuerOf(token)
+	said, err := claimsOf(token)
 	if err != nil {
 		return authn.Identity{}, verified{}, b.refused(ctx, log, nil, unreadable(err))
 	}
-	t := b.issuer(iss)
+	t := b.issuer(issuerOf(said))
 	if t == nil {
 		return authn.Identity{}, verified{}, authn.ErrNoCredential
 	}
-	v, err := t.verify(ctx, token)
+	v, err := t.verify(ctx, token, said)
 	if err != nil {
 		return authn.Identity{}, verified{}, b.refused(ctx, log, t, err)
 	}

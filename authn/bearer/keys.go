@@ -174,30 +174,30 @@ func fits(key issuer.Key, alg string) bool {
 	return false
 }
 
-// signed returns the claims of a token that one of the issuer's keys has signed.
-// If none of the known ones has, newer ones are asked for, once in a while: a key
-// may be new, and so may one under an old name. Who sends such a token waits for
-// that, and nobody else does.
-func (t *trusted) signed(ctx context.Context, token string, head issuer.Header) (issuer.Claims, error) {
+// checkSignature says whether one of the issuer's keys has signed a token. If none
+// of the known ones has, newer ones are asked for, once in a while: a key may be
+// new, and so may one under an old name. Who sends such a token waits for that, and
+// nobody else does.
+func (t *trusted) checkSignature(ctx context.Context, j issuer.JWS, said issuer.Claims) error {
 	s, err := t.keys.Current(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if c, ok, err := t.open(token, head, s); err != nil || ok {
-		return c, err
+	if ok, err := t.signed(j, s); err != nil || ok {
+		return err
 	}
 	fresh, err := t.keys.Newer(ctx, s)
 	switch {
-	case err != nil && (t.madeBefore(token, s.At) || named(s, head) || t.unchanged()):
+	case err != nil && (t.madeBefore(said, s.At) || named(s, j.Header) || t.unchanged()):
 		// The issuer has shown its keys since it made this, or the very key that is named.
-		return nil, t.unsigned(head, s)
+		return t.unsigned(j.Header, s)
 	case err != nil:
-		return nil, err
+		return err
 	}
-	if c, ok, err := t.open(token, head, fresh); err != nil || ok {
-		return c, err
+	if ok, err := t.signed(j, fresh); err != nil || ok {
+		return err
 	}
-	return nil, t.unsigned(head, fresh)
+	return t.unsigned(j.Header, fresh)
 }
 
 // unsigned refuses a token that none of these keys has signed.
@@ -212,60 +212,27 @@ func (t *trusted) unsigned(head issuer.Header, s issuer.Snapshot) refusal {
 // madeBefore says whether a token was surely made before a time, whatever its
 // issuer's clock says, if what it says of that is true. Who lies is told "no" in the
 // place of "can't find out", or the reverse.
-func (t *trusted) madeBefore(token string, at time.Time) bool {
-	c, err := claimsOf(token)
-	if err != nil {
-		return true
-	}
-	iat, err := c.Instant("iat")
+func (t *trusted) madeBefore(said issuer.Claims, at time.Time) bool {
+	iat, err := said.Instant("iat")
 	return err != nil || !iat.IsZero() && iat.Add(t.settings.ClockSkew.Std()+time.Second).Before(at)
 }
 
-// open returns the claims of a token if one of these keys has signed it.
-func (t *trusted) open(token string, head issuer.Header, s issuer.Snapshot) (issuer.Claims, bool, error) {
+// signed says whether one of these keys has signed a token. Its algorithm is one of
+// the settings', and each key one for it.
+func (t *trusted) signed(j issuer.JWS, s issuer.Snapshot) (bool, error) {
 	k, err := t.of(s)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	for _, i := range k.candidates(head) {
-		var p payload
-		_, err := t.parser.ParseWithClaims(token, &p, func(j *jwt.Token) (any, error) {
-			j.Header[jwkset.HeaderKID] = place(i)
-			return k.find(j)
-		})
-		if err == nil {
-			return p.Claims, true, nil
+	method := jwt.GetSigningMethod(j.Algorithm)
+	if method == nil {
+		return false, fmt.Errorf("%w: no algorithm %q", issuer.ErrUnavailable, j.Algorithm)
+	}
+	for _, i := range k.candidates(j.Header) {
+		key, err := k.find(&jwt.Token{Method: method, Header: map[string]any{jwkset.HeaderKID: place(i), "alg": j.Algorithm}})
+		if err == nil && method.Verify(j.Signed, j.Signature, key) == nil {
+			return true, nil
 		}
 	}
-	return nil, false, nil
+	return false, nil
 }
-
-// payload takes the claims in strictly: golang-jwt would take the last of two
-// claims with one name.
-type payload struct{ issuer.Claims }
-
-// UnmarshalJSON reads one object.
-func (p *payload) UnmarshalJSON(text []byte) (err error) {
-	p.Claims, err = issuer.ParseClaims(text)
-	return err
-}
-
-// The claims are checked by verify, and by nothing else.
-
-// GetExpirationTime is never asked.
-func (*payload) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
-
-// GetIssuedAt is never asked.
-func (*payload) GetIssuedAt() (*jwt.NumericDate, error) { return nil, nil }
-
-// GetNotBefore is never asked.
-func (*payload) GetNotBefore() (*jwt.NumericDate, error) { return nil, nil }
-
-// GetIssuer is never asked.
-func (*payload) GetIssuer() (string, error) { return "", nil }
-
-// GetSubject is never asked.
-func (*payload) GetSubject() (string, error) { return "", nil }
-
-// GetAudience is never asked.
-func (*payload) GetAudience() (jwt.ClaimStrings, error) { return nil, nil }

@@ -31,11 +31,11 @@ func unreadable(err error) refusal {
 
 // notTrusted refuses a JWT of nobody whom the settings trust.
 func (b *route) notTrusted(token string) refusal {
-	iss, err := issuerOf(token)
+	said, err := claimsOf(token)
 	if err != nil {
 		return unreadable(err)
 	}
-	return refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: iss, expected: strings.Join(b.issuerNames(), " ")}
+	return refusal{check: "iss", sentence: "The token’s issuer (iss) is not trusted here.", seen: issuerOf(said), expected: strings.Join(b.issuerNames(), " ")}
 }
 
 // refused turns an error of a check into an answer of the chain, and logs it. A

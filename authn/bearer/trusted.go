@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/sync/singleflight"
 
 	"gatehouse/authn"
@@ -49,7 +48,6 @@ type trusted struct {
 	log       *slog.Logger
 
 	keys          *issuer.KeySet
-	parser        *jwt.Parser
 	introspection *introspection // nil if opaque tokens are not asked about
 
 	flight   singleflight.Group // of discovery
@@ -83,7 +81,6 @@ func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, 
 		route: route, settings: c, base: base, client: client, accounts: d.Accounts, foreign: foreign,
 		admission: authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
 		log:       d.Log.With("issuer", c.Issuer),
-		parser:    jwt.NewParser(jwt.WithValidMethods(c.SigningAlgorithms), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding()),
 	}
 	t.keys = issuer.NewKeys(t.loadKeys, keysAge, c.KeysInterval.Std())
 	if text, err := os.ReadFile(c.KeyFile); c.KeyFile != "" && err == nil { // one that is missing may come yet

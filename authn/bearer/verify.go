@@ -33,17 +33,14 @@ func claimsOf(token string) (issuer.Claims, error) {
 
 var errEncrypted = errors.New("it is encrypted")
 
-// issuerOf is the issuer that a JWT names; empty if it names none.
-func issuerOf(token string) (string, error) {
-	c, err := claimsOf(token)
+// issuerOf is the issuer that a JWT names; empty if it names none. A list or a
+// number is nobody's name.
+func issuerOf(said issuer.Claims) string {
+	iss, err := said.Text("iss")
 	if err != nil {
-		return "", err
+		return ""
 	}
-	iss, err := c.Text("iss")
-	if err != nil {
-		iss = "" // a list or a number is nobody's name
-	}
-	return iss, nil
+	return iss
 }
 
 // verified is a token that has passed every check.
@@ -56,17 +53,17 @@ type verified struct {
 	expires time.Time
 }
 
-// verify holds a JWT against the issuer's settings, its signature first.
-func (t *trusted) verify(ctx context.Context, token string) (verified, error) {
-	head, err := t.header(token)
+// verify holds a JWT against the issuer's settings, its signature first. Said is
+// what it says.
+func (t *trusted) verify(ctx context.Context, token string, said issuer.Claims) (verified, error) {
+	j, err := t.open(token)
 	if err != nil {
 		return verified{}, err
 	}
-	c, err := t.signed(ctx, token, head)
-	if err != nil {
+	if err := t.checkSignature(ctx, j, said); err != nil {
 		return verified{}, err
 	}
-	return t.judge(c, time.Now(), t.settings.MaxLifetime.Std())
+	return t.judge(said, time.Now(), t.settings.MaxLifetime.Std())
 }
 
 // judge looks at the claims that somebody has vouched for: iss, aud, exp, sub and
@@ -88,24 +85,24 @@ func (t *trusted) judge(c issuer.Claims, now time.Time, longest time.Duration) (
 	return v, nil
 }
 
-// header checks what a token says of itself.
-func (t *trusted) header(token string) (issuer.Header, error) {
-	head, _, err := issuer.Open(token)
+// open takes a token apart and checks what it says of itself.
+func (t *trusted) open(token string) (issuer.JWS, error) {
+	j, err := issuer.Open(token)
 	if err != nil {
-		return head, unreadable(err)
+		return j, unreadable(err)
 	}
-	if !slices.Contains(t.settings.SigningAlgorithms, head.Algorithm) {
-		return head, refusal{check: "alg", sentence: "The token’s signature algorithm is not accepted.", seen: head.Algorithm, expected: strings.Join(t.settings.SigningAlgorithms, " ")}
+	if !slices.Contains(t.settings.SigningAlgorithms, j.Algorithm) {
+		return j, refusal{check: "alg", sentence: "The token’s signature algorithm is not accepted.", seen: j.Algorithm, expected: strings.Join(t.settings.SigningAlgorithms, " ")}
 	}
 	// RFC 7515, section 4.1.9: "application/" may be left out; case does not matter.
-	typ := strings.TrimPrefix(authn.FoldASCII(head.Type), "application/")
+	typ := strings.TrimPrefix(authn.FoldASCII(j.Type), "application/")
 	if typ == "" {
 		typ = "none"
 	}
 	if !slices.Contains(t.settings.Types, typ) {
-		return head, refusal{check: "typ", sentence: "The token is of a kind that is not accepted.", seen: typ, expected: strings.Join(t.settings.Types, " ")}
+		return j, refusal{check: "typ", sentence: "The token is of a kind that is not accepted.", seen: typ, expected: strings.Join(t.settings.Types, " ")}
 	}
-	return head, nil
+	return j, nil
 }
 
 func (t *trusted) checkIssuer(v *verified) error {

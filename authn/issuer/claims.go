@@ -1,11 +1,12 @@
 package issuer
 
 import (
+	"bytes"
 	"encoding/json/jsontext"
-	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,11 +20,11 @@ type Claims map[string]jsontext.Value
 // ParseClaims reads a JSON object. Duplicate names, invalid UTF-8 and what nests
 // too deep are errors.
 func ParseClaims(text []byte) (Claims, error) {
-	if err := checkDocument(text); err != nil {
+	c := Claims{}
+	if err := readDocument(text, func(name string, v jsontext.Value) { c[name] = v }); err != nil {
 		return nil, authn.Foreign{Err: err}
 	}
-	var c Claims
-	if err := json.Unmarshal(text, &c); err != nil || c == nil {
+	if jsontext.Value(text).Kind() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
 	return c, nil
@@ -39,8 +40,8 @@ func (c Claims) Find(path string) (jsontext.Value, bool) {
 		if path[i] != '.' || c[path[:i]].Kind() != '{' {
 			continue
 		}
-		var inner Claims
-		if json.Unmarshal(c[path[:i]], &inner) != nil {
+		inner, err := ParseClaims(c[path[:i]])
+		if err != nil {
 			continue
 		}
 		if v, ok := inner.Find(path[i+1:]); ok {
@@ -56,11 +57,11 @@ func (c Claims) Text(name string) (string, error) {
 	if !ok {
 		return "", nil
 	}
-	var s string
-	if v.Kind() != '"' || json.Unmarshal(v, &s) != nil {
+	s, err := jsontext.AppendUnquote(nil, v)
+	if err != nil {
 		return "", fmt.Errorf("claim %q is not a string", name)
 	}
-	return s, nil
+	return string(s), nil
 }
 
 // List returns a claim that must be an array of strings if it is there. A plain
@@ -70,20 +71,29 @@ func (c Claims) List(name string) (list []string, found bool, err error) {
 	if !ok {
 		return nil, false, nil
 	}
-	var items []jsontext.Value
-	if v.Kind() != '[' || json.Unmarshal(v, &items) != nil {
+	if list, ok = texts(v); !ok {
 		return nil, false, fmt.Errorf("claim %q is not a list of strings", name)
 	}
-	for _, item := range items {
-		var s string
-		if item.Kind() != '"' || json.Unmarshal(item, &s) != nil {
-			return nil, false, fmt.Errorf("claim %q is not a list of strings", name)
+	return list, true, nil
+}
+
+// texts reads a list of strings, and leaves the empty ones out.
+func texts(v jsontext.Value) (list []string, ok bool) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(v))
+	if begin, err := d.ReadToken(); err != nil || begin.Kind() != '[' {
+		return nil, false
+	}
+	for d.PeekKind() == '"' {
+		item, err := d.ReadToken()
+		if err != nil {
+			return nil, false
 		}
-		if s != "" {
+		if s := item.String(); s != "" {
 			list = append(list, s)
 		}
 	}
-	return list, true, nil
+	end, err := d.ReadToken()
+	return list, err == nil && end.Kind() == ']'
 }
 
 // lastInstant is the end of the year 9999, the last that RFC 3339 can spell.
@@ -95,8 +105,8 @@ func (c Claims) Instant(name string) (time.Time, error) {
 	if !ok {
 		return time.Time{}, nil
 	}
-	var seconds float64
-	if v.Kind() != '0' || json.Unmarshal(v, &seconds) != nil || !(seconds > 0 && seconds <= lastInstant) {
+	seconds, err := strconv.ParseFloat(string(v), 64)
+	if v.Kind() != '0' || err != nil || !(seconds > 0 && seconds <= lastInstant) {
 		return time.Time{}, fmt.Errorf("claim %q is not a time", name)
 	}
 	whole, part := math.Modf(seconds)
@@ -141,8 +151,8 @@ func (c Claims) Beyond(name string) bool {
 
 // claimNames is what is said to be elsewhere (OpenID Connect Core, section 5.6.2).
 func claimNames(c Claims) Claims {
-	var names Claims
-	if json.Unmarshal(c["_claim_names"], &names) != nil {
+	names, err := ParseClaims(c["_claim_names"])
+	if err != nil {
 		return nil
 	}
 	return names

@@ -16,16 +16,33 @@ const maxDepth = 32
 // passes means the same to every parser (RFC 8725, section 2.4). An error quotes
 // nothing of it: even a name in it may be a secret.
 func checkDocument(text []byte) error {
-	d := jsontext.NewDecoder(bytes.NewReader(text))
+	return readDocument(text, func(string, jsontext.Value) {})
+}
+
+// readDocument is checkDocument, and calls member with each name of the outermost
+// object, if it is one, and with its value, which is a part of text.
+func readDocument(text []byte, member func(name string, value jsontext.Value)) error {
+	d := jsontext.NewDecoder(bytes.NewBuffer(text))
+	var name string
+	var from int64 // where the value begins
 	for {
-		if _, err := d.ReadToken(); err != nil {
+		token, err := d.ReadToken()
+		if err != nil {
 			return syntaxError(err, text, d.InputOffset())
 		}
-		if d.StackDepth() > maxDepth {
+		depth := d.StackDepth()
+		if depth > maxDepth {
 			return fmt.Errorf("nests deeper than %d", maxDepth)
 		}
-		if d.StackDepth() == 0 {
+		if depth == 0 {
 			break
+		}
+		switch kind, n := d.StackIndex(1); {
+		case depth > 1, kind != '{', n == 0:
+		case n%2 == 1:
+			name, from = token.String(), d.InputOffset()
+		default:
+			member(name, bytes.TrimLeft(text[from:d.InputOffset()], ": \t\r\n"))
 		}
 	}
 	if rest := bytes.TrimSpace(text[d.InputOffset():]); len(rest) > 0 {

@@ -78,7 +78,7 @@ func readHeader(token string) (alg string, err error) {
 	if len(token) > maxToken {
 		return "", fmt.Errorf("larger than %d bytes", maxToken)
 	}
-	head, _, err := issuer.Open(token)
+	head, err := issuer.Open(token)
 	if err != nil {
 		return "", err
 	}

@@ -58,14 +58,14 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // parseJWT reads a JWT in compact form without verifying it. Its errors quote
 // nothing of the token.
 func parseJWT(text string) (Token, error) {
-	head, payload, err := issuer.Open(text)
+	j, err := issuer.Open(text)
 	if err != nil {
 		return Token{}, fmt.Errorf("%w: %w", errNoJWT, err)
 	}
-	if head.Algorithm == "" {
+	if j.Algorithm == "" {
 		return Token{}, fmt.Errorf("%w: its header names no algorithm", errNoJWT)
 	}
-	said, err := issuer.ParseClaims(payload)
+	said, err := issuer.ParseClaims(j.Payload)
 	if err != nil {
 		return Token{}, fmt.Errorf("%w: claims: %w", errNoJWT, err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a running contender.
@@ -19,22 +20,15 @@ type process struct {
 	url string
 }
 
-// clockTicks is what Linux counts a second of CPU time in (USER_HZ).
-const clockTicks = 100
-
-// cpu is the CPU time that the process has had, from /proc (proc(5)).
+// cpu is the CPU time that the process has had, to the nanosecond: Linux has a
+// clock for each process (clock_getcpuclockid(3)).
 func (p *process) cpu() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
+	const scheduled = 2 // CPUCLOCK_SCHED
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid)<<3|scheduled, &t); err != nil { //nolint:gosec // Linux keeps pids below 2^22
+		return 0, fmt.Errorf("CPU time of process %d: %w", p.cmd.Process.Pid, err)
 	}
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	user, err := strconv.ParseInt(f[11], 10, 64)
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * (time.Second / clockTicks), err
+	return time.Duration(t.Nano()), nil
 }
 
 // peak is the most memory that the process has held, in bytes.
