@@ -23,9 +23,9 @@ type conn struct {
 }
 
 // tracked makes every connection of dial a *conn with a limit.
-func tracked(limit time.Duration, dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		raw, err := dial(ctx, network, addr)
+func tracked(limit time.Duration, dial func(context.Context) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		raw, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}

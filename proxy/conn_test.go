@@ -26,7 +26,7 @@ func TestSettle(t *testing.T) {
 				near, far := net.Pipe()
 				defer near.Close()
 				defer far.Close()
-				c, err := tracked(0, func(context.Context, string, string) (net.Conn, error) { return near, nil })(t.Context(), "", "")
+				c, err := tracked(0, func(context.Context) (net.Conn, error) { return near, nil })(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)
 				}

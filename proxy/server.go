@@ -48,11 +48,12 @@ func Check(ctx context.Context, c config.Upstream) []authn.Finding {
 	if err != nil {
 		return []authn.Finding{{What: "url", Detail: err.Error(), Fix: "correct the upstream's url"}}
 	}
-	t, err := newTransport(c, target, socket)
+	dial := dialer(c, target, socket)
+	t, err := newTransport(c, target, dial)
 	if err != nil {
 		return []authn.Finding{{What: "tls", Detail: err.Error(), Fix: "check the files of the upstream's tls settings"}}
 	}
-	conn, err := t.DialContext(ctx, "tcp", authority(target))
+	conn, err := dial(ctx)
 	if err != nil {
 		return []authn.Finding{{What: "connect", Detail: err.Error(), Fix: "check that the application runs and can be reached from here"}}
 	}

@@ -37,7 +37,7 @@ type upstream struct {
 	keepHost  bool
 	passAuth  bool
 	maxBody   int64 // bytes; zero for no limit
-	transport *http.Transport
+	transport transport
 	proxy     httputil.ReverseProxy
 }
 
@@ -50,8 +50,14 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 		h: h, name: c.Name, target: target, public: c.Public,
 		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
 	}
-	if u.transport, err = newTransport(c, target, socket); err != nil {
+	dial := dialer(c, target, socket)
+	standard, err := newTransport(c, target, dial)
+	if err != nil {
 		return nil, err
+	}
+	u.transport = standard
+	if target.Scheme == "http" {
+		u.transport = &direct{dial: dial, limit: c.ResponseTimeout.Std(), rest: standard}
 	}
 	u.proxy = httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
@@ -78,7 +84,23 @@ func parseTarget(raw string) (target *url.URL, socket string, err error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, "", nil
 }
 
-func newTransport(c config.Upstream, target *url.URL, socket string) (*http.Transport, error) {
+// transport sends requests to one application.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// dialer opens connections to an upstream, without TLS.
+func dialer(c config.Upstream, target *url.URL, socket string) func(context.Context) (net.Conn, error) {
+	d := &net.Dialer{Timeout: c.ConnectTimeout.Std(), KeepAlive: 30 * time.Second}
+	network, addr := "tcp", authority(target)
+	if socket != "" {
+		network, addr = "unix", socket
+	}
+	return func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, addr) }
+}
+
+func newTransport(c config.Upstream, target *url.URL, dial func(context.Context) (net.Conn, error)) (*http.Transport, error) {
 	t := &http.Transport{
 		MaxIdleConnsPerHost:    maxIdlePerUpstream,
 		IdleConnTimeout:        idleTimeout,
@@ -89,13 +111,7 @@ func newTransport(c config.Upstream, target *url.URL, socket string) (*http.Tran
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second},
 	}
-	dialer := &net.Dialer{Timeout: c.ConnectTimeout.Std(), KeepAlive: 30 * time.Second}
-	t.DialContext = tracked(c.ResponseTimeout.Std(), dialer.DialContext)
-	if socket != "" {
-		t.DialContext = tracked(c.ResponseTimeout.Std(), func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", socket)
-		})
-	}
+	t.DialContext = tracked(c.ResponseTimeout.Std(), dial)
 	if target.Scheme == "https" {
 		var err error
 		if t.TLSClientConfig, err = c.TLS.Load(); err != nil {
