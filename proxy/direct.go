@@ -16,19 +16,30 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// sweepEvery is how often connections that are not in use are looked at.
-const sweepEvery = 10 * time.Second
+const (
+	// sweepEvery is how often connections that are not in use are looked at.
+	sweepEvery = 10 * time.Second
+	// lastWords is how long the answer of an upstream is waited for that takes no more
+	// of the request's body.
+	lastWords = time.Second
+	// sentGrace is how long after its answer a request may still be on its way.
+	sentGrace = 50 * time.Millisecond
+)
+
+// noLimit is no limit for what is read.
+const noLimit = -1
 
 var (
 	errAnswerHeader = errors.New("the upstream's answer has too large a header")
+	errStatus       = errors.New("the upstream's answer has a status that is none")
 	errNoAnswer     = errors.New("the upstream has closed the connection without an answer")
 )
 
-// direct sends plain requests over plain connections: those without a body, by a
-// method that may be repeated, to an HTTP/1.1 upstream without TLS. The request's
-// own goroutine writes it and reads the answer, where http.Transport hands both to
-// goroutines of the connection; that is half of what a small request costs.
-// Whatever else there is goes to rest.
+// direct sends requests over plain connections, to an HTTP/1.1 upstream without TLS.
+// The request's own goroutine writes it and reads the answer, where http.Transport
+// hands both to goroutines of the connection; that is half of what a small request
+// costs. Only a body is sent by another one, since an answer may come before its
+// end. What asks for an upgrade, or waits for leave to send its body, goes to rest.
 //
 // The answer is read by net/http's parser. A connection is used again only if its
 // last answer has been read to a definite end, neither side wants it closed, and
@@ -36,8 +47,9 @@ var (
 // somebody else's answer.
 type direct struct {
 	dial  func(context.Context) (net.Conn, error)
-	limit time.Duration // until the answer's header is there; zero for none
+	limit time.Duration // of a write, and until the answer's header is there; zero for none
 	rest  *http.Transport
+	lent  *buffers
 
 	mu       sync.Mutex
 	idle     []*link // the last used is the last
@@ -50,7 +62,9 @@ type link struct {
 	raw    syscall.RawConn
 	in     *bufio.Reader
 	out    *bufio.Writer
-	left   int64 // what of an answer's header may still be read, in bytes; negative for no limit
+	limit  time.Duration // of a write; zero for none
+	lent   *buffers
+	left   int64 // what of an answer's header may still be read, in bytes, or noLimit
 	parked time.Time
 
 	peek  func(fd uintptr) bool // of quiet
@@ -65,9 +79,13 @@ func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	for {
 		l, used, err := d.take(r.Context())
 		if err != nil {
+			if r.Body != nil {
+				err = errors.Join(err, r.Body.Close())
+			}
 			return nil, err
 		}
-		res, begun, err := d.exchange(l, r)
+		x := &transfer{d: d, l: l, r: r}
+		res, err := x.run()
 		if err == nil {
 			return res, nil
 		}
@@ -76,11 +94,10 @@ func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, ctxErr
 		}
 		var timeout net.Error
-		if begun || !used || errors.As(err, &timeout) && timeout.Timeout() {
+		if x.begun || !used || !repeatable(r) || errors.As(err, &timeout) && timeout.Timeout() {
 			return nil, err
 		}
-		// The upstream has closed the connection while it was not in use. The
-		// request may be repeated (RFC 9110, section 9.2.2).
+		// The upstream has closed the connection while it was not in use.
 	}
 }
 
@@ -99,13 +116,7 @@ func (d *direct) CloseIdleConnections() {
 // plain says whether a request is one for this transport. What http.Transport
 // would refuse is left for it to refuse.
 func plain(r *http.Request) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-	default:
-		return false
-	}
-	if r.Body != nil && r.Body != http.NoBody || r.ContentLength != 0 || r.Close || len(r.Trailer)+len(r.TransferEncoding) > 0 ||
-		len(r.Header["Upgrade"])+len(r.Header["Expect"]) > 0 || r.URL.Host == "" {
+	if r.Close || r.URL.Host == "" || len(r.TransferEncoding)+len(r.Header["Upgrade"])+len(r.Header["Expect"]) > 0 {
 		return false
 	}
 	for name, values := range r.Header {
@@ -118,123 +129,20 @@ func plain(r *http.Request) bool {
 			}
 		}
 	}
-	return true
+	return httpguts.ValidHostHeader(r.Host) && token(r.Method)
 }
 
-// exchange sends a request and reads the header of its answer. Begun says that the
-// upstream has said anything at all.
-func (d *direct) exchange(l *link, r *http.Request) (res *http.Response, begun bool, err error) {
-	stop := context.AfterFunc(r.Context(), func() { _ = l.Close() })
-	defer func() {
-		if err != nil {
-			stop()
-		}
-	}()
-	if d.limit > 0 {
-		_ = l.SetDeadline(time.Now().Add(d.limit))
-	}
-	if err := errors.Join(r.Write(l.out), l.out.Flush()); err != nil {
-		return nil, false, err
-	}
-	l.left = maxAnswerHeader
-	if _, err := l.in.Peek(1); err != nil {
-		if err == io.EOF { //nolint:errorlint // a reader's EOF is never wrapped
-			err = errNoAnswer
-		}
-		return nil, false, err
-	}
-	if res, err = l.head(r); err != nil {
-		return nil, true, err
-	}
-	if d.limit > 0 {
-		_ = l.SetDeadline(time.Time{})
-	}
-	a := &reply{ReadCloser: res.Body, d: d, l: l, ctx: r.Context(), stop: stop, last: res.Close || res.StatusCode < http.StatusOK}
-	if res.Body == http.NoBody {
-		a.end(true)
-		return res, true, nil
-	}
-	res.Body = a
-	return res, true, nil
-}
+// token says whether s is one (RFC 9110, section 5.6.2), as a method must be.
+func token(s string) bool { return httpguts.ValidHeaderFieldName(s) }
 
-// head reads the header of the final answer and tells of those before it.
-func (l *link) head(r *http.Request) (*http.Response, error) {
-	trace := httptrace.ContextClientTrace(r.Context())
-	for {
-		res, err := http.ReadResponse(l.in, r)
-		if err != nil {
-			return nil, err
-		}
-		if res.StatusCode >= http.StatusOK || res.StatusCode == http.StatusSwitchingProtocols {
-			l.left = -1
-			return res, nil
-		}
-		if trace != nil && trace.Got1xxResponse != nil {
-			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
-				return nil, err
-			}
-		}
-		l.left = maxAnswerHeader
+// repeatable says whether a request can be sent twice and means the same as once
+// (RFC 9110, section 9.2.2).
+func repeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return r.Body == nil
 	}
-}
-
-// Read holds a header to its size.
-func (l *link) Read(p []byte) (int, error) {
-	if l.left == 0 {
-		return 0, errAnswerHeader
-	}
-	if l.left > 0 {
-		p = p[:min(int64(len(p)), l.left)]
-	}
-	n, err := l.Conn.Read(p)
-	if l.left > 0 {
-		l.left -= int64(n)
-	}
-	return n, err
-}
-
-// reply is the body of an answer. At its end the connection is free again.
-type reply struct {
-	io.ReadCloser
-	d    *direct
-	l    *link
-	ctx  context.Context //nolint:containedctx // of the request whose answer this is
-	stop func() bool
-	last bool // the connection is not for another request
-	over bool
-}
-
-// Read implements io.Reader.
-func (a *reply) Read(p []byte) (int, error) {
-	n, err := a.ReadCloser.Read(p)
-	if err != nil {
-		a.end(err == io.EOF) //nolint:errorlint // a reader's EOF is never wrapped
-		if err != io.EOF && a.ctx.Err() != nil { //nolint:errorlint // as above
-			err = a.ctx.Err()
-		}
-	}
-	return n, err
-}
-
-// Close gives up what has not been read, and the connection with it.
-func (a *reply) Close() error {
-	a.end(false)
-	return nil
-}
-
-// end lets the connection go, for another request if all has been read.
-func (a *reply) end(whole bool) {
-	if a.over {
-		return
-	}
-	a.over = true
-	// What is left in the buffer is more than the answer.
-	if !a.stop() || !whole || a.last || a.l.in.Buffered() > 0 {
-		_ = a.l.Close()
-		return
-	}
-	a.d.park(a.l)
+	return false
 }
 
 // take returns a connection, one that was used before if there is one.
@@ -253,17 +161,17 @@ func (d *direct) take(ctx context.Context) (l *link, used bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	l = &link{Conn: c}
+	l = &link{Conn: c, limit: d.limit, lent: d.lent}
 	if s, ok := c.(syscall.Conn); ok {
 		l.raw, err = s.SyscallConn()
 	}
 	if err != nil {
 		return nil, false, errors.Join(err, c.Close())
 	}
-	l.in, l.out = bufio.NewReader(l), bufio.NewWriter(c)
+	l.in, l.out = bufio.NewReader(l), bufio.NewWriter(l)
 	l.peek = func(fd uintptr) bool {
 		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK) //nolint:gosec // a descriptor is an int
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
 		l.quiet = errors.Is(err, syscall.EAGAIN)
 		return true
 	}
@@ -328,4 +236,58 @@ func (d *direct) sweep() {
 		return
 	}
 	d.sweeping.Reset(sweepEvery)
+}
+
+// head reads the header of the final answer and tells of those before it.
+func (l *link) head(r *http.Request) (*http.Response, error) {
+	trace := httptrace.ContextClientTrace(r.Context())
+	for {
+		res, err := http.ReadResponse(l.in, r)
+		if err != nil {
+			return nil, err
+		}
+		if res.StatusCode < http.StatusContinue {
+			return nil, errStatus
+		}
+		if res.StatusCode >= http.StatusOK || res.StatusCode == http.StatusSwitchingProtocols {
+			l.left = noLimit
+			return res, nil
+		}
+		if trace != nil && trace.Got1xxResponse != nil {
+			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
+				return nil, err
+			}
+		}
+		l.left = maxAnswerHeader
+	}
+}
+
+// Read holds a header to its size.
+func (l *link) Read(p []byte) (int, error) {
+	if l.left == 0 {
+		return 0, errAnswerHeader
+	}
+	if l.left > 0 {
+		p = p[:min(int64(len(p)), l.left)]
+	}
+	n, err := l.Conn.Read(p)
+	if l.left > 0 {
+		l.left -= int64(n)
+	}
+	return n, err
+}
+
+// Write gives up on an upstream that takes no bytes.
+func (l *link) Write(p []byte) (int, error) {
+	if l.limit > 0 {
+		_ = l.SetWriteDeadline(time.Now().Add(l.limit))
+	}
+	return l.Conn.Write(p)
+}
+
+// ReadFrom is where a long body comes in, past the small buffer.
+func (l *link) ReadFrom(r io.Reader) (int64, error) {
+	b := borrow[[largeBuffer]byte](&l.lent.large)
+	defer l.lent.large.Put(b)
+	return io.CopyBuffer(struct{ io.Writer }{l}, struct{ io.Reader }{r}, b[:])
 }

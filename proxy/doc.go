@@ -6,10 +6,10 @@
 // It relies on the chain for whom a request comes from, on the routes for who
 // may come in, on authn.Landings for every redirect that a request can
 // influence, and on page for what people and programs read. Behind it is
-// net/http's transport and httputil.ReverseProxy, with Rewrite: what a client
-// names in Connection is gone before anything is put in. It buffers nothing,
-// changes no body, retries nothing but what net/http may send twice, and sets
-// no cookie while it proxies.
+// httputil.ReverseProxy, with Rewrite: what a client names in Connection is gone
+// before anything is put in. Behind that is a transport of its own for upstreams
+// without TLS, and net/http's for all others. It buffers nothing, changes no body,
+// repeats nothing but what may be sent twice, and sets no cookie while it proxies.
 //
 // # The header contract
 //

@@ -57,7 +57,7 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 	}
 	u.transport = standard
 	if target.Scheme == "http" {
-		u.transport = &direct{dial: dial, limit: c.ResponseTimeout.Std(), rest: standard}
+		u.transport = &direct{dial: dial, limit: c.ResponseTimeout.Std(), rest: standard, lent: h.buffers}
 	}
 	u.proxy = httputil.ReverseProxy{
 		Rewrite:        u.rewrite,

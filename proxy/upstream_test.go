@@ -57,6 +57,7 @@ func TestAnswerSmuggling(t *testing.T) {
 		{"HTTP-30 CL and TE", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", []int{200, 502}, "ok"},
 		{"HTTP-30 two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\nok", []int{502}, ""},
 		{"HTTP-30 bad status line", "HTTP/1.1\n200 OK\r\n\r\n", []int{502}, ""},
+		{"HTTP-30 a status that is none", "HTTP/1.1 000 Nothing\r\nContent-Length: 2\r\n\r\nok", []int{502}, ""},
 		{"HTTP-30 no name", "HTTP/1.1 200 OK\r\n : x\r\nContent-Length: 2\r\n\r\nok", []int{502}, ""},
 		{"HTTP-30 bytes after the body", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", []int{200}, "ok"},
 		{"HTTP-30 bytes after every body", always, []int{200}, "ok"},

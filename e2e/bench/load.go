@@ -72,7 +72,10 @@ func (l load) many(ctx context.Context, c *http.Client) error {
 
 // request sends one small request.
 func (l load) request(ctx context.Context, c *http.Client) error {
-	if !l.exchange {
+	switch {
+	case !l.exchange && l.up > 0:
+		return l.one(ctx, c)
+	case !l.exchange:
 		return l.send(ctx, c, http.MethodGet, "/", nil)
 	}
 	form := "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=" + l.tokens(0)

@@ -107,16 +107,24 @@ func (s *stage) tokens(ctx context.Context) error {
 // requests measures small requests.
 func (s *stage) requests(ctx context.Context) error {
 	get := load{requests: s.options.requests, clients: s.options.clients}
-	bare := contender{"bare reverse proxy", s.bare, get.to(s.bare.url), "", 0}
-	all := []contender{
-		bare,
+	post := get
+	post.up = 2 << 10 // as a W&B client's mostly are
+	return errors.Join(s.rounds(ctx, "GET", []contender{
+		{"bare reverse proxy", s.bare, get.to(s.bare.url), "", 0},
 		{"no credential: 401", s.redis, get.to(s.redis.url).expecting(401), "<= 0.5", 0.5},
 		{"directory password, remembered", s.memory, get.to(s.memory.url).basic(password), "<= 1.2", 1.2},
 		{"JWT, remembered", s.memory, get.to(s.memory.url).bearing(s.signer.good(20)), "<= 1.25", 1.25},
 		{"JWT RS256, not remembered", s.forgetful, get.to(s.forgetful.url).bearing(s.signer.good(500)), "<= 2.6", 2.6},
 		{"session, memory store", s.memory, get.to(s.memory.url).with(s.memoryCookie), "", 0},
 		{"session, asked of Redis", s.redis, get.to(s.redis.url).with(s.redisCookie), "<= 2.0", 2.0},
-	}
+	}), s.rounds(ctx, "POST of 2 KiB", []contender{
+		{"bare reverse proxy", s.bare, post.to(s.bare.url), "", 0},
+		{"JWT, remembered", s.memory, post.to(s.memory.url).bearing(s.signer.good(20)), "<= 1.25", 1.25},
+	}))
+}
+
+// rounds lets the contenders take turns, and compares them with the first.
+func (s *stage) rounds(ctx context.Context, title string, all []contender) error {
 	cost := make([][]float64, len(all))
 	for round := range s.options.rounds + 1 {
 		for i, c := range all {
@@ -130,7 +138,7 @@ func (s *stage) requests(ctx context.Context) error {
 		}
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\nGET, %d clients\tCPU-s/10k\tx bare\tmiddle half\tgoal\n", s.options.clients)
+	fmt.Fprintf(w, "\n%s, %d clients\tCPU-s/10k\tx bare\tmiddle half\tgoal\n", title, s.options.clients)
 	for i, c := range all {
 		ratio := slices.Sorted(ratios(cost[i], cost[0]))
 		middle := ratio[len(ratio)/2]
