@@ -51,6 +51,11 @@ type Identity struct {
 	Email string `json:"email,omitempty"`
 	// Groups are spelled as the provider spells them.
 	Groups []string `json:"groups,omitempty"`
+	// Teams are the applications' teams that the proof itself names; groups stand for
+	// others.
+	Teams []string `json:"teams,omitempty"`
+	// Claims are what the proof says of the names that the policy asks for.
+	Claims map[string][]string `json:"claims,omitempty"`
 	// Route is the name of the route that proved the identity.
 	Route string `json:"route"`
 	// AuthTime is when the person last proved themselves to the provider.

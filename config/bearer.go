@@ -157,38 +157,6 @@ type APIKey struct {
 	Cache TokenCache `json:"cache,omitempty"`
 }
 
-// Team is a team of the application and who is in it.
-type Team struct {
-	// Its name.
-	Name string `json:"name" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_.-]*$"`
-	// The user names or e-mail addresses of its people. A service account of the
-	// team may log in the name of any of them.
-	Members []string `json:"members,omitempty" jsonschema:"uniqueItems=true"`
-}
-
-// ServiceAccount is a program's identity. It proves itself by an API key
-// (apiKey), by a JWT with its subject (bearer), or by either.
-type ServiceAccount struct {
-	// A short name for logs and headers; a-z, 0-9 and "-".
-	Name string `json:"name" jsonschema:"title=name,required,pattern=^[a-z0-9][a-z0-9-]*$"`
-	// "team", for one team, or "organization", for all of them.
-	Scope string `json:"scope" jsonschema:"enum=team,enum=organization,default=team"`
-	// The team that it belongs to; with scope organization, the one that is meant
-	// when it names none.
-	Team string `json:"team" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9_.-]*$"`
-	// With scope organization, further teams that it may work for. Without any, all of teams.
-	Teams []string `json:"teams,omitempty" jsonschema:"minItems=1,uniqueItems=true"`
-	// What it is in its teams.
-	Role string `json:"role" jsonschema:"enum=admin,enum=member,enum=viewer,default=member"`
-	// The sub claim of its JWTs, for an external service account.
-	Subject string `json:"subject,omitempty"`
-	// The issuer of its JWTs. Needed if there are several.
-	Issuer string `json:"issuer,omitempty"`
-	// API keys that are not in the store, by their hash: what "gatehouse key new
-	// --print" shows.
-	KeyHashes []string `json:"keyHashes,omitempty" jsonschema:"uniqueItems=true"`
-}
-
 // clusterFiles is where a program in a Kubernetes cluster finds its own.
 const clusterFiles = "/var/run/secrets/kubernetes.io/serviceaccount/"
 
@@ -202,7 +170,7 @@ func (i Issuer) WithPreset(teams []Team) Issuer {
 		if len(i.Audiences) == 0 && !i.SkipAudienceValidation {
 			i.Audiences = []string{"wandb"}
 			for _, t := range teams {
-				if t.Name != "wandb" {
+				if t.Name != "wandb" && t.Name != "*" {
 					i.Audiences = append(i.Audiences, t.Name)
 				}
 			}

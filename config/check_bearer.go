@@ -162,14 +162,14 @@ func (k *checks) apiKey(at string, a APIKey) {
 	}
 }
 
-// accounts checks teams and service accounts, and that an account can prove itself.
+// accounts checks service accounts, and that an account can prove itself.
 func (k *checks) accounts() {
 	teams := map[string]bool{}
-	for i, t := range k.c.Teams {
-		if teams[t.Name] {
-			k.fault(indexed("teams", i)+".name", quoted(t.Name)+" is there twice", "make one of the two")
-		}
+	for _, t := range k.c.Teams {
 		teams[t.Name] = true
+	}
+	if teams["*"] {
+		clear(teams) // any name may be one
 	}
 	names, subjects, hashes := map[string]bool{}, map[[2]string]bool{}, map[string]bool{}
 	keys := slices.ContainsFunc(k.c.Authn, func(r Route) bool { return r.APIKey != nil })

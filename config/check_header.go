@@ -53,6 +53,7 @@ func (k *checks) headers() {
 			k.fault(path, fmt.Sprintf("%s is the same header as %s to many applications", quoted(h.Name), quoted(first)), "use each name once")
 		}
 		seen[folded] = h.Name
+		k.headerSource(indexed("headers.identity", i), h)
 	}
 	for i, name := range k.c.Headers.Scrub {
 		path := indexed("headers.scrub", i)
@@ -63,6 +64,32 @@ func (k *checks) headers() {
 			k.fault(path, quoted(name)+" can't be taken out of a request", "remove it")
 		case slices.Contains(credentials(), foldedHeader(name)):
 			k.fault(path, quoted(name)+" holds credentials: without it a wrong one would count as none", "remove it; credentials don't go on unless you say so")
+		}
+	}
+}
+
+// Sources are what a header can be made from.
+func Sources() []string {
+	return []string{"subject", "username", "name", "email", "groups", "issuer", "route", "kind", "team", "teams", "roles"}
+}
+
+var templateName = regexp.MustCompile(`\{([^{}]*)\}`)
+
+func (k *checks) headerSource(at string, h Header) {
+	switch {
+	case h.From != "" && h.Template != "":
+		k.fault(at+".template", "stands beside from", "write one of the two")
+	case h.From == "" && h.Template == "":
+		k.fault(at, "does not say what the header is made from", "set from, for instance from: email")
+	case h.Template != "":
+		found := templateName.FindAllStringSubmatch(h.Template, -1)
+		for _, m := range found {
+			if !slices.Contains(Sources(), m[1]) {
+				k.fault(at+".template", quoted(m[0])+" is nothing that a header can be made from", "use one of: {"+strings.Join(Sources(), "} {")+"}")
+			}
+		}
+		if rest := templateName.ReplaceAllString(h.Template, ""); len(found) == 0 || strings.ContainsAny(rest, "{}") || strings.ContainsFunc(rest, func(r rune) bool { return r < ' ' || r > '~' }) {
+			k.fault(at+".template", "is no template", `write printable ASCII with at least one of {subject} and the like in it, for instance "user:{email}"`)
 		}
 	}
 }

@@ -35,8 +35,11 @@ type Config struct {
 	Upstreams []Upstream `json:"upstreams" jsonschema:"required,minItems=1"`
 	// The ways in, in the order in which they are asked and offered.
 	Authn []Route `json:"authn" jsonschema:"required,minItems=1"`
-	// The application's teams, as far as service accounts need them.
+	// The applications' teams, and which groups are in them.
 	Teams []Team `json:"teams,omitempty"`
+	// Who may go where: the first rule that matches decides. Without one, whoever
+	// has proved who they are may.
+	Policy []Rule `json:"policy,omitempty"`
 	// The programs that have an identity of their own.
 	ServiceAccounts []ServiceAccount `json:"serviceAccounts,omitempty"`
 	// Says that an e-mail address means the same person whichever route vouches
@@ -106,6 +109,10 @@ type Upstream struct {
 	// has a path of its own may be public as a whole there, for instance storage
 	// whose URLs are signed; "/" may not.
 	Public []string `json:"public,omitempty" jsonschema:"uniqueItems=true"`
+	// What is known of the application's paths: "wandb" closes what a W&B server's
+	// parts say to each other, opens its storage's signed URLs and its probes, and
+	// leads no program to sign-in. The rules of policy go before it.
+	Preset string `json:"preset,omitempty" jsonschema:"enum=wandb"`
 	// The Host header it sees: "keep", what the client sent, or "upstream", its own.
 	HostHeader string `json:"hostHeader" jsonschema:"enum=keep,enum=upstream,default=keep"`
 	// Passes the client's Authorization header on, for an application that reads it too.
@@ -232,6 +239,8 @@ type Claims struct {
 	EmailVerified string `json:"emailVerified" jsonschema:"default=email_verified"`
 	// The groups: a list of strings.
 	Groups string `json:"groups" jsonschema:"default=groups"`
+	// The teams themselves, beside those that groups stand for: a list of strings.
+	Teams string `json:"teams,omitempty"`
 }
 
 // Session is how long a sign-in lasts, and its cookie.
@@ -289,12 +298,17 @@ type Redis struct {
 
 // Headers is the identity headers that upstreams receive.
 type Headers struct {
-	// The headers and what each is made from. Without it, the default contract:
-	// X-Forwarded-User (subject), -Email, -Preferred-Username, -Groups and
-	// X-Gatehouse-Subject, -Issuer, -Route, -Teams, -Roles.
+	// Whose headers to send, so that an application written for another gateway
+	// works: "gatehouse", "oauth2-proxy", "authelia", "pomerium", "google-iap" or
+	// "cloudflare-access". docs/headers.md lists them.
+	Preset string `json:"preset" jsonschema:"enum=gatehouse,enum=oauth2-proxy,enum=authelia,enum=pomerium,enum=google-iap,enum=cloudflare-access,default=gatehouse"`
+	// The headers and what each is made from, instead of the preset's.
 	Identity []Header `json:"identity,omitempty" jsonschema:"minItems=1"`
-	// What stands between groups in one header.
+	// What stands between groups, or teams, in one header.
 	GroupSeparator string `json:"groupSeparator" jsonschema:"enum=\\,,enum=|,enum=;,default=\\,"`
+	// How groups and teams are written: "joined", with groupSeparator between them,
+	// or "json", a list of JSON in ASCII.
+	GroupFormat string `json:"groupFormat" jsonschema:"enum=joined,enum=json,default=joined"`
 	// The most bytes that the identity headers may take together. Somebody with
 	// more groups than fit is refused, never shown with fewer.
 	MaxSize Size `json:"maxSize" jsonschema:"default=16KiB"`
@@ -311,8 +325,11 @@ type Headers struct {
 type Header struct {
 	// The header's name.
 	Name string `json:"name" jsonschema:"required"`
-	// What it is made from.
-	From string `json:"from" jsonschema:"required,enum=subject,enum=username,enum=name,enum=email,enum=groups,enum=issuer,enum=route,enum=kind,enum=team,enum=teams,enum=roles"`
+	// What it is made from. Roles are those in teams, in the same order.
+	From string `json:"from,omitempty" jsonschema:"enum=subject,enum=username,enum=name,enum=email,enum=groups,enum=issuer,enum=route,enum=kind,enum=team,enum=teams,enum=roles"`
+	// Instead of from: a text with {username} and the like in it, for instance
+	// "accounts.google.com:{email}". It is left out if one of them is empty.
+	Template string `json:"template,omitempty"`
 }
 
 // Paths is the gateway's own paths on every host.

@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 			Cookie: Cookie{Name: "gatehouse"}, Keys: []Secret{goodKey},
 		},
 		Store:   Store{Redis: &Redis{URL: "redis://redis", KeyPrefix: "gatehouse:", Timeout: d(2 * time.Second)}},
-		Headers: Headers{GroupSeparator: ",", Attribution: "members", MaxSize: 16 << 10},
+		Headers: Headers{Preset: "gatehouse", GroupSeparator: ",", GroupFormat: "joined", Attribution: "members", MaxSize: 16 << 10},
 		Paths:   Paths{Callback: "/oidc/callback", SignOut: "/logout", Prefix: "/.gatehouse"},
 		Pages:   Pages{Name: "Gatehouse", Colour: "#1f5fbf"},
 		Log:     Log{Level: "info", Format: "json"},

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"gatehouse/config"
+	"gatehouse/proxy/policy"
 )
 
 // FuzzScrub: no header that survives reads as a protected name.
@@ -71,7 +74,7 @@ func FuzzTarget(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	rules := []string{"/public/", "/health"}
+	rules := policy.New(nil, []config.Rule{{Paths: []string{"/public/", "/health"}, Access: "public"}})
 	f.Fuzz(func(t *testing.T, target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
@@ -91,10 +94,11 @@ func FuzzTarget(f *testing.F) {
 		if again, err := url.ParseRequestURI(sent); err != nil || again.Path != u.Path {
 			t.Fatalf("%q does not parse again: %v", sent, err)
 		}
-		if !clean || !matchPublic(rules, u.Path) {
+		rule, err := rules.Find(policy.Place{Host: gwHost, Method: "GET", Paths: readings(u), Unclear: !clean})
+		if err != nil || !clean || !rule.Public {
 			return
 		}
-		for _, read := range readings(sent) {
+		for _, read := range careless(sent) {
 			if read != "/health" && !strings.HasPrefix(read+"/", "/public/") {
 				t.Errorf("%q is public and may read as %q", target, read)
 			}
@@ -102,8 +106,8 @@ func FuzzTarget(f *testing.F) {
 	})
 }
 
-// readings are the paths that careless servers make of what is sent.
-func readings(sent string) []string {
+// careless are the paths that careless servers make of what is sent.
+func careless(sent string) []string {
 	var out []string
 	for p, depth := sent, 0; depth < 3; depth++ {
 		slashed := strings.ReplaceAll(p, `\`, "/")
@@ -155,7 +159,7 @@ func FuzzHeaderValue(f *testing.F) {
 				want = append(want, g)
 			}
 		}
-		if joined := joinGroups([]string{one, "", two}, separator); joined != "" {
+		if joined := (contract{separator: separator}).list([]string{one, "", two}); joined != "" {
 			for g := range strings.SplitSeq(joined, string(separator)) {
 				g, _ = url.PathUnescape(g)
 				got = append(got, g)

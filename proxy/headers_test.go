@@ -12,6 +12,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
+	"gatehouse/proxy/policy"
 )
 
 // onlyOurs fails if the upstream got an identity header that is not ours, in any spelling.
@@ -25,7 +26,7 @@ func onlyOurs(t *testing.T, s seen, id *authn.Identity) {
 			"x-gatehouse-issuer": id.Issuer, "x-gatehouse-route": id.Route,
 		}
 		if id.Account.Name != "" {
-			expect["x-gatehouse-teams"], expect["x-gatehouse-roles"] = strings.Join(id.Account.Teams, ","), id.Account.Role
+			expect["x-gatehouse-teams"], expect["x-gatehouse-roles"] = strings.Join(id.Account.Teams, ","), strings.TrimSuffix(strings.Repeat(id.Account.Role+",", len(id.Account.Teams)), ",")
 		}
 	}
 	own := []string{"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"}
@@ -243,7 +244,7 @@ func TestGroups(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			values, fits := k.values(authn.Identity{Subject: "s", Groups: row.groups})
+			values, fits := k.values(policy.Subject{Identity: authn.Identity{Subject: "s", Groups: row.groups}})
 			h := http.Header{}
 			k.inject(h, values)
 			want(t, "fits", fits, true)
@@ -290,8 +291,8 @@ func TestAccountHeaders(t *testing.T) {
 		{"teams", "teams", "", authn.Account{Team: "core", Teams: []string{"core", "data"}}, "core,data"},
 		{"HDR-17 separator in a team", "teams", ";", authn.Account{Teams: []string{"a;admin", "b,c"}}, "a%3Badmin;b,c"},
 		{"HDR-18 edges", "teams", "", authn.Account{Teams: []string{"", " a"}}, "%20a"},
-		{"HDR-15 CR LF in a team", "team", "", authn.Account{Team: "a\r\nX-Gatehouse-Roles: admin"}, "a%0D%0AX-Gatehouse-Roles: admin"},
-		{"roles", "roles", "", authn.Account{Role: "viewer"}, "viewer"},
+		{"HDR-15 CR LF in a team", "team", "", authn.Account{Teams: []string{"a\r\nX-Gatehouse-Roles: admin"}}, "a%0D%0AX-Gatehouse-Roles: admin"},
+		{"roles, one for each team", "roles", "", authn.Account{Teams: []string{"core", "data"}, Role: "viewer"}, "viewer,viewer"},
 		{"none", "team", "", authn.Account{}, ""},
 	} {
 		t.Run(c.id, func(t *testing.T) {
@@ -299,7 +300,7 @@ func TestAccountHeaders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			values, _ := k.values(authn.Identity{Subject: "s", Account: c.account})
+			values, _ := k.values(new(policy.Policy).Subject(authn.Identity{Subject: "s", Account: c.account}))
 			want(t, "value", values[0], c.want)
 		})
 	}
@@ -327,9 +328,9 @@ func TestTooManyGroups(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, fits := k.values(authn.Identity{Subject: "alice"})
+		_, fits := k.values(policy.Subject{Identity: authn.Identity{Subject: "alice"}})
 		want(t, "exactly", fits, true)
-		_, fits = k.values(authn.Identity{Subject: "alicea"})
+		_, fits = k.values(policy.Subject{Identity: authn.Identity{Subject: "alicea"}})
 		want(t, "one more", fits, false)
 	})
 }
@@ -461,4 +462,79 @@ func TestNoBleed(t *testing.T) {
 		}
 		want(t, "requests", len(g.up.all()), workers*rounds)
 	})
+}
+
+// TestPresets: HDR-23, no client may say what any contract says, whichever is in use.
+func TestPresets(t *testing.T) {
+	all := guarded(nil)
+	for name, expect := range map[string]map[string]string{
+		"gatehouse":         {"X-Forwarded-User": "sub-alice", "X-Forwarded-Groups": "users,alices", "X-Gatehouse-Teams": "vision", "X-Gatehouse-Roles": "admin"},
+		"oauth2-proxy":      {"X-Forwarded-User": "sub-alice", "X-Auth-Request-Email": "alice@example.com", "X-Auth-Request-Groups": "users,alices"},
+		"authelia":          {"Remote-User": "alice", "Remote-Groups": "users,alices", "Remote-Email": "alice@example.com", "Remote-Name": "Alice"},
+		"pomerium":          {"X-Pomerium-Claim-Email": "alice@example.com", "X-Pomerium-Claim-Groups": "users,alices"},
+		"google-iap":        {"X-Goog-Authenticated-User-Email": "accounts.google.com:alice@example.com", "X-Goog-Authenticated-User-Id": "accounts.google.com:sub-alice"},
+		"cloudflare-access": {"Cf-Access-Authenticated-User-Email": "alice@example.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list, err := preset(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forged := ""
+			for _, h := range list {
+				if !all.protects(h.Name) {
+					t.Errorf("a client may send %s", h.Name)
+				}
+				forged += h.Name + ": eve\r\n" + strings.ReplaceAll(h.Name, "-", "_") + ": eve\r\n"
+			}
+			g := newRig(t, func(o *Options) {
+				o.Headers.Preset = name
+				o.Teams = []config.Team{{Name: "vision", Groups: []config.TeamGroup{{Group: "alices", Role: "admin"}}}}
+			})
+			g.get("/x", aliceOnly+forged)
+			got := g.last()
+			for name, value := range expect {
+				want(t, name, got.Header.Get(name), value)
+			}
+			for name, values := range got.Header {
+				if strings.Contains(strings.Join(values, ""), "eve") {
+					t.Errorf("%s: %q", name, values)
+				}
+			}
+		})
+	}
+	if _, err := newContract(config.Headers{Preset: "nginx"}); err == nil {
+		t.Error("an unknown preset was taken")
+	}
+}
+
+func TestTemplates(t *testing.T) {
+	for template, value := range map[string]string{
+		"user:{email}": "user:a%C3%BC@b.test", "{route}/{subject}": "corp/s", "{username}-": "", "x{groups}y{kind}": "xa,b%2Ccyperson",
+	} {
+		k, err := newContract(config.Headers{Identity: []config.Header{{Name: "X-It", Template: template}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, _ := k.values(policy.Subject{Identity: authn.Identity{Subject: "s", Route: "corp", Kind: authn.Person, Email: "aü@b.test", Groups: []string{"a", "b,c"}}})
+		want(t, template, values[0], value)
+	}
+	for _, bad := range []string{"{shoe}", "{email"} {
+		if _, err := newContract(config.Headers{Identity: []config.Header{{Name: "X-It", Template: bad}}}); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestGroupsInJSON(t *testing.T) {
+	k, err := newContract(config.Headers{GroupFormat: "json", Identity: []config.Header{{Name: "X-It", From: "groups"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, groups := range map[string][]string{
+		"": nil, `["a,b","\"c\"","\u00fc","\ud83d\ude00","\u2028","a\r\n\u007f"]`: {"a,b", `"c"`, "ü", "😀", "\u2028", "a\r\n\x7f"},
+	} {
+		values, _ := k.values(policy.Subject{Identity: authn.Identity{Groups: groups}})
+		want(t, "list", values[0], text)
+	}
 }

@@ -1,41 +1,87 @@
 package proxy
 
 import (
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"fmt"
 	"net/http"
 	"strings"
 
 	"gatehouse/authn"
 	"gatehouse/config"
+	"gatehouse/proxy/policy"
 )
 
-// defaultIdentity is the header contract when the settings don't say another.
-func defaultIdentity() []config.Header {
+// preset is the identity headers of a known contract.
+func preset(name string) ([]config.Header, error) {
+	switch name {
+	case "", "gatehouse":
+		return []config.Header{
+			{Name: "X-Forwarded-User", From: "subject"},
+			{Name: "X-Forwarded-Email", From: "email"},
+			{Name: "X-Forwarded-Preferred-Username", From: "username"},
+			{Name: "X-Forwarded-Groups", From: "groups"},
+			{Name: "X-Gatehouse-Subject", From: "subject"},
+			{Name: "X-Gatehouse-Issuer", From: "issuer"},
+			{Name: "X-Gatehouse-Route", From: "route"},
+			{Name: "X-Gatehouse-Teams", From: "teams"},
+			{Name: "X-Gatehouse-Roles", From: "roles"},
+		}, nil
+	case "oauth2-proxy":
+		return append([]config.Header{
+			{Name: "X-Forwarded-User", From: "subject"},
+			{Name: "X-Forwarded-Email", From: "email"},
+			{Name: "X-Forwarded-Preferred-Username", From: "username"},
+			{Name: "X-Forwarded-Groups", From: "groups"},
+		}, authRequest()...), nil
+	case "authelia":
+		return []config.Header{
+			{Name: "Remote-User", From: "username"},
+			{Name: "Remote-Name", From: "name"},
+			{Name: "Remote-Email", From: "email"},
+			{Name: "Remote-Groups", From: "groups"},
+		}, nil
+	case "pomerium":
+		return []config.Header{
+			{Name: "X-Pomerium-Claim-Sub", From: "subject"},
+			{Name: "X-Pomerium-Claim-Email", From: "email"},
+			{Name: "X-Pomerium-Claim-Name", From: "name"},
+			{Name: "X-Pomerium-Claim-Groups", From: "groups"},
+		}, nil
+	case "google-iap":
+		return []config.Header{
+			{Name: "X-Goog-Authenticated-User-Id", Template: "accounts.google.com:{subject}"},
+			{Name: "X-Goog-Authenticated-User-Email", Template: "accounts.google.com:{email}"},
+		}, nil
+	case "cloudflare-access":
+		return []config.Header{{Name: "Cf-Access-Authenticated-User-Email", From: "email"}}, nil
+	}
+	return nil, fmt.Errorf("there is no preset %q of headers", name)
+}
+
+// authRequest is what oauth2-proxy tells a proxy that asks it.
+func authRequest() []config.Header {
 	return []config.Header{
-		{Name: "X-Forwarded-User", From: "subject"},
-		{Name: "X-Forwarded-Email", From: "email"},
-		{Name: "X-Forwarded-Preferred-Username", From: "username"},
-		{Name: "X-Forwarded-Groups", From: "groups"},
-		{Name: "X-Gatehouse-Subject", From: "subject"},
-		{Name: "X-Gatehouse-Issuer", From: "issuer"},
-		{Name: "X-Gatehouse-Route", From: "route"},
-		{Name: "X-Gatehouse-Teams", From: "teams"},
-		{Name: "X-Gatehouse-Roles", From: "roles"},
+		{Name: "X-Auth-Request-User", From: "subject"},
+		{Name: "X-Auth-Request-Email", From: "email"},
+		{Name: "X-Auth-Request-Preferred-Username", From: "username"},
+		{Name: "X-Auth-Request-Groups", From: "groups"},
 	}
 }
 
 // defaultMaxIdentity is the size of headers.maxSize when it is not set, in bytes.
 const defaultMaxIdentity = 16 << 10
 
-// contract turns an identity into headers.
+// contract turns somebody into headers.
 type contract struct {
 	headers   []config.Header // names in canonical form
 	separator byte
+	json      bool
 	max       int
 }
 
 func newContract(c config.Headers) (contract, error) {
-	k := contract{separator: ',', max: int(c.MaxSize)}
+	k := contract{separator: ',', json: c.GroupFormat == "json", max: int(c.MaxSize)}
 	if k.max == 0 {
 		k.max = defaultMaxIdentity
 	}
@@ -49,16 +95,20 @@ func newContract(c config.Headers) (contract, error) {
 	}
 	wanted := c.Identity
 	if len(wanted) == 0 {
-		wanted = defaultIdentity()
+		var err error
+		if wanted, err = preset(c.Preset); err != nil {
+			return k, err
+		}
 	}
 	for _, h := range wanted {
 		if len(h.Name) > maxName {
 			return k, fmt.Errorf("header name %q is longer than %d bytes", h.Name, maxName)
 		}
-		if _, known := source(authn.Identity{}, h.From); !known {
-			return k, fmt.Errorf("header %s can't be made from %q", h.Name, h.From)
+		if _, known := k.value(policy.Subject{}, h); !known {
+			return k, fmt.Errorf("header %s can't be made from %q", h.Name, h.From+h.Template)
 		}
-		k.headers = append(k.headers, config.Header{Name: http.CanonicalHeaderKey(h.Name), From: h.From})
+		h.Name = http.CanonicalHeaderKey(h.Name)
+		k.headers = append(k.headers, h)
 	}
 	return k, nil
 }
@@ -75,19 +125,11 @@ func (k contract) names() []string {
 // values are the values of the headers, in their order; an empty one is not
 // sent. Fits is false if they take more room than is allowed: then nobody may
 // be shown with fewer groups than they have, so they can't be shown at all.
-func (k contract) values(id authn.Identity) (values []string, fits bool) {
+func (k contract) values(s policy.Subject) (values []string, fits bool) {
 	values = make([]string, len(k.headers))
 	size := 0
 	for i, h := range k.headers {
-		switch h.From {
-		case "groups":
-			values[i] = joinGroups(id.Groups, k.separator)
-		case "teams":
-			values[i] = joinGroups(id.Account.Teams, k.separator)
-		default:
-			raw, _ := source(id, h.From)
-			values[i] = encode(raw, 0)
-		}
+		values[i], _ = k.value(s, h)
 		if values[i] != "" {
 			size += len(h.Name) + len(": ") + len(values[i]) + len("\r\n")
 		}
@@ -104,46 +146,106 @@ func (k contract) inject(h http.Header, values []string) {
 	}
 }
 
-// source is the part of an identity that a setting names. Groups and teams are
-// joined elsewhere.
-func source(id authn.Identity, from string) (value string, known bool) {
+// value is what a header says of somebody.
+func (k contract) value(s policy.Subject, h config.Header) (value string, known bool) {
+	if h.Template == "" {
+		return k.source(s, h.From)
+	}
+	var b strings.Builder
+	rest, empty := h.Template, false
+	for {
+		before, after, more := strings.Cut(rest, "{")
+		b.WriteString(before)
+		if !more {
+			break
+		}
+		name, tail, closed := strings.Cut(after, "}")
+		part, ok := k.source(s, name)
+		if !ok || !closed {
+			return "", false
+		}
+		empty = empty || part == ""
+		b.WriteString(part)
+		rest = tail
+	}
+	if empty {
+		return "", true
+	}
+	return b.String(), true
+}
+
+// source is the part of an identity that a setting names, fit for a header.
+func (k contract) source(s policy.Subject, from string) (value string, known bool) {
 	switch from {
 	case "subject":
-		return id.Subject, true
+		return encode(s.Subject, 0), true
 	case "username":
-		return id.Username, true
+		return encode(s.Username, 0), true
 	case "name":
-		return id.Name, true
+		return encode(s.Name, 0), true
 	case "email":
-		return id.Email, true
+		return encode(s.Email, 0), true
 	case "issuer":
-		return id.Issuer, true
+		return encode(s.Issuer, 0), true
 	case "route":
-		return id.Route, true
+		return encode(s.Route, 0), true
 	case "kind":
-		return string(id.Kind), true
+		return encode(string(s.Kind), 0), true
 	case "team":
-		return id.Account.Team, true
+		if len(s.Memberships) == 0 {
+			return "", true
+		}
+		return encode(s.Memberships[0].Team, 0), true
+	case "groups":
+		return k.list(s.Groups), true
+	case "teams":
+		return k.list(s.Teams()), true
 	case "roles":
-		return id.Account.Role, true
-	case "groups", "teams":
-		return "", true
+		return k.list(s.Roles()), true
 	}
 	return "", false
 }
 
-func joinGroups(groups []string, separator byte) string {
+// list is several texts in one header.
+func (k contract) list(texts []string) string {
+	if k.json {
+		return jsonList(texts)
+	}
 	var b strings.Builder
-	for _, g := range groups {
+	for _, g := range texts {
 		if g == "" {
 			continue
 		}
 		if b.Len() > 0 {
-			b.WriteByte(separator)
+			b.WriteByte(k.separator)
 		}
-		b.WriteString(encode(g, separator))
+		b.WriteString(encode(g, k.separator))
 	}
 	return b.String()
+}
+
+// jsonList is texts as a list of JSON in ASCII.
+func jsonList(texts []string) string {
+	if len(texts) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(texts, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return "" // there is no list of texts that can't be written
+	}
+	var out strings.Builder
+	for _, r := range string(b) {
+		switch {
+		case r < 0x7f:
+			out.WriteRune(r)
+		case r > 0xffff:
+			r -= 0x10000
+			fmt.Fprintf(&out, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.String()
 }
 
 // encode is s in printable ASCII: every other byte, "%" and the separator are
@@ -177,4 +279,28 @@ func encode(s string, separator byte) string {
 func escapes(s string, i int, separator byte) bool {
 	c := s[i]
 	return c < ' ' || c >= 0x7f || c == '%' || c == separator || c == ' ' && (i == 0 || i == len(s)-1)
+}
+
+// standing is what is made of somebody once, and kept while nothing about them has
+// changed: their teams and the headers.
+type standing struct {
+	policy.Subject
+	headers []string
+	fits    bool
+}
+
+// whom is what a standing is kept by.
+type whom struct{ issuer, subject, route string }
+
+// stand returns what somebody is here. Whatever is different about them makes a new
+// standing, so that a kept one is never another's.
+func (h *Handler) stand(id authn.Identity) *standing {
+	key := whom{id.Issuer, id.Subject, id.Route}
+	if s, ok := h.standings.GetIfPresent(key); ok && same(s.Identity, id) {
+		return s
+	}
+	s := &standing{Subject: h.policy.Subject(id)}
+	s.headers, s.fits = h.contract.values(s.Subject)
+	h.standings.Set(key, s)
+	return s
 }

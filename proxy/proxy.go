@@ -9,11 +9,13 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
 	"gatehouse/config"
+	"gatehouse/proxy/policy"
 )
 
 // Ender ends the session of a request: the part of session.Sessions that
@@ -28,6 +30,9 @@ type Options struct {
 	PublicURL *url.URL
 	// Upstreams are the applications. There is at least one.
 	Upstreams []config.Upstream
+	// Teams are the applications', and Policy the rules of who may go where.
+	Teams  []config.Team
+	Policy []config.Rule
 	// Headers is the identity headers; its zero value is the default contract.
 	Headers config.Headers
 	// Paths are the gateway's own, all set.
@@ -60,6 +65,9 @@ type Options struct {
 	Access bool
 }
 
+// maxStandings bounds how many people's teams and headers are kept.
+const maxStandings = 10_000
+
 // Handler is the gateway. It is safe for concurrent use; nothing in it changes
 // once it is made.
 type Handler struct {
@@ -69,6 +77,8 @@ type Handler struct {
 	names     *names // no client may send
 	answers   *names // no upstream may answer
 	contract  contract
+	policy    *policy.Policy
+	standings *otter.Cache[whom, *standing]
 	routes    map[string]authn.Route
 	signIns   []authn.Route   // that a browser can sign in by
 	origin    string          // of PublicURL
@@ -89,15 +99,22 @@ func New(o Options) (*Handler, error) {
 	if err = errors.Join(err, checkAttribution(o.Headers.Attribution)); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	standings, err := otter.New(&otter.Options[whom, *standing]{MaximumSize: maxStandings})
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
 	h := &Handler{
 		o:        o,
 		places:   newPlaces(o.PublicURL),
 		names:    guarded(append(k.names(), o.Headers.Scrub...)),
 		answers:  newNames(k.names(), []string{"x-gatehouse-"}, nil),
 		contract: k,
+		policy:   policy.New(o.Teams, config.Rules(o.Policy, o.Upstreams)),
 		routes:   map[string]authn.Route{},
-		buffers:  &buffers{},
-		origin:   o.PublicURL.Scheme + "://" + o.PublicURL.Host,
+
+		standings: standings,
+		buffers:   &buffers{},
+		origin:    o.PublicURL.Scheme + "://" + o.PublicURL.Host,
 
 		outages:      rate.NewLimiter(10, 100),
 		drainTimeout: drainTimeout,
@@ -150,8 +167,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.turnAway(x, fault{http.StatusNotFound, "There is nothing at this address."})
 		return
 	}
-	x.public = x.clean && matchPublic(x.upstream.public, r.URL.Path)
-	if !x.public && !h.admit(x) {
+	if !h.rule(x) || !x.public && !h.admit(x) {
 		return
 	}
 	x.upstream.forward(x)

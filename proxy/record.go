@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/proxy/policy"
 )
 
 // exchange is one request on its way through the gateway and the writer of its
@@ -31,13 +32,15 @@ type exchange struct {
 	clean     bool     // the path reads the same however often it is decoded
 	websocket bool     // asks for a WebSocket, properly
 	upstream  *upstream
+	path      [1]string // as it is matched
+	rule      policy.Rule
 	public    bool     // declared public: no identity
 	beside    []string // the credential for the gateway alone; more than one is too many
 	identity  authn.Identity
 	foreign   bool           // nobody's, with a credential that the application judges
 	onward    bool           // Authorization and the like are for the application
 	strange   bool           // it came with a credential of an application other than the upstream
-	headers   []string       // the values of the identity headers
+	standing  *standing      // of the identity; nil without one
 	upload    *upload        // nil without a body
 	response  *http.Response // the upstream's
 
@@ -214,6 +217,7 @@ func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
 		slog.Int64("bytes", x.bytes+x.tunnelled.Load()),
 		slog.Duration("duration", took),
 		slog.String("upstream", x.upstream.title()),
+		slog.String("rule", x.rule.Name),
 		slog.String("route", x.identity.Route),
 		slog.String("subject", x.identity.Subject),
 		slog.Bool("application", x.foreign),

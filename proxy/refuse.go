@@ -13,10 +13,33 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
+	"gatehouse/proxy/policy"
 )
 
 // outageRetry is when to try again what could not be found out.
 const outageRetry = 5 * time.Second
+
+// rule finds the rule that the request falls under. If nobody may go there, or the
+// path can be read in ways that fall under different rules, it has answered.
+func (h *Handler) rule(x *exchange) bool {
+	at := policy.Place{Upstream: x.upstream.name, Host: hostName(x.r.Host), Method: x.r.Method, Unclear: !x.clean}
+	if x.path[0] = opaque(x.r.URL); x.clean {
+		at.Paths = x.path[:]
+	} else {
+		at.Paths = readings(x.r.URL)
+	}
+	var err error
+	switch x.rule, err = h.policy.Find(at); {
+	case err != nil:
+		h.turnAway(x, fault{http.StatusBadRequest, "That address can be understood in more than one way."})
+		return false
+	case x.rule.Denied:
+		h.turnAway(x, fault{http.StatusForbidden, "Nobody may go there through this gateway."})
+		return false
+	}
+	x.public = x.rule.Public && x.clean
+	return true
+}
 
 // admit finds out whom the request comes from and whether they may come in. If
 // not, it has answered. What the application judges by a credential of its own
@@ -28,6 +51,9 @@ func (h *Handler) admit(x *exchange) bool {
 	}
 	x.foreign = errors.Is(err, authn.ErrApplication)
 	switch {
+	case x.foreign && !x.rule.Anonymous():
+		h.refuse(x, err) // the rule asks who it is
+		return false
 	case x.foreign:
 		x.onward = true
 		return h.sameSite(x)
@@ -37,6 +63,7 @@ func (h *Handler) admit(x *exchange) bool {
 	}
 	x.identity, x.onward = id, id.Onward && h.judges(x.upstream) || len(x.beside) > 0
 	x.strange = id.Onward && !x.onward
+	x.standing = h.stand(id)
 	return h.allow(x) && h.sameSite(x) && h.describe(x)
 }
 
@@ -47,15 +74,19 @@ func (h *Handler) judges(u *upstream) bool {
 	return slices.ContainsFunc(h.o.Routes, func(r authn.Route) bool { return slices.Contains(r.Upstreams, u.name) })
 }
 
-// allow asks the route whether it lets the person in.
+// allow asks the route and the rule whether they let the person in.
 func (h *Handler) allow(x *exchange) bool {
+	var err error
 	if allow := h.routes[x.identity.Route].Allow; allow != nil {
-		if err := allow(x.identity); err != nil {
-			h.forbid(x, err)
-			return false
-		}
+		err = allow(x.identity)
 	}
-	return true
+	if err == nil {
+		err = x.rule.Allow(x.standing.Subject)
+	}
+	if err != nil {
+		h.forbid(x, err)
+	}
+	return err == nil
 }
 
 // sameSite keeps other sites from opening WebSockets.
@@ -67,10 +98,10 @@ func (h *Handler) sameSite(x *exchange) bool {
 	return true
 }
 
-// describe makes the identity headers, all of them or none.
+// describe sees that the identity headers fit, all of them.
 func (h *Handler) describe(x *exchange) (fits bool) {
 	id := x.identity
-	if x.headers, fits = h.contract.values(id); !fits {
+	if fits = x.standing.fits; !fits {
 		h.o.Log.Warn("identity headers are too large", "request_id", x.id[0], "route", id.Route, "subject", id.Subject, "groups", len(id.Groups))
 		h.forbid(x, &authn.NotAllowed{Missing: "You are in more groups than fit into a request to the application. " +
 			"Ask for the groups to be narrowed at your provider."})
@@ -87,7 +118,7 @@ func (h *Handler) refuse(x *exchange, err error) {
 		h.outage(x, err)
 		return
 	}
-	if len(h.signIns) > 0 && !x.explicit() && page.Navigation(x.r) {
+	if len(h.signIns) > 0 && !x.explicit() && !x.rule.API && page.Navigation(x.r) {
 		h.drain(x)
 		redirect(x, h.signInURL(x.r), http.StatusFound)
 		return
@@ -193,7 +224,7 @@ func (h *Handler) forbid(x *exchange, err error) {
 		x.Header()["Www-Authenticate"] = withError(slices.DeleteFunc(slices.Clone(h.challenge), func(c string) bool { return !hasScheme(c, "Bearer") }), "insufficient_scope")
 	}
 	base := h.base(x.r)
-	h.o.Log.Info("not allowed", "request_id", x.id[0], "route", x.identity.Route, "subject", x.identity.Subject, "err", err)
+	h.o.Log.Info("not allowed", "request_id", x.id[0], "route", x.identity.Route, "subject", x.identity.Subject, "rule", x.rule.Name, "err", err)
 	h.o.Pages.Refused(x, x.r, page.Refused{
 		Identity: x.identity, Missing: not.Missing,
 		SwitchURL: base + h.o.Paths.Prefix + "/sign-in?switch=1&rd=" + url.QueryEscape(h.landing(x.r)), SignOutURL: base + h.o.Paths.SignOut,

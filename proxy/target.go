@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -196,13 +197,37 @@ func below(path, prefix string) bool {
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
-// matchPublic reports whether a clean path is declared public: by a rule that
-// ends in "/" and stands for everything below it, or by its own name.
-func matchPublic(rules []string, path string) bool {
-	for _, rule := range rules {
-		if path == rule || strings.HasSuffix(rule, "/") && strings.HasPrefix(path, rule) {
-			return true
+// readings are all the ways in which an upstream may read the path, the one that is
+// sent first: with encoded slashes as they are or as real ones, once more decoded,
+// empty segments and dots tidied up. A clean path reads the same in all of them.
+func readings(u *url.URL) []string {
+	first := opaque(u)
+	out := []string{first}
+	add := func(p string) {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
 		}
 	}
-	return false
+	for _, p := range []string{first, u.Path, decoded(u.Path), decoded(decoded(u.Path))} {
+		add(p)
+		add(tidy(p))
+	}
+	return out
+}
+
+// decoded is a path decoded once more, or as it is where that can't be done.
+func decoded(p string) string {
+	if d, err := url.PathUnescape(p); err == nil {
+		return d
+	}
+	return p
+}
+
+// tidy is a path without empty segments and dots; it keeps its slash at the end.
+func tidy(p string) string {
+	t := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && t != "/" {
+		t += "/"
+	}
+	return t
 }

@@ -33,7 +33,6 @@ type upstream struct {
 	h         *Handler
 	name      string
 	target    *url.URL // scheme and host
-	public    []string
 	keepHost  bool
 	passAuth  bool
 	maxBody   int64 // bytes; zero for no limit
@@ -47,7 +46,7 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 		return nil, err
 	}
 	u := &upstream{
-		h: h, name: c.Name, target: target, public: c.Public,
+		h: h, name: c.Name, target: target,
 		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
 	}
 	dial := dialer(c, target, socket)
@@ -178,7 +177,9 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	h["X-Forwarded-Host"] = []string{x.r.Host}
 	h["X-Forwarded-Proto"] = []string{u.h.o.PublicURL.Scheme}
 	h["X-Request-Id"] = x.id
-	u.h.contract.inject(h, x.headers)
+	if x.standing != nil {
+		u.h.contract.inject(h, x.standing.headers)
+	}
 	out.Trailer = nil
 	if out.Body != nil {
 		out.Trailer = u.h.names.announced(p.In.Trailer)

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"gatehouse/authn"
@@ -149,9 +151,21 @@ func encodeHead(r record) []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(t.Unix()))       //nolint:gosec // the same 64 bits
 		b = binary.BigEndian.AppendUint32(b, uint32(t.Nanosecond())) //nolint:gosec // below a billion
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(id.Groups))) //nolint:gosec // far fewer
-	for _, g := range id.Groups {
-		b = appendString(b, g)
+	b = appendList(b, id.Groups)
+	if len(id.Teams)+len(id.Claims) == 0 {
+		return b // as heads were before there was more
+	}
+	b = appendList(b, id.Teams)
+	for _, name := range slices.Sorted(maps.Keys(id.Claims)) {
+		b = appendList(appendString(b, name), id.Claims[name])
+	}
+	return b
+}
+
+func appendList(b []byte, list []string) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(list))) //nolint:gosec // a record is far shorter, or refused
+	for _, s := range list {
+		b = appendString(b, s)
 	}
 	return b
 }
@@ -173,15 +187,10 @@ func decodeHead(plain []byte) (record, bool) {
 	for _, t := range []*time.Time{&id.AuthTime, &id.Expires, &r.created, &r.ends, &r.renewAt} {
 		*t = d.time()
 	}
-	n := d.number()
-	if uint64(n) > uint64(len(d.rest))/4 { // each takes four bytes at least
-		return record{}, false
-	}
-	if n > 0 {
-		id.Groups = make([]string, n)
-	}
-	for i := range id.Groups {
-		id.Groups[i] = d.text()
+	id.Groups = d.list()
+	if d.rest != "" {
+		id.Teams, id.Claims = d.list(), d.claims()
+		d.ok = d.ok && len(id.Teams)+len(id.Claims) > 0
 	}
 	return r, d.ok && d.rest == ""
 }
@@ -208,6 +217,34 @@ func (d *decoder) number() uint32 {
 		return 0
 	}
 	return uint32(s[0])<<24 | uint32(s[1])<<16 | uint32(s[2])<<8 | uint32(s[3])
+}
+
+// list reads texts. Each takes four bytes at least.
+func (d *decoder) list() []string {
+	n := d.number()
+	if n == 0 || uint64(n) > uint64(len(d.rest))/4 {
+		d.ok = d.ok && n == 0
+		return nil
+	}
+	out := make([]string, n)
+	for i := range out {
+		out[i] = d.text()
+	}
+	return out
+}
+
+// claims reads what is left, in the order of the names.
+func (d *decoder) claims() map[string][]string {
+	var out map[string][]string
+	for last := ""; d.ok && d.rest != ""; {
+		name, values := d.text(), d.list()
+		if out == nil {
+			out = map[string][]string{}
+		}
+		d.ok = d.ok && len(values) > 0 && name > last
+		out[name], last = values, name
+	}
+	return out
 }
 
 func (d *decoder) text() string { return d.take(uint64(d.number())) }

@@ -48,7 +48,10 @@ func TestRecord(t *testing.T) {
 	far := sample()
 	far.identity.Expires = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	bare := record{identity: authn.Identity{Issuer: "i", Subject: "s"}, ends: time.Unix(1, 0).UTC()}
-	for name, want := range map[string]record{"full": sample(), "bare": bare, "far": far} {
+	teams, claims := sample(), bare
+	teams.identity.Teams = []string{"a", "b"}
+	claims.identity.Claims = map[string][]string{"dept": {"x", "y"}, "a": {""}}
+	for name, want := range map[string]record{"full": sample(), "bare": bare, "far": far, "teams": teams, "claims": claims} {
 		raw := mustSeal(t, k, want, []byte("refresh-token"))
 		got, err := openRecord(k, raw)
 		if err != nil {
@@ -183,6 +186,9 @@ func TestHeadIsCanonical(t *testing.T) {
 
 // FuzzHead: whatever decodes is exactly what encodes to it.
 func FuzzHead(f *testing.F) {
+	more := sample()
+	more.identity.Teams, more.identity.Claims = []string{"t"}, map[string][]string{"a": {"b"}, "c": {"d", ""}}
+	f.Add(encodeHead(more))
 	f.Add(encodeHead(sample()))
 	f.Add(encodeHead(record{}))
 	f.Fuzz(func(t *testing.T, plain []byte) {

@@ -44,6 +44,8 @@ type Deps struct {
 	Prefix string
 	// Teams are the application's, whose names the preset wandb takes for audiences.
 	Teams []config.Team
+	// Claims are those that the policy asks for, beside what the settings map.
+	Claims []string
 	// Accounts are the service accounts, some of which prove themselves by a JWT.
 	Accounts authn.Accounts
 	// ForeignPrefixes are the subject prefixes of all other routes. A subject

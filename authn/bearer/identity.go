@@ -37,8 +37,16 @@ func (t *trusted) identity(v verified) (authn.Identity, error) {
 		return authn.Identity{}, err
 	}
 	id.Name = authn.DisplayName(name)
-	id.Groups, err = t.groups(v)
-	return id, err
+	if id.Groups, err = t.list(v, t.settings.Claims.Groups); err != nil {
+		return authn.Identity{}, err
+	}
+	if t.settings.Claims.Teams != "" {
+		if id.Teams, err = t.list(v, t.settings.Claims.Teams); err != nil {
+			return authn.Identity{}, err
+		}
+	}
+	id.Claims = v.Chosen(t.claims)
+	return id, nil
 }
 
 // accountOf is id as a service account, which is the same to the application by
@@ -87,8 +95,8 @@ func (t *trusted) email(v verified) (string, error) {
 	return email, nil
 }
 
-func (t *trusted) groups(v verified) ([]string, error) {
-	claim := t.settings.Claims.Groups
+// list reads groups or teams.
+func (t *trusted) list(v verified, claim string) ([]string, error) {
 	groups, _, err := v.List(claim)
 	if err != nil {
 		return nil, err

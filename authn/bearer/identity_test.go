@@ -3,6 +3,7 @@ package bearer
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -379,4 +380,21 @@ func TestLaterSettings(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// TestPolicyClaims: teams that a token names, and the claims that the policy asks for.
+func TestPolicyClaims(t *testing.T) {
+	r := newRig(t, func(s *setup) {
+		s.first().Claims.Teams = "teams"
+		s.deps.Claims = []string{"dept", "level"}
+	})
+	id := r.accepted(with(m{"teams": []string{"a", "b"}, "dept": []string{"x", "y"}, "level": 3}))
+	if !slices.Equal(id.Teams, []string{"a", "b"}) || !slices.Equal(id.Claims["dept"], []string{"x", "y"}) || !slices.Equal(id.Claims["level"], []string{"3"}) {
+		t.Errorf("%+v", id)
+	}
+	if id := r.accepted(good()); id.Teams != nil || id.Claims != nil {
+		t.Errorf("%+v", id)
+	}
+	r.rejected(with(m{"teams": "a"}), "does not say what it must")
+	r.rejected(with(m{"teams": []string{"a\n"}}), "control character")
 }

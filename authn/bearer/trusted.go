@@ -45,6 +45,7 @@ type trusted struct {
 	accounts  authn.Accounts
 	admission authn.Admission
 	foreign   []string
+	claims    []string // that the policy asks for
 	log       *slog.Logger
 
 	keys          *issuer.KeySet
@@ -78,7 +79,7 @@ func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, 
 		c.Types[i] = strings.TrimPrefix(authn.FoldASCII(typ), "application/")
 	}
 	t := &trusted{
-		route: route, settings: c, base: base, client: client, accounts: d.Accounts, foreign: foreign,
+		route: route, settings: c, base: base, client: client, accounts: d.Accounts, foreign: foreign, claims: d.Claims,
 		admission: authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
 		log:       d.Log.With("issuer", c.Issuer),
 	}

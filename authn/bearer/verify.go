@@ -224,22 +224,5 @@ func holds(c issuer.Claims, name string, values []string) bool {
 	if len(values) == 0 {
 		return string(v) != `""` && string(v) != "[]" && string(v) != "false"
 	}
-	var have []string
-	switch v.Kind() {
-	case '[':
-		list, _, err := c.List(name)
-		if err != nil {
-			return false
-		}
-		have = list
-	case '"':
-		text, err := c.Text(name)
-		if err != nil {
-			return false
-		}
-		have = []string{text}
-	default: // true, false, a number
-		have = []string{string(v)}
-	}
-	return slices.ContainsFunc(have, func(s string) bool { return slices.Contains(values, s) })
+	return slices.ContainsFunc(c.Values(name), func(s string) bool { return slices.Contains(values, s) })
 }

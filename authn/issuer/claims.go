@@ -92,8 +92,46 @@ func texts(v jsontext.Value) (list []string, ok bool) {
 			list = append(list, s)
 		}
 	}
-	end, err := d.ReadToken()
-	return list, err == nil && end.Kind() == ']'
+	if end, err := d.ReadToken(); err != nil || end.Kind() != ']' {
+		return nil, false
+	}
+	return list, true
+}
+
+// Values returns a claim that is text, or a list of texts, as a list; a number, true
+// and false as they are spelled. It is empty for whatever else there is.
+func (c Claims) Values(name string) []string {
+	v, ok := c.Find(name)
+	if !ok {
+		return nil
+	}
+	kind := v.Kind()
+	if kind == jsontext.KindBeginArray {
+		list, _ := texts(v)
+		return list
+	}
+	text := string(v)
+	if kind == jsontext.KindString {
+		text, _ = c.Text(name)
+	}
+	if text == "" || kind == jsontext.KindBeginObject {
+		return nil
+	}
+	return []string{text}
+}
+
+// Chosen are the values of those claims that have any.
+func (c Claims) Chosen(names []string) map[string][]string {
+	var out map[string][]string
+	for _, name := range names {
+		if values := c.Values(name); len(values) > 0 {
+			if out == nil {
+				out = map[string][]string{}
+			}
+			out[name] = values
+		}
+	}
+	return out
 }
 
 // lastInstant is the end of the year 9999, the last that RFC 3339 can spell.

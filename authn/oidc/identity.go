@@ -18,10 +18,11 @@ type mapping struct {
 	route    string
 	settings config.OIDC
 	foreign  []string
+	claims   []string // that the policy asks for
 }
 
-func newMapping(route string, c config.OIDC, foreign []string) mapping {
-	return mapping{route: route, settings: c, foreign: foreign}
+func newMapping(route string, c config.OIDC, foreign, claims []string) mapping {
+	return mapping{route: route, settings: c, foreign: foreign, claims: claims}
 }
 
 // source is claims and where they are from.
@@ -38,6 +39,8 @@ type profile struct {
 	Groups   []string
 	// listed: there was a list of groups, be it empty.
 	listed bool
+	Teams  []string
+	Claims map[string][]string
 	// FromUserinfo names the fields that are not from the ID token.
 	FromUserinfo []string
 }
@@ -91,8 +94,35 @@ func (m mapping) fill(p *profile, s source) error {
 		p.Groups, p.listed = groups, true
 		p.note("groups", s)
 	}
+	return m.fillPolicy(p, s)
+}
+
+// fillPolicy reads what the policy alone asks for.
+func (m mapping) fillPolicy(p *profile, s source) error {
+	if claim := m.settings.Claims.Teams; claim != "" && len(p.Teams) == 0 {
+		teams, _, err := s.List(claim)
+		if err != nil {
+			return err
+		}
+		if p.Teams = teams; len(teams) > 0 {
+			p.note("teams", s)
+		}
+	}
+	for name, values := range s.Chosen(m.claims) {
+		if _, known := p.Claims[name]; known {
+			continue
+		}
+		if p.Claims == nil {
+			p.Claims = map[string][]string{}
+		}
+		p.Claims[name] = values
+		p.note(claimField+name, s)
+	}
 	return nil
 }
+
+// claimField begins the name of a field that is a claim for the policy.
+const claimField = "claim "
 
 // note remembers that a field is from userinfo.
 func (p *profile) note(field string, s source) {
@@ -104,10 +134,14 @@ func (p *profile) note(field string, s source) {
 // said names the fields that c has anything about, be it that there is nothing.
 func (m mapping) said(c issuer.Claims) []string {
 	var fields []string
-	for _, f := range []struct{ name, claim string }{
+	all := []struct{ name, claim string }{
 		{"username", m.settings.Claims.Username}, {"name", m.settings.Claims.Name},
-		{"email", m.settings.Claims.Email}, {"groups", m.settings.Claims.Groups},
-	} {
+		{"email", m.settings.Claims.Email}, {"groups", m.settings.Claims.Groups}, {"teams", m.settings.Claims.Teams},
+	}
+	for _, name := range m.claims {
+		all = append(all, struct{ name, claim string }{claimField + name, name})
+	}
+	for _, f := range all {
 		if _, ok := c.Find(f.claim); ok {
 			fields = append(fields, f.name)
 		}
@@ -208,6 +242,7 @@ func (m mapping) subject(id issuer.Claims) (string, error) {
 // put returns id with this profile.
 func (p profile) put(id authn.Identity) authn.Identity {
 	id.Username, id.Name, id.Email, id.Groups = p.Username, p.Name, p.Email, p.Groups
+	id.Teams, id.Claims = p.Teams, p.Claims
 	return id
 }
 

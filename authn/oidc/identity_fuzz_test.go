@@ -23,7 +23,7 @@ func FuzzClaims(f *testing.F) {
 	}
 	m := newMapping("main", withDefaults(config.OIDC{
 		SubjectPrefix: "p:", TrustUnverifiedEmail: true, Claims: config.Claims{Groups: "realm_access.roles"},
-	}), []string{"p:other:", "b:"})
+	}), []string{"p:other:", "b:"}, []string{"realm_access.roles"})
 	f.Fuzz(func(t *testing.T, text []byte) {
 		id, err := issuer.ParseClaims(text)
 		if err != nil {

@@ -21,7 +21,7 @@ func mapped(t *testing.T, c config.OIDC, text string, foreign ...string) (authn.
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMapping("main", withDefaults(c), foreign)
+	m := newMapping("main", withDefaults(c), foreign, nil)
 	p, err := m.profile(source{Claims: id})
 	if err != nil {
 		return authn.Identity{}, err
@@ -218,7 +218,7 @@ func TestEmail(t *testing.T) {
 		}
 	})
 	t.Run("verified elsewhere", func(t *testing.T) { // each source vouches for its own address
-		m := newMapping("main", withDefaults(config.OIDC{}), nil)
+		m := newMapping("main", withDefaults(config.OIDC{}), nil, nil)
 		id := source{Claims: issuer.Claims{"email": []byte(`"chosen@corp.test"`)}}
 		info := source{issuer.Claims{"email": []byte(`"real@x.test"`), "email_verified": []byte(`true`)}, true}
 		p, err := m.profile(id, info)
@@ -303,5 +303,51 @@ func TestGroupsOverage(t *testing.T) {
 			t.Errorf("page: %s", a.body)
 		}
 		r.logged("not allowed in")
+	})
+}
+
+// TestPolicyClaims: teams that a token names, and the claims that the policy asks for.
+func TestPolicyClaims(t *testing.T) {
+	text := `{"sub":"s","iat":1700000000,"teams":["a","b"],"dept":"research","levels":["1","2"],"n":7,"on":true,"none":null,"o":{"x":"deep"},"empty":""}`
+	id, err := issuer.ParseClaims([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMapping("main", withDefaults(config.OIDC{Claims: config.Claims{Teams: "teams"}}), nil,
+		[]string{"dept", "levels", "n", "on", "none", "o", "o.x", "empty", "absent"})
+	p, err := m.profile(source{Claims: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := m.identity(id, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{"dept": {"research"}, "levels": {"1", "2"}, "n": {"7"}, "on": {"true"}, "o.x": {"deep"}}
+	if diff := cmp.Diff(want, who.Claims); diff != "" || !slices.Equal(who.Teams, []string{"a", "b"}) {
+		t.Errorf("%v %s", who.Teams, diff)
+	}
+	t.Run("teams that are no list", func(t *testing.T) {
+		if _, err := mapped(t, config.OIDC{Claims: config.Claims{Teams: "dept"}}, `{"sub":"s","iat":1700000000,"dept":"research"}`); err == nil {
+			t.Error("taken")
+		}
+	})
+	t.Run("userinfo replaces what was its own", func(t *testing.T) {
+		old := authn.Identity{Teams: []string{"a"}, Claims: map[string][]string{"dept": {"research"}, "levels": {"1"}}}
+		fresh, err := issuer.ParseClaims([]byte(`{"sub":"s","teams":[],"dept":"sales"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := m.profile(source{fresh, true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.over(old, append(m.said(fresh), claimField+"levels"))
+		if len(got.Teams) != 0 || !slices.Equal(got.Claims["dept"], []string{"sales"}) || got.Claims["levels"] != nil {
+			t.Errorf("%+v", got)
+		}
+		if old.Claims["dept"][0] != "research" || len(old.Claims) != 2 {
+			t.Errorf("the old identity was changed: %+v", old)
+		}
 	})
 }

@@ -55,13 +55,15 @@ type Deps struct {
 	// ForeignPrefixes are the subject prefixes of all other routes. A subject
 	// that begins with one of them is refused.
 	ForeignPrefixes []string
-	Cookie          session.Cookie
-	Keys            session.Keyring
-	Store           session.Store
-	Sessions        session.Starter
-	Landings        authn.Landings
-	Pages           *page.Pages
-	Log             *slog.Logger
+	// Claims are those that the policy asks for, beside what the settings map.
+	Claims   []string
+	Cookie   session.Cookie
+	Keys     session.Keyring
+	Store    session.Store
+	Sessions session.Starter
+	Landings authn.Landings
+	Pages    *page.Pages
+	Log      *slog.Logger
 }
 
 // relying is one route: this gateway as a relying party of one provider.
@@ -110,7 +112,7 @@ func newRelying(name string, c config.OIDC, d Deps, client *http.Client) (*relyi
 		sealer:      d.Keys.Sealer("oidc attempt"),
 		client:      client,
 		provider:    newProvider(c, client, d.Log),
-		mapping:     newMapping(name, c, d.ForeignPrefixes),
+		mapping:     newMapping(name, c, d.ForeignPrefixes, d.Claims),
 		admission:   authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
 		assertion:   key,
 	}, nil

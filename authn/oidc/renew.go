@@ -7,8 +7,10 @@ import (
 	"encoding/json/v2"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/authn"
@@ -241,10 +243,26 @@ func (p profile) over(id authn.Identity, fields []string) authn.Identity {
 		{"name", func() { id.Name = p.Name }},
 		{"email", func() { id.Email = p.Email }},
 		{"groups", func() { id.Groups = p.Groups }},
+		{"teams", func() { id.Teams = p.Teams }},
 	} {
 		if slices.Contains(fields, f.name) {
 			f.copy()
 		}
 	}
+	claims := maps.Clone(id.Claims)
+	for _, field := range fields {
+		name, ok := strings.CutPrefix(field, claimField)
+		switch values := p.Claims[name]; {
+		case !ok:
+		case len(values) == 0:
+			delete(claims, name)
+		default:
+			if claims == nil {
+				claims = map[string][]string{}
+			}
+			claims[name] = values
+		}
+	}
+	id.Claims = claims
 	return id
 }

@@ -31,7 +31,8 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/apikey":        {"gatehouse/authn", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/workload":      {"gatehouse/authn", "gatehouse/authn/issuer"},
-	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config"},
+	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/policy"},
+	"gatehouse/proxy/policy":        {"gatehouse/authn", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
@@ -56,7 +57,7 @@ var onlyIn = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema": {"gatehouse/config"},
 	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse"},
 	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
-	"github.com/maypok86/otter/":            {"gatehouse/authn"},
+	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy"},
 	"github.com/chromedp/":                  {}, // tests only
 	"testing":                               {"gatehouse/session/sessiontest", "gatehouse/e2e/directory"},
 	"math/rand":                             {},

@@ -84,6 +84,8 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	g.handler, err = proxy.New(proxy.Options{
 		PublicURL:      origin,
 		Upstreams:      c.Upstreams,
+		Teams:          c.Teams,
+		Policy:         c.Policy,
 		Headers:        c.Headers,
 		Paths:          c.Paths,
 		StallTimeout:   c.Listen.StallTimeout.Std(),
@@ -146,6 +148,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
+			Claims:          c.PolicyClaims(),
 			Log:             h.log,
 		})
 	case section.LDAP != nil:
@@ -169,6 +172,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			TokenPath:       c.Paths.Token,
 			Prefix:          c.Paths.Prefix,
 			Teams:           c.Teams,
+			Claims:          c.PolicyClaims(),
 			Accounts:        h.accounts,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,

@@ -1,0 +1,158 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/config"
+)
+
+// rule is a rule of the settings, ready to be matched.
+type rule struct {
+	Rule
+	upstreams, methods []string
+	hosts, below       []string // names, and what names below others end in
+	paths              []pattern
+}
+
+func newRule(c config.Rule, i int) rule {
+	r := rule{
+		Rule:      Rule{Name: c.Name, Public: c.Access == "public", Denied: c.Access == "deny", API: c.API, require: c.Require},
+		upstreams: c.Upstreams, methods: slices.Clone(c.Methods),
+	}
+	if r.Name == "" {
+		r.Name = fmt.Sprintf("policy[%d]", i)
+	}
+	if slices.Contains(r.methods, "GET") {
+		r.methods = append(r.methods, "HEAD")
+	}
+	for _, h := range c.Hosts {
+		if suffix, ok := strings.CutPrefix(h, "*"); ok {
+			r.below = append(r.below, suffix)
+		} else {
+			r.hosts = append(r.hosts, h)
+		}
+	}
+	for _, p := range c.Paths {
+		r.paths = append(r.paths, newPattern(p, !r.Public))
+	}
+	return r
+}
+
+// matches looks at the path first, by which most rules are told apart.
+func (r *rule) matches(at *Place, path string) bool {
+	return (len(r.paths) == 0 || r.path(path)) &&
+		(len(r.methods) == 0 || slices.Contains(r.methods, at.Method)) &&
+		(len(r.upstreams) == 0 || slices.Contains(r.upstreams, at.Upstream)) &&
+		(len(r.hosts)+len(r.below) == 0 || r.host(at.Host)) &&
+		!(r.Public && at.Unclear)
+}
+
+func (r *rule) path(path string) bool {
+	for i := range r.paths {
+		if r.paths[i].matches(path) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rule) host(name string) bool {
+	return slices.Contains(r.hosts, name) || slices.ContainsFunc(r.below, func(suffix string) bool {
+		return len(name) > len(suffix) && strings.HasSuffix(name, suffix)
+	})
+}
+
+// pattern is what paths are matched by: one path, one with everything below it,
+// or segments with stars.
+type pattern struct {
+	path     string   // without a slash at its end, but for "/"
+	itself   bool     // that path
+	below    bool     // everything below it
+	segments []string // if there is a star
+}
+
+// newPattern reads a pattern. With both, what ends with a slash is the path before
+// the slash too.
+func newPattern(text string, both bool) pattern {
+	p := pattern{path: text, itself: true}
+	if strings.HasSuffix(text, "/") {
+		p.path, p.itself, p.below = strings.TrimSuffix(text, "/"), both, true
+	}
+	if strings.Contains(p.path, "*") {
+		p.segments = strings.Split(p.path, "/")[1:]
+		switch {
+		case p.below && !both:
+			p.segments = append(p.segments, "*", "**")
+		case p.below:
+			p.segments = append(p.segments, "**")
+		}
+	}
+	return p
+}
+
+func (p *pattern) matches(path string) bool {
+	if p.segments != nil {
+		return matchSegments(p.segments, strings.TrimPrefix(path, "/"), false)
+	}
+	if !strings.HasPrefix(path, p.path) {
+		return false
+	}
+	if len(path) == len(p.path) {
+		return p.itself
+	}
+	return p.below && path[len(p.path)] == '/'
+}
+
+// matchSegments holds the segments of a path, without its first slash, against
+// those of a pattern. Over says that the path has ended.
+func matchSegments(want []string, path string, over bool) bool {
+	for i, w := range want {
+		if w == "**" {
+			rest := want[i+1:]
+			for {
+				if len(rest) == 0 || matchSegments(rest, path, over) {
+					return true
+				}
+				if over {
+					return false
+				}
+				_, after, more := strings.Cut(path, "/")
+				path, over = after, !more
+			}
+		}
+		if over {
+			return false
+		}
+		segment, after, more := strings.Cut(path, "/")
+		if !matchStar(w, segment) {
+			return false
+		}
+		path, over = after, !more
+	}
+	return over
+}
+
+// matchStar holds a text against one in which "*" stands for any text, none too.
+func matchStar(want, text string) bool {
+	first, rest, starred := strings.Cut(want, "*")
+	if !starred {
+		return want == text
+	}
+	if !strings.HasPrefix(text, first) {
+		return false
+	}
+	text = text[len(first):]
+	for {
+		middle, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(text, middle)
+		}
+		i := strings.Index(text, middle)
+		if i < 0 {
+			return false
+		}
+		text, rest = text[i+len(middle):], after
+	}
+}

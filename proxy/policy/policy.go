@@ -1,0 +1,169 @@
+// Package policy says who may go where, as whom: which teams somebody is in, which
+// rule of the settings a request falls under, and whether that lets them in.
+//
+// All of it is pure: it asks nobody, remembers nothing, and says the same of the
+// same, so that a change of the settings acts at once on everybody who is signed in
+// already, and every answer can be explained.
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/authn"
+	"gatehouse/config"
+)
+
+// Policy is the rules of the settings and the teams. Its zero value has no teams
+// and lets in whoever has proved who they are.
+type Policy struct {
+	rules    []rule
+	teams    []mapping
+	fallback []Membership // of who is in no team
+}
+
+// New makes a policy of sound settings.
+func New(teams []config.Team, rules []config.Rule) *Policy {
+	p := &Policy{}
+	for i, t := range teams {
+		for j, g := range t.Groups {
+			p.teams = append(p.teams, newMapping(t.Name, g, fmt.Sprintf("teams[%d].groups[%d]", i, j)))
+		}
+		if t.DefaultRole != "" {
+			p.fallback = append(p.fallback, Membership{Team: t.Name, Role: t.DefaultRole, By: fmt.Sprintf("teams[%d].defaultRole", i)})
+		}
+	}
+	for i, r := range rules {
+		p.rules = append(p.rules, newRule(r, i))
+	}
+	return p
+}
+
+// Place is where a request goes.
+type Place struct {
+	Upstream string // its name; empty where the gateway only answers for others
+	Host     string // in lower case, without port
+	Method   string
+	Paths    []string // every way in which the path can be read; there is at least one
+	// Unclear says that an upstream may read the path in yet another way: no public
+	// rule counts then.
+	Unclear bool
+}
+
+// ErrAmbiguous says that a path can be read in several ways, about which the
+// policy says different things.
+var ErrAmbiguous = errors.New("policy: the path can be read in ways that fall under different rules")
+
+// Find returns the first rule that a request falls under, whichever way its path
+// is read.
+func (p *Policy) Find(at Place) (Rule, error) {
+	first := p.find(&at, at.Paths[0])
+	for _, path := range at.Paths[1:] {
+		if p.find(&at, path) != first {
+			return Rule{}, ErrAmbiguous
+		}
+	}
+	if first < 0 {
+		return Rule{}, nil
+	}
+	return p.rules[first].Rule, nil
+}
+
+func (p *Policy) find(at *Place, path string) int {
+	for i := range p.rules {
+		if p.rules[i].matches(at, path) {
+			return i
+		}
+	}
+	return -1
+}
+
+// Rule is what holds where a request goes. Its zero value stands for no rule:
+// whoever has proved who they are may come in.
+type Rule struct {
+	// Name is the rule's, or its place in the settings; empty for no rule.
+	Name string
+	// Public lets everybody in, as nobody; Denied lets nobody in.
+	Public, Denied bool
+	// API leads nobody to sign-in.
+	API bool
+
+	require []config.Requirement
+}
+
+// Anonymous says whether somebody may come in of whom nothing is known but that
+// the application knows them.
+func (r Rule) Anonymous() bool { return r.Public || !r.Denied && len(r.require) == 0 }
+
+// Allow returns nil or a *[authn.NotAllowed] that says what somebody would need.
+func (r Rule) Allow(s Subject) error {
+	if r.Denied {
+		return &authn.NotAllowed{Missing: "Nobody may go there through this gateway."}
+	}
+	if len(r.require) == 0 || r.Public {
+		return nil
+	}
+	wants := make([]string, len(r.require))
+	for i, need := range r.require {
+		if wants[i] = s.lacks(need); wants[i] == "" {
+			return nil
+		}
+	}
+	return &authn.NotAllowed{Missing: "You need to be " + strings.Join(slices.Compact(wants), ", or ") + "."}
+}
+
+// lacks says what somebody would have to be, or nothing if they are all that.
+func (s Subject) lacks(need config.Requirement) string {
+	switch {
+	case len(need.Kinds) > 0 && !slices.Contains(need.Kinds, string(s.Kind)):
+		return "a " + anyOf(need.Kinds)
+	case len(need.Routes) > 0 && !slices.Contains(need.Routes, s.Route):
+		return "signed in by " + anyOf(need.Routes)
+	case len(need.Teams) > 0 && !s.inTeam(need.Teams, nil):
+		return "in the team " + anyOf(need.Teams)
+	case len(need.Roles) > 0 && !s.inTeam(need.Teams, need.Roles):
+		if len(need.Teams) > 0 {
+			return anyOf(need.Roles) + " in the team " + anyOf(need.Teams)
+		}
+		return anyOf(need.Roles) + " in a team"
+	case len(need.Groups) > 0 && !slices.ContainsFunc(need.Groups, s.inGroup):
+		return "in the group " + anyOf(need.Groups)
+	}
+	for _, name := range sortedKeys(need.Claims) {
+		if !slices.ContainsFunc(s.Claims[name], func(v string) bool { return slices.Contains(need.Claims[name], v) }) {
+			return "somebody whose claim " + name + " is " + anyOf(need.Claims[name])
+		}
+	}
+	return ""
+}
+
+// inTeam says whether somebody is in one of the teams, with one of the roles; nil
+// stands for any.
+func (s Subject) inTeam(teams, roles []string) bool {
+	return slices.ContainsFunc(s.Memberships, func(m Membership) bool {
+		return (len(teams) == 0 || slices.Contains(teams, m.Team)) && (len(roles) == 0 || slices.Contains(roles, m.Role))
+	})
+}
+
+func sortedKeys(m map[string][]string) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// anyOf spells a choice: "a", "a or b", "a, b or c".
+func anyOf(list []string) string {
+	last := len(list) - 1
+	if last == 0 {
+		return list[0]
+	}
+	return strings.Join(list[:last], ", ") + " or " + list[last]
+}
