@@ -14,6 +14,8 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+# What docs/assertion.md verifies tokens with in Python.
+/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || missing+=(python3-jwt python3-cryptography)
 command -v starman >/dev/null || missing+=(starman)
 # LemonLDAP::NG with the modules that its OpenID provider and login form load.
 portal=(liblemonldap-ng-portal-perl lemonldap-ng-fastcgi-server

@@ -106,6 +106,21 @@ func (k Keyring) Digest(purpose string) func(text string) string {
 	}
 }
 
+// Secrets derives 64 bytes for one purpose from each key, newest first: for what
+// all replicas must have alike and that no store need keep. From none of them can
+// the ring's keys, or another purpose's secrets, be found out.
+func (k Keyring) Secrets(purpose string) [][]byte {
+	out := make([][]byte, len(k.keys))
+	for i, key := range k.keys {
+		derived, err := hkdf.Key(sha256.New, key, []byte(k.origin), "gatehouse secret "+purpose, 64)
+		if err != nil { // only for a longer output or a shorter key than there can be
+			panic("session: derive a key: " + err.Error())
+		}
+		out[i] = derived
+	}
+	return out
+}
+
 // Sealer makes the ring's sealer for one purpose. Sealers of different purposes
 // share no key. Deriving costs microseconds: make it once and keep it.
 func (k Keyring) Sealer(purpose string) Sealer {

@@ -31,14 +31,15 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/apikey":        {"gatehouse/authn", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/workload":      {"gatehouse/authn", "gatehouse/authn/issuer"},
-	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/policy"},
+	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/proxy/policy"},
+	"gatehouse/proxy/assertion":     {},
 	"gatehouse/proxy/policy":        {"gatehouse/authn", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
 	"gatehouse/e2e/wandb":           {},
 	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
-		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/session"},
+		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/session"},
 }
 
 // onlyIn is which package may import a library.
@@ -46,7 +47,7 @@ var onlyIn = map[string][]string{
 	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc"},
 	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
 	"github.com/go-jose/":                   {"gatehouse/authn/issuer", "gatehouse/authn/authntest"},
-	"github.com/golang-jwt/":                {"gatehouse/authn/bearer"},
+	"github.com/golang-jwt/":                {"gatehouse/authn/bearer", "gatehouse/proxy/assertion"},
 	"github.com/MicahParks/":                {"gatehouse/authn/bearer"},
 	"github.com/redis/":                     {"gatehouse/session"},
 	"github.com/gorilla/securecookie":       {"gatehouse/session"},
