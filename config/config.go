@@ -55,8 +55,13 @@ type Config struct {
 	// How the gateway's own pages look.
 	Pages Pages `json:"pages,omitempty"`
 	// The proxies in front of the gateway, as addresses or networks in CIDR
-	// form. Only their X-Forwarded-For and X-Request-Id are believed.
+	// form. Only what they say of the client's address, and their X-Request-Id,
+	// is believed.
 	TrustedProxies []string `json:"trustedProxies,omitempty" jsonschema:"uniqueItems=true"`
+	// In which header trusted proxies say the client's address. The other one is
+	// dropped unread, for what a proxy does not write itself it may pass on from
+	// a client.
+	ForwardedHeader string `json:"forwardedHeader" jsonschema:"enum=x-forwarded-for,enum=forwarded,default=x-forwarded-for"`
 	// What is logged, and how.
 	Log Log `json:"log,omitempty"`
 }
