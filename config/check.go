@@ -150,6 +150,9 @@ func (k *checks) proxies() {
 
 // noProxies refuses what needs trusted proxies where there are none.
 func (k *checks) noProxies() {
+	if k.c.Listen.ProxyProtocol {
+		k.fault("listen.proxyProtocol", "would close every connection, for there are no trustedProxies", "name the load balancer's own addresses in trustedProxies, or leave it out")
+	}
 	if k.c.ForwardedHeader == "forwarded" {
 		k.fault("forwardedHeader", "has no effect, for there are no trustedProxies", "name the proxies' own addresses in trustedProxies, or leave it out")
 	}

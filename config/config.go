@@ -77,6 +77,11 @@ type Listen struct {
 	KeyFile string `json:"keyFile,omitempty"`
 	// Serves HTTP/2 without TLS too (prior knowledge), for load balancers that speak it.
 	H2C bool `json:"h2c,omitempty"`
+	// Takes the client's address from the PROXY header (version 1 or 2) that a
+	// load balancer sends at the beginning of each connection, before TLS. Only
+	// trustedProxies may connect then, and only with that header; every other
+	// connection is closed unanswered.
+	ProxyProtocol bool `json:"proxyProtocol,omitempty"`
 	// How long a client may take to send its request's header.
 	HeaderTimeout Duration `json:"headerTimeout" jsonschema:"default=10s"`
 	// How long a connection may wait for its next request.

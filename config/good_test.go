@@ -90,7 +90,7 @@ func TestDefaultsStandAgainstZero(t *testing.T) {
 // full says something about nearly everything.
 const full = `# the gateway of example.com
 publicURL: https://wandb.example.com:8443
-listen: {address: "[::1]:8443", certFile: cert.pem, keyFile: key.pem, h2c: true, maxHeaderSize: 131072}
+listen: {address: "[::1]:8443", certFile: cert.pem, keyFile: key.pem, h2c: true, proxyProtocol: true, maxHeaderSize: 131072}
 upstreams:
   - name: wandb
     url: https://10.0.0.7:8443

@@ -44,7 +44,7 @@
 // X-Forwarded-For, from trusted proxies' word only, X-Forwarded-Host,
 // X-Forwarded-Proto and X-Request-Id itself. Trusted proxies say the client's
 // address in X-Forwarded-For or in Forwarded, whichever the settings name; the
-// other is not read.
+// other is not read. A load balancer may say it with the PROXY protocol.
 //
 // The gateway's cookies never reach an upstream; all others pass byte for byte
 // and in order. X-Gatehouse-Authorization and Proxy-Authorization hold a

@@ -64,6 +64,7 @@ func testForwardingHeaders(t *testing.T, g *rig) {
 	})
 	g.sub("FWD-26 PROXY protocol from anyone", func(_ *testing.T, g *rig) {
 		g.denied(g.raw("PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET /public/x HTTP/1.1\r\nHost: gw.test\r\n\r\n"), 400)
+		g.denied(g.raw(binaryHeader(proxied, 0x11, "\x0a\x00\x00\x01\x0a\x00\x00\x02\x00\x01\x00\x02")+"GET /public/x HTTP/1.1\r\nHost: gw.test\r\n\r\n"), 400)
 	})
 }
 

@@ -30,7 +30,7 @@ func (h *Handler) sender(r *http.Request) sender {
 	}
 	s := sender{remote: peer, via: peer}
 	addr, err := netip.ParseAddr(peer)
-	if s.trusted = err == nil && contains(h.o.TrustedProxies, addr); !s.trusted {
+	if s.trusted = err == nil && contains(h.o.TrustedProxies, addr) && !unnamed(r); !s.trusted {
 		return s
 	}
 	header, cut := "X-Forwarded-For", cutAddress
