@@ -135,6 +135,9 @@ func (k *checks) clientTLS(path string, t ClientTLS, used bool) {
 }
 
 func (k *checks) proxies() {
+	if len(k.c.TrustedProxies) == 0 {
+		k.noProxies()
+	}
 	for i, text := range k.c.TrustedProxies {
 		path := indexed("trustedProxies", i)
 		p, err := parseNetwork(text)
@@ -144,6 +147,16 @@ func (k *checks) proxies() {
 		case p.Bits() == 0, p == netip.MustParsePrefix("::ffff:0:0/96"):
 			k.fault(path, "trusts everybody, so that any client could lie about its address", "name the proxies' own addresses")
 		}
+	}
+}
+
+// noProxies refuses what needs trusted proxies where there are none.
+func (k *checks) noProxies() {
+	if k.c.Listen.ProxyProtocol {
+		k.fault("listen.proxyProtocol", "would close every connection, for there are no trustedProxies", "name the load balancer's own addresses in trustedProxies, or leave it out")
+	}
+	if k.c.ForwardedHeader == "forwarded" {
+		k.fault("forwardedHeader", "has no effect, for there are no trustedProxies", "name the proxies' own addresses in trustedProxies, or leave it out")
 	}
 }
 

@@ -58,8 +58,13 @@ type Config struct {
 	// How the gateway's own pages look.
 	Pages Pages `json:"pages,omitempty"`
 	// The proxies in front of the gateway, as addresses or networks in CIDR
-	// form. Only their X-Forwarded-For and X-Request-Id are believed.
+	// form. Only what they say of the client's address, and their X-Request-Id,
+	// is believed.
 	TrustedProxies []string `json:"trustedProxies,omitempty" jsonschema:"uniqueItems=true"`
+	// In which header trusted proxies say the client's address. The other one is
+	// dropped unread, for what a proxy does not write itself it may pass on from
+	// a client.
+	ForwardedHeader string `json:"forwardedHeader" jsonschema:"enum=x-forwarded-for,enum=forwarded,default=x-forwarded-for"`
 	// What is logged, and how.
 	Log Log `json:"log,omitempty"`
 }
@@ -75,6 +80,11 @@ type Listen struct {
 	KeyFile string `json:"keyFile,omitempty"`
 	// Serves HTTP/2 without TLS too (prior knowledge), for load balancers that speak it.
 	H2C bool `json:"h2c,omitempty"`
+	// Takes the client's address from the PROXY header (version 1 or 2) that a
+	// load balancer sends at the beginning of each connection, before TLS. Only
+	// trustedProxies may connect then, and only with that header; every other
+	// connection is closed unanswered.
+	ProxyProtocol bool `json:"proxyProtocol,omitempty"`
 	// How long a client may take to send its request's header.
 	HeaderTimeout Duration `json:"headerTimeout" jsonschema:"default=10s"`
 	// How long a connection may wait for its next request.

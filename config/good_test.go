@@ -64,11 +64,12 @@ func TestDefaults(t *testing.T) {
 			Lifetime: d(168 * time.Hour), IdleTimeout: d(24 * time.Hour), OutageGrace: d(time.Hour),
 			Cookie: Cookie{Name: "gatehouse"}, Keys: []Secret{goodKey},
 		},
-		Store:   Store{Redis: &Redis{URL: "redis://redis", KeyPrefix: "gatehouse:", Timeout: d(2 * time.Second)}},
-		Headers: Headers{Preset: "gatehouse", GroupSeparator: ",", GroupFormat: "joined", Attribution: "members", MaxSize: 16 << 10},
-		Paths:   Paths{Callback: "/oidc/callback", SignOut: "/logout", Prefix: "/.gatehouse"},
-		Pages:   Pages{Name: "Gatehouse", Colour: "#1f5fbf"},
-		Log:     Log{Level: "info", Format: "json"},
+		Store:           Store{Redis: &Redis{URL: "redis://redis", KeyPrefix: "gatehouse:", Timeout: d(2 * time.Second)}},
+		Headers:         Headers{Preset: "gatehouse", GroupSeparator: ",", GroupFormat: "joined", Attribution: "members", MaxSize: 16 << 10},
+		Paths:           Paths{Callback: "/oidc/callback", SignOut: "/logout", Prefix: "/.gatehouse"},
+		Pages:           Pages{Name: "Gatehouse", Colour: "#1f5fbf"},
+		ForwardedHeader: "x-forwarded-for",
+		Log:             Log{Level: "info", Format: "json"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -89,7 +90,7 @@ func TestDefaultsStandAgainstZero(t *testing.T) {
 // full says something about nearly everything.
 const full = `# the gateway of example.com
 publicURL: https://wandb.example.com:8443
-listen: {address: "[::1]:8443", certFile: cert.pem, keyFile: key.pem, h2c: true, maxHeaderSize: 131072}
+listen: {address: "[::1]:8443", certFile: cert.pem, keyFile: key.pem, h2c: true, proxyProtocol: true, maxHeaderSize: 131072}
 upstreams:
   - name: wandb
     url: https://10.0.0.7:8443
@@ -131,6 +132,7 @@ headers:
   groupSeparator: "|"
   scrub: [X-Admin]
 trustedProxies: [10.0.0.0/8, "fd00::1"]
+forwardedHeader: forwarded
 pages: {name: Weights at Example, logoFile: logo.svg, colour: "#ABCDEF", contact: help@example.com, signedOutURL: "https://example.com/bye?from=wandb#top"}
 log: {level: debug, format: text, noAccess: true}
 `

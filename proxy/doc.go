@@ -42,7 +42,9 @@
 // letter nor digit, since X_Forwarded_User is X-Forwarded-User to many servers.
 // On public paths the headers that override a method go too. The gateway sets
 // X-Forwarded-For, from trusted proxies' word only, X-Forwarded-Host,
-// X-Forwarded-Proto and X-Request-Id itself.
+// X-Forwarded-Proto and X-Request-Id itself. Trusted proxies say the client's
+// address in X-Forwarded-For or in Forwarded, whichever the settings name; the
+// other is not read. A load balancer may say it with the PROXY protocol.
 //
 // The gateway's cookies never reach an upstream; all others pass byte for byte
 // and in order. X-Gatehouse-Authorization and Proxy-Authorization hold a

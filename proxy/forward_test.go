@@ -9,7 +9,16 @@ import (
 )
 
 func TestForwardingHeaders(t *testing.T) {
-	g := newRig(t, nil)
+	for _, header := range []string{"x-forwarded-for", "forwarded"} {
+		t.Run(header, func(t *testing.T) {
+			testForwardingHeaders(t, newRig(t, func(o *Options) { o.ForwardedHeader = header }))
+		})
+	}
+}
+
+// testForwardingHeaders are the attacks on a gateway that trusts no proxy.
+func testForwardingHeaders(t *testing.T, g *rig) {
+	t.Helper()
 	rows := []struct{ id, lines string }{
 		{"FWD-01 X-Forwarded-Uri", "X-Forwarded-Uri: /public/x\r\n"},
 		{"FWD-02 nobody is trusted by default", "X-Forwarded-For: 10.1.2.3\r\nX-Request-Id: mine\r\n"},
@@ -19,6 +28,7 @@ func TestForwardingHeaders(t *testing.T) {
 		{"FWD-08 X-Forwarded-Port", "X-Forwarded-Port: 1@evil.test\r\n"},
 		{"FWD-09 X-Original-URL and friends", "X-Original-URI: /oidc/callback\r\nX-Original-URL: /public/x\r\nX-Rewrite-URL: /admin\r\n"},
 		{"FWD-10 X-Forwarded-For", "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-For: 10.0.0.1, 1.2.3.4\r\n"},
+		{"FWD-10 Forwarded", "Forwarded: for=127.0.0.1\r\nForwarded: for=10.0.0.1;proto=http;host=evil.test, for=\"[::1]:80\"\r\n"},
 		{"FWD-13 other client addresses", "X-Real-IP: 1.1.1.1\r\nTrue-Client-IP: 1.1.1.1\r\nCF-Connecting-IP: 1.1.1.1\r\nClient-IP: 1.1.1.1\r\n" +
 			"X-Client-IP: 1.1.1.1\r\nFastly-Client-IP: 1.1.1.1\r\nForwarded: for=1.1.1.1;host=evil.test\r\n"},
 		{"FWD-15 health checkers", "User-Agent: GoogleHC/1.0\r\n"},
@@ -49,8 +59,12 @@ func TestForwardingHeaders(t *testing.T) {
 	g.sub("FWD-12 very long X-Forwarded-For", func(t *testing.T, g *rig) {
 		want(t, "status", g.get("/public/x", "X-Forwarded-For: "+strings.Repeat("1.1.1.1,", 20000)+"\r\n").StatusCode, 431)
 	})
+	g.sub("FWD-12 very long Forwarded", func(t *testing.T, g *rig) {
+		want(t, "status", g.get("/public/x", "Forwarded: "+strings.Repeat("for=1.1.1.1,", 20000)+"\r\n").StatusCode, 431)
+	})
 	g.sub("FWD-26 PROXY protocol from anyone", func(_ *testing.T, g *rig) {
 		g.denied(g.raw("PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET /public/x HTTP/1.1\r\nHost: gw.test\r\n\r\n"), 400)
+		g.denied(g.raw(binaryHeader(proxied, 0x11, "\x0a\x00\x00\x01\x0a\x00\x00\x02\x00\x01\x00\x02")+"GET /public/x HTTP/1.1\r\nHost: gw.test\r\n\r\n"), 400)
 	})
 }
 

@@ -40,8 +40,12 @@ type Options struct {
 	// StallTimeout is how long a transfer may stand still because of the client.
 	// Zero means for ever.
 	StallTimeout time.Duration
-	// TrustedProxies are the peers whose X-Forwarded-For and X-Request-Id are believed.
+	// TrustedProxies are the peers who are believed about the client's address,
+	// and whose X-Request-Id is.
 	TrustedProxies []netip.Prefix
+	// ForwardedHeader is in which header they say the address: "x-forwarded-for",
+	// also if empty, or "forwarded".
+	ForwardedHeader string
 	// Routes are the ways in, in the order in which they are offered.
 	Routes []authn.Route
 	// Chain tells whom a request comes from.
@@ -96,7 +100,7 @@ type Handler struct {
 // and opens no connection.
 func New(o Options) (*Handler, error) {
 	k, err := newContract(o.Headers)
-	if err = errors.Join(err, checkAttribution(o.Headers.Attribution)); err != nil {
+	if err = errors.Join(err, checkAttribution(o.Headers.Attribution), checkForwardedHeader(o.ForwardedHeader)); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	standings, err := otter.New(&otter.Options[whom, *standing]{MaximumSize: maxStandings})

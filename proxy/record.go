@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,56 +97,6 @@ func (x *exchange) check() fault {
 	}
 	x.websocket, f = checkUpgrade(x.r)
 	return f
-}
-
-// sender is where a request comes from.
-type sender struct {
-	remote    string // the client's address, without port
-	via       string // the client and the trusted proxies after it
-	trusted   bool   // the peer is a trusted proxy
-	forwarded bool   // remote is not the peer
-}
-
-// maxHops bounds how many entries of X-Forwarded-For are looked at.
-const maxHops = 32
-
-// sender finds the client: the peer, or else the right-most address in
-// X-Forwarded-For that is not a trusted proxy. What stands left of it is the
-// client's own invention.
-func (h *Handler) sender(r *http.Request) sender {
-	peer := "" // what comes over a unix socket has no address
-	if i := strings.LastIndexByte(r.RemoteAddr, ':'); i >= 0 {
-		peer = strings.Trim(r.RemoteAddr[:i], "[]")
-	}
-	s := sender{remote: peer, via: peer}
-	addr, err := netip.ParseAddr(peer)
-	if s.trusted = err == nil && h.trusts(addr); !s.trusted {
-		return s
-	}
-	hops := strings.Join(r.Header["X-Forwarded-For"], ",")
-	for range maxHops {
-		last := strings.LastIndexByte(hops, ',') + 1
-		if addr, err = netip.ParseAddr(strings.TrimSpace(hops[last:])); err != nil {
-			break
-		}
-		hops = hops[:max(0, last-1)]
-		s.remote, s.forwarded = addr.Unmap().String(), true
-		s.via = s.remote + ", " + s.via
-		if !h.trusts(addr) {
-			break
-		}
-	}
-	return s
-}
-
-func (h *Handler) trusts(addr netip.Addr) bool {
-	addr = addr.Unmap().WithZone("")
-	for _, p := range h.o.TrustedProxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // requestID is a trusted proxy's request id if it is fit for logs, or a new one.

@@ -77,6 +77,7 @@ type rig struct {
 	log      *authntest.Log
 	ender    *ender
 	people   map[string]authn.Identity
+	wrap     func(net.Listener) net.Listener // around the gateway's own; may be nil
 }
 
 func person(name string) authn.Identity {
@@ -193,6 +194,9 @@ func (g *rig) start(upstream string, change func(*Options)) {
 		H2C: true, HeaderTimeout: config.Duration(5 * time.Second), IdleTimeout: config.Duration(30 * time.Second),
 		StallTimeout: config.Duration(o.StallTimeout), MaxHeaderSize: 64 << 10,
 	}, gw, o.Log)
+	if g.wrap != nil {
+		g.server.Listener = g.wrap(g.server.Listener)
+	}
 	g.server.Start()
 	g.t.Cleanup(func() {
 		g.server.Close()

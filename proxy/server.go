@@ -24,6 +24,7 @@ func Server(l config.Listen, h http.Handler, log *slog.Logger) *http.Server {
 	protocols.SetUnencryptedHTTP2(l.H2C)
 	return &http.Server{
 		Handler:           h,
+		ConnContext:       rememberHop,
 		ReadHeaderTimeout: l.HeaderTimeout.Std(),
 		IdleTimeout:       l.IdleTimeout.Std(),
 		MaxHeaderBytes:    int(l.MaxHeaderSize),

@@ -21,6 +21,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"gatehouse/authn/authntest"
+	"gatehouse/config"
 	"gatehouse/proxy"
 )
 
@@ -434,7 +435,7 @@ func TestTLS(t *testing.T) {
 	cert, key := writePair(t, w.server.TLS.Certificates[0])
 	l := w.listenSettings()
 	l.Address, l.CertFile, l.KeyFile = "127.0.0.1:0", cert, key
-	ln, err := listen(t.Context(), l)
+	ln, err := listen(t.Context(), config.Config{Listen: l}, newLogger(configLog(), w.log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -460,7 +461,7 @@ func TestTLS(t *testing.T) {
 		transport.CloseIdleConnections()
 	}
 	l.KeyFile = cert
-	if _, err := listen(t.Context(), l); err == nil {
+	if _, err := listen(t.Context(), config.Config{Listen: l}, newLogger(configLog(), w.log)); err == nil {
 		t.Error("a key that is none was taken")
 	}
 }

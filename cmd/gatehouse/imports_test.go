@@ -59,6 +59,7 @@ var onlyIn = map[string][]string{
 	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse"},
 	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
 	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy"},
+	"github.com/pires/go-proxyproto":        {"gatehouse/proxy"},
 	"github.com/chromedp/":                  {}, // tests only
 	"testing":                               {"gatehouse/session/sessiontest", "gatehouse/e2e/directory"},
 	"math/rand":                             {},

@@ -49,7 +49,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	public, err := listen(ctx, c.Listen)
+	public, err := listen(ctx, c, log)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen.address: %w", err), g.close())
 	}
@@ -113,11 +113,19 @@ func storeName(s config.Store) string {
 	return "redis"
 }
 
-// listen opens the public listener, with TLS if there is a certificate.
-func listen(ctx context.Context, l config.Listen) (net.Listener, error) {
+// listen opens the public listener, with PROXY headers if they are asked for, and
+// with TLS, which begins after them, if there is a certificate.
+func listen(ctx context.Context, c config.Config, log *slog.Logger) (net.Listener, error) {
+	l := c.Listen
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
-	if err != nil || l.CertFile == "" {
-		return ln, err
+	if err != nil {
+		return nil, err
+	}
+	if l.ProxyProtocol {
+		ln = proxy.BehindBalancer(ln, c.Networks(), l.HeaderTimeout.Std(), log)
+	}
+	if l.CertFile == "" {
+		return ln, nil
 	}
 	cert, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
 	if err != nil {

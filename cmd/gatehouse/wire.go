@@ -82,24 +82,25 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	}
 
 	g.handler, err = proxy.New(proxy.Options{
-		PublicURL:      origin,
-		Upstreams:      c.Upstreams,
-		Teams:          c.Teams,
-		Policy:         c.Policy,
-		Headers:        c.Headers,
-		Paths:          c.Paths,
-		StallTimeout:   c.Listen.StallTimeout.Std(),
-		TrustedProxies: c.Networks(),
-		Routes:         g.routes,
-		Chain:          append(append(chain, last...), sessions), // explicit credentials before the ambient one
-		Accounts:       house.accounts,
-		Sessions:       sessions,
-		Cookie:         cookie.Name,
-		Landings:       landings,
-		Pages:          pages,
-		SignedOutURL:   c.Pages.SignedOutURL,
-		Log:            log,
-		Access:         !c.Log.NoAccess,
+		PublicURL:       origin,
+		Upstreams:       c.Upstreams,
+		Teams:           c.Teams,
+		Policy:          c.Policy,
+		Headers:         c.Headers,
+		Paths:           c.Paths,
+		StallTimeout:    c.Listen.StallTimeout.Std(),
+		TrustedProxies:  c.Networks(),
+		ForwardedHeader: c.ForwardedHeader,
+		Routes:          g.routes,
+		Chain:           append(append(chain, last...), sessions), // explicit credentials before the ambient one
+		Accounts:        house.accounts,
+		Sessions:        sessions,
+		Cookie:          cookie.Name,
+		Landings:        landings,
+		Pages:           pages,
+		SignedOutURL:    c.Pages.SignedOutURL,
+		Log:             log,
+		Access:          !c.Log.NoAccess,
 	})
 	if err != nil {
 		return nil, errors.Join(err, g.close())
