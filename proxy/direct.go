@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -53,6 +55,7 @@ type direct struct {
 
 	mu       sync.Mutex
 	idle     []*link // the last used is the last
+	closed   bool    // no connection is kept any more
 	sweeping *time.Timer
 }
 
@@ -66,6 +69,7 @@ type link struct {
 	lent   *buffers
 	left   int64 // what of an answer's header may still be read, in bytes, or noLimit
 	parked time.Time
+	broken atomic.Bool // a read or a write has failed
 
 	peek  func(fd uintptr) bool // of quiet
 	quiet bool                  // what it has found
@@ -94,18 +98,18 @@ func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, ctxErr
 		}
 		var timeout net.Error
-		if x.begun || !used || !repeatable(r) || errors.As(err, &timeout) && timeout.Timeout() {
+		if x.begun || !used || !repeatable(r) || !l.broken.Load() || errors.As(err, &timeout) && timeout.Timeout() {
 			return nil, err
 		}
 		// The upstream has closed the connection while it was not in use.
 	}
 }
 
-// CloseIdleConnections closes what is not in use.
+// CloseIdleConnections closes what is not in use, and what is as soon as it is not.
 func (d *direct) CloseIdleConnections() {
 	d.mu.Lock()
 	idle := d.idle
-	d.idle = nil
+	d.idle, d.closed = nil, true
 	d.mu.Unlock()
 	for _, l := range idle {
 		_ = l.Close()
@@ -119,17 +123,16 @@ func plain(r *http.Request) bool {
 	if r.Close || r.URL.Host == "" || len(r.TransferEncoding)+len(r.Header["Upgrade"])+len(r.Header["Expect"]) > 0 {
 		return false
 	}
-	for name, values := range r.Header {
-		if !httpguts.ValidHeaderFieldName(name) {
+	return sound(r.Header) && sound(r.Trailer) && httpguts.ValidHostHeader(r.Host) && token(r.Method)
+}
+
+func sound(h http.Header) bool {
+	for name, values := range h {
+		if !token(name) || slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }) {
 			return false
 		}
-		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
-				return false
-			}
-		}
 	}
-	return httpguts.ValidHostHeader(r.Host) && token(r.Method)
+	return true
 }
 
 // token says whether s is one (RFC 9110, section 5.6.2), as a method must be.
@@ -204,15 +207,15 @@ func (l *link) fit(now time.Time) bool {
 func (d *direct) park(l *link) {
 	l.parked = time.Now()
 	d.mu.Lock()
-	full := len(d.idle) >= maxIdlePerUpstream
-	if !full {
+	keep := !d.closed && len(d.idle) < maxIdlePerUpstream
+	if keep {
 		d.idle = append(d.idle, l)
 	}
-	if d.sweeping == nil {
+	if keep && d.sweeping == nil {
 		d.sweeping = time.AfterFunc(sweepEvery, d.sweep)
 	}
 	d.mu.Unlock()
-	if full {
+	if !keep {
 		_ = l.Close()
 	}
 }
@@ -274,20 +277,64 @@ func (l *link) Read(p []byte) (int, error) {
 	if l.left > 0 {
 		l.left -= int64(n)
 	}
+	if err != nil {
+		l.broken.Store(true)
+	}
 	return n, err
 }
 
+// mostAtOnce is how many bytes an upstream may take before its time begins anew.
+const mostAtOnce = 64 << 10
+
 // Write gives up on an upstream that takes no bytes.
-func (l *link) Write(p []byte) (int, error) {
-	if l.limit > 0 {
-		_ = l.SetWriteDeadline(time.Now().Add(l.limit))
+func (l *link) Write(p []byte) (n int, err error) {
+	for {
+		if l.limit > 0 {
+			_ = l.SetWriteDeadline(time.Now().Add(l.limit))
+		}
+		some, err := l.Conn.Write(p[n:min(len(p), n+mostAtOnce)])
+		if n += some; err != nil {
+			l.broken.Store(true)
+			return n, err
+		}
+		if n == len(p) {
+			return n, nil
+		}
 	}
-	return l.Conn.Write(p)
 }
 
-// ReadFrom is where a long body comes in, past the small buffer.
-func (l *link) ReadFrom(r io.Reader) (int64, error) {
-	b := borrow[[largeBuffer]byte](&l.lent.large)
-	defer l.lent.large.Put(b)
-	return io.CopyBuffer(struct{ io.Writer }{l}, struct{ io.Reader }{r}, b[:])
+// ReadFrom is where a body comes in that is past the small buffer. One that comes
+// quickly gets large reads; who sends little by little holds little.
+func (l *link) ReadFrom(r io.Reader) (sent int64, err error) {
+	for quick := false; err == nil; {
+		var n int
+		n, err = l.pass(r, quick)
+		sent += int64(n)
+		quick = n >= smallBuffer
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return sent, err
+}
+
+// pass sends on what one read returns.
+func (l *link) pass(r io.Reader, quick bool) (n int, err error) {
+	var b []byte
+	if quick {
+		large := borrow[[largeBuffer]byte](&l.lent.large)
+		defer l.lent.large.Put(large)
+		b = large[:]
+	} else {
+		small := borrow[[smallBuffer]byte](&l.lent.small)
+		defer l.lent.small.Put(small)
+		b = small[:]
+	}
+	n, err = r.Read(b)
+	if n > 0 {
+		if n, writeErr := l.Write(b[:n]); writeErr != nil {
+			return n, writeErr
+		}
+	}
+	return n, err
 }

@@ -414,3 +414,79 @@ func FuzzDirect(f *testing.F) {
 		}
 	})
 }
+
+// TestDirectKeepsNothingOnceClosed: what is under way when the gateway closes is not
+// kept for anybody.
+func TestDirectKeepsNothingOnceClosed(t *testing.T) {
+	address, _ := replying(t, fine)
+	d := newDirect(t, address, time.Minute)
+	res, err := d.RoundTrip(newRequest(t, "GET", address, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.CloseIdleConnections()
+	if _, err := io.ReadAll(res.Body); err != nil {
+		t.Fatal(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	want(t, "idle", len(d.idle), 0)
+	want(t, "swept", d.sweeping == nil, true)
+}
+
+// TestDirectUnsendable: a request that can't be written is nobody's fault but its
+// own, and waits for nothing.
+func TestDirectUnsendable(t *testing.T) {
+	address, _ := replying(t, fine)
+	d := newDirect(t, address, time.Minute)
+	r := newRequest(t, "POST", address, "abc")
+	r.ContentLength = 5
+	start := time.Now()
+	if _, _, err := ask(d, r); err == nil || !strings.Contains(err.Error(), "ContentLength") {
+		t.Errorf("err %v", err)
+	}
+	if took := time.Since(start); took > lastWords {
+		t.Errorf("took %s", took)
+	}
+}
+
+// sizes notes how much is read, or written, at once.
+type sizes struct {
+	net.Conn
+	answers []int // of Read
+	asked   []int
+	written []int
+	limits  int
+}
+
+func (s *sizes) Read(p []byte) (int, error) {
+	s.asked = append(s.asked, len(p))
+	if len(s.answers) == 0 {
+		return 0, io.EOF
+	}
+	n := s.answers[0]
+	s.answers = s.answers[1:]
+	return n, nil
+}
+
+func (s *sizes) Write(p []byte) (int, error) { s.written = append(s.written, len(p)); return len(p), nil }
+
+func (s *sizes) SetWriteDeadline(time.Time) error { s.limits++; return nil }
+
+// TestDirectBuffers: a slow upload holds a small buffer, and whoever takes some
+// bytes has time for the next.
+func TestDirectBuffers(t *testing.T) {
+	from, to := &sizes{answers: []int{2, smallBuffer, largeBuffer, smallBuffer, 7}}, &sizes{}
+	l := &link{Conn: to, limit: time.Minute, lent: &buffers{}}
+	n, err := l.ReadFrom(from)
+	if err != nil || n != 2+2*smallBuffer+largeBuffer+7 {
+		t.Fatal(n, err)
+	}
+	want(t, "asked for", fmt.Sprint(from.asked), fmt.Sprint([]int{smallBuffer, smallBuffer, largeBuffer, largeBuffer, largeBuffer, smallBuffer}))
+	for _, w := range to.written {
+		if w > mostAtOnce {
+			t.Errorf("%d bytes at once", w)
+		}
+	}
+	want(t, "limits", to.limits, len(to.written))
+}

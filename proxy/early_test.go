@@ -7,11 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
 
@@ -115,4 +118,101 @@ func answering(t *testing.T, serve func(net.Conn)) string {
 		}
 	})
 	return url
+}
+
+// TestInterimForHTTP2: an upstream's 1xx answers stay away from HTTP/2 clients,
+// whose server may still be reading the last one's headers.
+func TestInterimForHTTP2(t *testing.T) {
+	url, _ := script(t, func(c net.Conn, br *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(br); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n", 3)+"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
+	g.start(url, nil)
+	seen := 0
+	r := g.request("GET", "/public/x", nil)
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error { seen++; return nil }}))
+	res, err := g.client(true).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	res.Body.Close()
+	if err != nil || string(body) != "ok" || seen != 0 || len(res.Header["Link"]) > 0 {
+		t.Errorf("%q %v, %d early, %v", body, err, seen, res.Header)
+	}
+}
+
+// TestNobodyToUpload: who stands still in an upload hears at once that there is
+// nobody to send it to, and no goroutine waits for the rest.
+func TestNobodyToUpload(t *testing.T) {
+	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
+	g.start("http://127.0.0.1:1", nil) // and StallTimeout is 20s
+	c := g.dial()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(c, "POST /public/x HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\n\r\na", gwHost)
+	want(t, "status", g.read(bufio.NewReader(c), "POST").StatusCode, 502)
+}
+
+// TestEarlyEmptyAnswer: an answer without a body does not wait for the end of the
+// client's.
+func TestEarlyEmptyAnswer(t *testing.T) {
+	for answer, status := range map[string]int{
+		"HTTP/1.1 204 No Content\r\n\r\n": 204, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n": 413,
+	} {
+		url, _ := script(t, func(c net.Conn, br *bufio.Reader) {
+			if _, err := http.ReadRequest(br); err == nil {
+				_, _ = io.WriteString(c, answer)
+				_, _ = io.Copy(io.Discard, br)
+			}
+		})
+		g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
+		g.start(url, nil)
+		c := g.dial()
+		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "POST /public/x HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\n\r\na", gwHost)
+		want(t, "status", g.read(bufio.NewReader(c), "POST").StatusCode, status)
+		c.Close()
+	}
+}
+
+// TestUploadsKeepConnections: uploads don't cost a connection each, whatever they
+// come over and however they say how long they are.
+func TestUploadsKeepConnections(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		for _, length := range []int64{-1, 5} {
+			t.Run(fmt.Sprintf("http2 %v, length %d", http2, length), func(t *testing.T) {
+				url, conns := replying(t, "HTTP/1.1 204 No Content\r\n\r\n")
+				g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
+				g.start(url, nil)
+				client := g.client(http2)
+				for range 300 {
+					r := g.request("POST", "/public/x", struct{ io.Reader }{strings.NewReader("hello")})
+					r.ContentLength = length
+					res, err := client.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					res.Body.Close()
+				}
+				if n := conns.Load(); n > 3 {
+					t.Errorf("%d connections", n)
+				}
+				d := g.gw.upstreams[0].transport.(*direct)
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				if len(d.idle) == 0 {
+					t.Error("they went elsewhere")
+				}
+			})
+		}
+	}
 }

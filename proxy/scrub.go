@@ -161,5 +161,5 @@ func (n *names) scrub(h http.Header) {
 
 // trailer reports whether name may be passed on as a trailer.
 func (n *names) trailer(name string) bool {
-	return httpguts.ValidTrailerHeader(name) && name != "Cookie" && name != "Set-Cookie" && !n.protects(name) && !n.proper[fold(name)]
+	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name) && name != "Cookie" && name != "Set-Cookie" && !n.protects(name) && !n.proper[fold(name)]
 }

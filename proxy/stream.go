@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -63,6 +64,10 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	x.arm()
 	x.writeHead(status)
+	if x.upload != nil && (status == http.StatusNoContent || status == http.StatusNotModified || slices.Equal(header["Content-Length"], []string{"0"})) {
+		// Nothing else sends it before the client's own body has ended.
+		_ = http.NewResponseController(x.ResponseWriter).Flush()
+	}
 	x.disarm()
 }
 
@@ -91,9 +96,11 @@ func (x *exchange) closeAfter() {
 
 // writeInterim passes a 1xx answer on, without what an upstream may not set.
 // 100 is left to the server, which sends it when the body begins to be read.
-// Past a bound the others are dropped.
+// Past a bound the others are dropped, and all of them in HTTP/2: its server reads
+// the headers on a goroutine of its own and, when the stream is reset, does not wait
+// for it, while httputil.ReverseProxy clears them for the next answer.
 func (x *exchange) writeInterim(status int) {
-	if x.interim++; status == http.StatusContinue || x.interim > maxInterim || !x.r.ProtoAtLeast(1, 1) { // RFC 9110, section 15.2
+	if x.interim++; status == http.StatusContinue || x.interim > maxInterim || x.r.ProtoMajor != 1 || x.r.ProtoMinor == 0 { // RFC 9110, section 15.2
 		return
 	}
 	x.h.cleanResponse(x.Header())
@@ -217,6 +224,10 @@ type upload struct {
 	mu  sync.Mutex
 	err error // of the client's making
 }
+
+// Close leaves the body to the server, once the answer is on its way: it reads on,
+// and here nothing bounds for how long.
+func (u *upload) Close() error { return nil }
 
 func (u *upload) Read(p []byte) (int, error) {
 	u.mu.Lock()

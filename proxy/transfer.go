@@ -23,7 +23,8 @@ type transfer struct {
 	feed   *feed      // the request's body; nil if there is none
 	sent   chan error // how sending it has ended
 	mu     sync.Mutex
-	headed bool // the answer's header is there
+	headed bool  // the answer's header is there
+	unsent error // why the body could not be sent, though the upstream would take it
 }
 
 // run sends the request and reads the header of its answer.
@@ -38,8 +39,10 @@ func (x *transfer) run() (res *http.Response, err error) {
 		return nil, err
 	}
 	if res, err = x.head(); err != nil {
-		if fault := x.feed.fault(); fault != nil {
-			err = fault // and so the connection was closed
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if x.unsent != nil {
+			err = x.unsent // and so the connection was closed
 		}
 		return nil, err
 	}
@@ -65,17 +68,27 @@ func (x *transfer) send() error {
 	x.sent = make(chan error, 1)
 	go func() {
 		err := x.write(&with)
-		switch {
+		switch fault := x.feed.fault(); {
 		case err == nil:
 			x.await(x.d.limit)
-		case x.feed.fault() != nil:
-			_ = x.l.Close() // half a request has no answer
-		default:
+		case fault != nil:
+			x.giveUp(fault)
+		case x.l.broken.Load(): // the upstream takes no more; it may have said why
 			x.await(lastWords)
+		default:
+			x.giveUp(err)
 		}
 		x.sent <- err
 	}()
 	return nil
+}
+
+// giveUp ends a request that can't be sent whole: half of one has no answer.
+func (x *transfer) giveUp(err error) {
+	x.mu.Lock()
+	x.unsent = err
+	x.mu.Unlock()
+	_ = x.l.Close()
 }
 
 func (x *transfer) write(r *http.Request) error {
@@ -178,15 +191,16 @@ func (x *transfer) end(whole bool) {
 	select {
 	case err := <-x.sent:
 		x.settle(err)
+		return
 	default: // its last byte has been answered, perhaps, before the sender knows that it is gone
-		go func() {
-			t := time.AfterFunc(sentGrace, func() { _ = x.l.Close() })
-			err := <-x.sent
-			if !t.Stop() {
-				err = net.ErrClosed
-			}
-			x.settle(err)
-		}()
+	}
+	t := time.NewTimer(sentGrace)
+	defer t.Stop()
+	select {
+	case err := <-x.sent:
+		x.settle(err)
+	case <-t.C:
+		x.settle(net.ErrClosed)
 	}
 }
 

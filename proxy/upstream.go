@@ -180,7 +180,7 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	if x.standing != nil {
 		u.h.contract.inject(h, x.standing.headers)
 	}
-	out.Trailer = nil
+	out.Trailer, out.TransferEncoding = nil, nil // the body's length says how it is sent
 	if out.Body != nil {
 		out.Trailer = u.h.names.announced(p.In.Trailer)
 		x.upload = &upload{ReadCloser: out.Body, x: x, limited: u.maxBody > 0, left: u.maxBody, trailer: out.Trailer}
