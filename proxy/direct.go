@@ -312,7 +312,7 @@ func (l *link) ReadFrom(r io.Reader) (sent int64, err error) {
 		sent += int64(n)
 		quick = n >= smallBuffer
 	}
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // a reader's EOF is never wrapped
 		err = nil
 	}
 	return sent, err

@@ -469,7 +469,10 @@ func (s *sizes) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *sizes) Write(p []byte) (int, error) { s.written = append(s.written, len(p)); return len(p), nil }
+func (s *sizes) Write(p []byte) (int, error) {
+	s.written = append(s.written, len(p))
+	return len(p), nil
+}
 
 func (s *sizes) SetWriteDeadline(time.Time) error { s.limits++; return nil }
 
