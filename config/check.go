@@ -173,6 +173,9 @@ func (k *checks) durations() {
 	for i, u := range k.c.Upstreams {
 		positive(indexed("upstreams", i)+".connectTimeout", u.ConnectTimeout)
 	}
+	if l := k.c.Assertion.Lifetime; l.Std() < 10*time.Second || l.Std() > 5*time.Minute {
+		k.fault("assertion.lifetime", "is "+l.String(), "use 10s to 5m")
+	}
 	if k.c.Store.Redis != nil {
 		positive("store.redis.timeout", k.c.Store.Redis.Timeout)
 	}

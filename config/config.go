@@ -53,6 +53,8 @@ type Config struct {
 	Store Store `json:"store,omitempty"`
 	// The identity headers that upstreams receive.
 	Headers Headers `json:"headers,omitempty"`
+	// The signed header that upstreams receive beside those, X-Gatehouse-Jwt-Assertion.
+	Assertion Assertion `json:"assertion,omitempty"`
 	// The gateway's own paths.
 	Paths Paths `json:"paths,omitempty"`
 	// How the gateway's own pages look.
@@ -123,6 +125,8 @@ type Upstream struct {
 	// parts say to each other, opens its storage's signed URLs and its probes, and
 	// leads no program to sign-in. The rules of policy go before it.
 	Preset string `json:"preset,omitempty" jsonschema:"enum=wandb"`
+	// Whom the signed header says that it is for (aud). Without it, the upstream's name.
+	Audience string `json:"audience,omitempty" jsonschema:"pattern=^[!-~]{1\\,255}$"`
 	// The Host header it sees: "keep", what the client sent, or "upstream", its own.
 	HostHeader string `json:"hostHeader" jsonschema:"enum=keep,enum=upstream,default=keep"`
 	// Passes the client's Authorization header on, for an application that reads it too.
@@ -319,9 +323,9 @@ type Headers struct {
 	// How groups and teams are written: "joined", with groupSeparator between them,
 	// or "json", a list of JSON in ASCII.
 	GroupFormat string `json:"groupFormat" jsonschema:"enum=joined,enum=json,default=joined"`
-	// The most bytes that the identity headers may take together. Somebody with
-	// more groups than fit is refused, never shown with fewer.
-	MaxSize Size `json:"maxSize" jsonschema:"default=16KiB"`
+	// The most bytes that the identity headers, and the signed one, may take together.
+	// Somebody with more groups than fit is refused, never shown with fewer.
+	MaxSize Size `json:"maxSize" jsonschema:"default=32KiB"`
 	// Whether X-Wandb-Username and X-Wandb-User-Email, by which a program says for
 	// whom it works, go on: "members" lets a person name themselves and a service
 	// account a member of its team, "keep" anybody name anybody, "strip" nobody
@@ -329,6 +333,17 @@ type Headers struct {
 	Attribution string `json:"attribution" jsonschema:"enum=members,enum=keep,enum=strip,default=members"`
 	// Further header names that no client may send to an upstream.
 	Scrub []string `json:"scrub,omitempty" jsonschema:"uniqueItems=true"`
+}
+
+// Assertion is the signed header: a JWT that says whom a request comes from.
+// docs/assertion.md tells applications how to verify it.
+type Assertion struct {
+	// Sends none.
+	Disabled bool `json:"disabled,omitempty"`
+	// What it is signed by: "ES256", or "EdDSA" (Ed25519).
+	Algorithm string `json:"algorithm" jsonschema:"enum=ES256,enum=EdDSA,default=ES256"`
+	// How long one is good for, from 10s to 5m. It is used again for some of that time.
+	Lifetime Duration `json:"lifetime" jsonschema:"default=5m"`
 }
 
 // Header is one identity header.

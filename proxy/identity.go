@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"gatehouse/authn"
 	"gatehouse/config"
 	"gatehouse/proxy/policy"
 )
@@ -59,6 +58,19 @@ func preset(name string) ([]config.Header, error) {
 	return nil, fmt.Errorf("there is no preset %q of headers", name)
 }
 
+// assertionName is where a contract has its signed header.
+func assertionName(preset string) string {
+	switch preset {
+	case "pomerium":
+		return "X-Pomerium-Jwt-Assertion"
+	case "google-iap":
+		return "X-Goog-Iap-Jwt-Assertion"
+	case "cloudflare-access":
+		return "Cf-Access-Jwt-Assertion"
+	}
+	return "X-Gatehouse-Jwt-Assertion"
+}
+
 // authRequest is what oauth2-proxy tells a proxy that asks it.
 func authRequest() []config.Header {
 	return []config.Header{
@@ -70,18 +82,19 @@ func authRequest() []config.Header {
 }
 
 // defaultMaxIdentity is the size of headers.maxSize when it is not set, in bytes.
-const defaultMaxIdentity = 16 << 10
+const defaultMaxIdentity = 32 << 10
 
 // contract turns somebody into headers.
 type contract struct {
 	headers   []config.Header // names in canonical form
+	assertion string          // the name of the signed header
 	separator byte
 	json      bool
 	max       int
 }
 
 func newContract(c config.Headers) (contract, error) {
-	k := contract{separator: ',', json: c.GroupFormat == "json", max: int(c.MaxSize)}
+	k := contract{separator: ',', json: c.GroupFormat == "json", max: int(c.MaxSize), assertion: assertionName(c.Preset)}
 	if k.max == 0 {
 		k.max = defaultMaxIdentity
 	}
@@ -115,26 +128,31 @@ func newContract(c config.Headers) (contract, error) {
 
 // names are the names of the contract.
 func (k contract) names() []string {
-	out := make([]string, len(k.headers))
+	out := make([]string, len(k.headers), len(k.headers)+1)
 	for i, h := range k.headers {
 		out[i] = h.Name
 	}
-	return out
+	return append(out, k.assertion)
 }
 
-// values are the values of the headers, in their order; an empty one is not
-// sent. Fits is false if they take more room than is allowed: then nobody may
-// be shown with fewer groups than they have, so they can't be shown at all.
-func (k contract) values(s policy.Subject) (values []string, fits bool) {
+// values are the values of the headers, in their order, and the room that they
+// take, in bytes; an empty one is not sent. If that is more than is allowed, nobody
+// may be shown with fewer groups than they have, so they can't be shown at all.
+func (k contract) values(s policy.Subject) (values []string, size int) {
 	values = make([]string, len(k.headers))
-	size := 0
 	for i, h := range k.headers {
 		values[i], _ = k.value(s, h)
-		if values[i] != "" {
-			size += len(h.Name) + len(": ") + len(values[i]) + len("\r\n")
-		}
+		size += lineSize(h.Name, values[i])
 	}
-	return values, size <= k.max
+	return values, size
+}
+
+// lineSize is the room that a header takes.
+func lineSize(name, value string) int {
+	if value == "" {
+		return 0
+	}
+	return len(name) + len(": ") + len(value) + len("\r\n")
 }
 
 // inject sets the headers; those of the client are gone already.
@@ -279,28 +297,4 @@ func encode(s string, separator byte) string {
 func escapes(s string, i int, separator byte) bool {
 	c := s[i]
 	return c < ' ' || c >= 0x7f || c == '%' || c == separator || c == ' ' && (i == 0 || i == len(s)-1)
-}
-
-// standing is what is made of somebody once, and kept while nothing about them has
-// changed: their teams and the headers.
-type standing struct {
-	policy.Subject
-	headers []string
-	fits    bool
-}
-
-// whom is what a standing is kept by.
-type whom struct{ issuer, subject, route string }
-
-// stand returns what somebody is here. Whatever is different about them makes a new
-// standing, so that a kept one is never another's.
-func (h *Handler) stand(id authn.Identity) *standing {
-	key := whom{id.Issuer, id.Subject, id.Route}
-	if s, ok := h.standings.GetIfPresent(key); ok && same(s.Identity, id) {
-		return s
-	}
-	s := &standing{Subject: h.policy.Subject(id)}
-	s.headers, s.fits = h.contract.values(s.Subject)
-	h.standings.Set(key, s)
-	return s
 }

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
+	"gatehouse/proxy/assertion"
 )
 
 // maxOwnBody bounds what is read of a request to the gateway itself, in bytes.
@@ -21,6 +23,12 @@ const maxOwnBody = 1 << 20
 func (h *Handler) ownMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	prefix := h.o.Paths.Prefix
+	if h.o.Assertions != nil {
+		mux.HandleFunc("GET "+prefix+"/jwks.json", func(w http.ResponseWriter, _ *http.Request) { h.publish(w.(*exchange), h.o.Assertions.JWKS()) })
+		mux.HandleFunc("GET "+prefix+"/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+			h.publish(w.(*exchange), h.o.Assertions.Discovery(h.origin+prefix+"/jwks.json"))
+		})
+	}
 	for pattern, serve := range map[string]func(*exchange){
 		"GET " + prefix + "/{$}":        h.me,
 		"GET " + prefix + "/sign-in":    h.signIn,
@@ -38,6 +46,15 @@ func (h *Handler) ownMux() *http.ServeMux {
 		}
 	}
 	return mux
+}
+
+// publish answers with what everybody may read, for as long as it may be kept.
+func (h *Handler) publish(x *exchange, document []byte) {
+	header := x.Header()
+	header["Content-Type"] = []string{"application/json"}
+	header["Cache-Control"] = []string{"public, max-age=" + strconv.Itoa(int(assertion.MaxAge.Seconds()))}
+	header["X-Content-Type-Options"] = []string{"nosniff"}
+	_, _ = x.Write(document)
 }
 
 // serveOwn answers on the gateway's own paths. What the mux does not know gets

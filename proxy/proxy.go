@@ -15,6 +15,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/page"
 	"gatehouse/config"
+	"gatehouse/proxy/assertion"
 	"gatehouse/proxy/policy"
 )
 
@@ -33,6 +34,8 @@ type Options struct {
 	// Teams are the applications', and Policy the rules of who may go where.
 	Teams  []config.Team
 	Policy []config.Rule
+	// Assertions signs whom a request comes from; nil for no signed header.
+	Assertions *assertion.Signer
 	// Headers is the identity headers; its zero value is the default contract.
 	Headers config.Headers
 	// Paths are the gateway's own, all set.

@@ -39,6 +39,7 @@ type exchange struct {
 	onward    bool           // Authorization and the like are for the application
 	strange   bool           // it came with a credential of an application other than the upstream
 	standing  *standing      // of the identity; nil without one
+	assertion [1]string      // for the upstream; empty without one
 	upload    *upload        // nil without a body
 	response  *http.Response // the upstream's
 

@@ -64,7 +64,7 @@ func (h *Handler) admit(x *exchange) bool {
 	x.identity, x.onward = id, id.Onward && h.judges(x.upstream) || len(x.beside) > 0
 	x.strange = id.Onward && !x.onward
 	x.standing = h.stand(id)
-	return h.allow(x) && h.sameSite(x) && h.describe(x)
+	return h.allow(x) && h.sameSite(x) && h.describe(x, x.upstream.audience)
 }
 
 // judges reports whether an upstream knows the credentials that are the
@@ -96,17 +96,6 @@ func (h *Handler) sameSite(x *exchange) bool {
 		return false
 	}
 	return true
-}
-
-// describe sees that the identity headers fit, all of them.
-func (h *Handler) describe(x *exchange) (fits bool) {
-	id := x.identity
-	if fits = x.standing.fits; !fits {
-		h.o.Log.Warn("identity headers are too large", "request_id", x.id[0], "route", id.Route, "subject", id.Subject, "groups", len(id.Groups))
-		h.forbid(x, &authn.NotAllowed{Missing: "You are in more groups than fit into a request to the application. " +
-			"Ask for the groups to be narrowed at your provider."})
-	}
-	return fits
 }
 
 // refuse answers a request that comes from nobody: a browser's navigation goes

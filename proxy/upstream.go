@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ const (
 type upstream struct {
 	h         *Handler
 	name      string
+	audience  string   // of assertions
 	target    *url.URL // scheme and host
 	keepHost  bool
 	passAuth  bool
@@ -46,7 +48,7 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 		return nil, err
 	}
 	u := &upstream{
-		h: h, name: c.Name, target: target,
+		h: h, name: c.Name, audience: cmp.Or(c.Audience, c.Name), target: target,
 		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
 	}
 	dial := dialer(c, target, socket)
@@ -177,9 +179,7 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	h["X-Forwarded-Host"] = []string{x.r.Host}
 	h["X-Forwarded-Proto"] = []string{u.h.o.PublicURL.Scheme}
 	h["X-Request-Id"] = x.id
-	if x.standing != nil {
-		u.h.contract.inject(h, x.standing.headers)
-	}
+	x.vouch(h)
 	out.Trailer, out.TransferEncoding = nil, nil // the body's length says how it is sent
 	if out.Body != nil {
 		out.Trailer = u.h.names.announced(p.In.Trailer)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/base64"
+	"encoding/json/v2"
 	"fmt"
 	"io"
 	"net"
@@ -72,18 +74,53 @@ func TestPromiseNoForgedIdentityReachesTheUpstream(t *testing.T) {
 			t.Run(tt.name+"/"+forged, func(t *testing.T) {
 				// A map entry goes over the wire spelled as it is.
 				w.get(tt.client, tt.path, http.Header{forged: {"eve", "root"}, "Connection": {"keep-alive, " + forged, "x-forwarded-user"}})
-				seen := map[string]string{}
-				for name, values := range w.app.last(t).Header {
-					if identityNames.MatchString(fold(name)) {
-						seen[name] = strings.Join(values, " & ")
-					}
-				}
+				seen := saidOf(t, w.app.last(t).Header)
 				if fmt.Sprint(seen) != fmt.Sprint(tt.ours) {
 					t.Errorf("the application saw %v, want %v", seen, tt.ours)
 				}
 			})
 		}
 	}
+}
+
+// saidOf is what the application is told of whom a request comes from. The signed
+// header must say the same as the plain ones, and is left out.
+func saidOf(t *testing.T, h http.Header) map[string]string {
+	t.Helper()
+	seen := map[string]string{}
+	for name, values := range h {
+		if identityNames.MatchString(fold(name)) {
+			seen[name] = strings.Join(values, " & ")
+		}
+	}
+	const signed = "X-Gatehouse-Jwt-Assertion"
+	token, sent := seen[signed]
+	delete(seen, signed)
+	var said struct {
+		Subject string `json:"sub"`
+	}
+	if sent {
+		if err := json.Unmarshal(payloadOf(token), &said); err != nil {
+			t.Errorf("%s: %v", token, err)
+		}
+	}
+	if said.Subject != seen["X-Gatehouse-Subject"] {
+		t.Errorf("the signed header is of %q, the plain one of %q", said.Subject, seen["X-Gatehouse-Subject"])
+	}
+	return seen
+}
+
+// payloadOf is what a JWT says; nobody has verified it.
+func payloadOf(token string) []byte {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 func TestPromiseNoForgedIdentityReachesTheUpstreamByProgram(t *testing.T) {
@@ -95,12 +132,7 @@ func TestPromiseNoForgedIdentityReachesTheUpstreamByProgram(t *testing.T) {
 				h[forged] = []string{"eve", "root"}
 				h["Connection"] = []string{"keep-alive, " + forged + ", x-forwarded-user"}
 				p.get(p.program(), "/x", h)
-				seen := map[string]string{}
-				for name, values := range p.app.last(t).Header {
-					if identityNames.MatchString(fold(name)) {
-						seen[name] = strings.Join(values, " & ")
-					}
-				}
+				seen := saidOf(t, p.app.last(t).Header)
 				if fmt.Sprint(seen) != fmt.Sprint(good.ours) {
 					t.Errorf("the application saw %v, want %v", seen, good.ours)
 				}

@@ -20,6 +20,7 @@ import (
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/proxy"
+	"gatehouse/proxy/assertion"
 	"gatehouse/session"
 )
 
@@ -81,11 +82,16 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		g.routes = append(g.routes, route)
 	}
 
+	assertions, err := openAssertions(c, keys)
+	if err != nil {
+		return nil, errors.Join(err, g.close())
+	}
 	g.handler, err = proxy.New(proxy.Options{
 		PublicURL:       origin,
 		Upstreams:       c.Upstreams,
 		Teams:           c.Teams,
 		Policy:          c.Policy,
+		Assertions:      assertions,
 		Headers:         c.Headers,
 		Paths:           c.Paths,
 		StallTimeout:    c.Listen.StallTimeout.Std(),
@@ -106,6 +112,16 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
+}
+
+// openAssertions makes the signer of what upstreams may believe; nil for none.
+func openAssertions(c config.Config, keys session.Keyring) (*assertion.Signer, error) {
+	if c.Assertion.Disabled {
+		return nil, nil //nolint:nilnil // no signer is no fault
+	}
+	return assertion.New(assertion.Options{
+		Issuer: c.Origin().String(), Algorithm: c.Assertion.Algorithm, Lifetime: c.Assertion.Lifetime.Std(), Secrets: keys.Secrets("assertion"),
+	})
 }
 
 // renewBy renews a proof by the route that made it, if that is still there.
