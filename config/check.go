@@ -23,6 +23,7 @@ func (k *checks) all() {
 	k.publicURL()
 	k.listeners()
 	k.upstreams()
+	k.forwardAuth()
 	k.routes()
 	k.teams()
 	k.accounts()

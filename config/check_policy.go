@@ -81,7 +81,7 @@ func (k *checks) policy() {
 
 func (k *checks) rulePlaces(at string, r Rule) {
 	for i, name := range r.Upstreams {
-		if !slices.ContainsFunc(k.c.Upstreams, func(u Upstream) bool { return u.Name == name }) {
+		if !slices.ContainsFunc(k.c.Upstreams, func(u Upstream) bool { return u.Name == name }) && (name != ForwardAuthUpstream || k.c.ForwardAuth == nil) {
 			k.fault(indexed(at+".upstreams", i), quoted(name)+" is the name of no upstream", "name one of upstreams")
 		}
 	}

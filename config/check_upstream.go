@@ -9,6 +9,9 @@ import (
 
 func (k *checks) upstreams() {
 	names, served := map[string]int{}, map[string]string{}
+	if len(k.c.Upstreams) == 0 && k.c.ForwardAuth == nil {
+		k.add(k.keyAt(""), "upstreams", "is missing", k.provide(strings.Split("upstreams", ".")))
+	}
 	for i, u := range k.c.Upstreams {
 		at := indexed("upstreams", i)
 		if first, ok := names[u.Name]; ok {
@@ -16,11 +19,37 @@ func (k *checks) upstreams() {
 		} else {
 			names[u.Name] = i
 		}
+		if u.Name == ForwardAuthUpstream && k.c.ForwardAuth != nil {
+			k.fault(at+".name", quoted(u.Name)+" stands for the applications behind other proxies", "give it another name")
+		}
 		k.upstreamURL(at, u)
 		k.hosts(at, u.Hosts)
 		k.upstreamPaths(at, u)
 		k.serves(at, u, served)
 	}
+}
+
+// forwardAuth checks what is said of the applications behind other proxies.
+func (k *checks) forwardAuth() {
+	f := k.c.ForwardAuth
+	if f == nil {
+		if k.c.Paths.OAuth2Proxy {
+			k.fault("paths.oauth2Proxy", "has no effect without forwardAuth", "add forwardAuth, or remove it")
+		}
+		return
+	}
+	if len(k.c.TrustedProxies) == 0 {
+		k.fault("forwardAuth", "nobody may ask: trustedProxies is empty", "name the addresses of the proxies that ask, for instance trustedProxies: [10.0.0.7]")
+	}
+	k.hosts("forwardAuth", f.Hosts)
+	for i, h := range f.Hosts {
+		for j, u := range k.c.Upstreams {
+			if slices.Contains(u.Hosts, h) || len(u.Hosts) == 0 && h == k.c.Origin().Hostname() && slices.Contains(u.Paths, "/") {
+				k.fault(indexed("forwardAuth.hosts", i), quoted(h)+" is a host of "+indexed("upstreams", j)+" already", "leave the one or the other out: an application is behind the gateway or behind another proxy")
+			}
+		}
+	}
+	k.publicPaths("forwardAuth.public", f.Public, []string{"/"})
 }
 
 func (k *checks) upstreamURL(at string, u Upstream) {
@@ -66,14 +95,19 @@ func (k *checks) upstreamPaths(at string, u Upstream) {
 			k.fault(path, "ends in /", "write "+strings.TrimSuffix(p, "/")+"; all below it is meant anyway")
 		}
 	}
-	for i, p := range u.Public {
-		path := indexed(at+".public", i)
+	k.publicPaths(at+".public", u.Public, u.Paths)
+}
+
+// publicPaths checks paths that need no sign-in, below those that they belong to.
+func (k *checks) publicPaths(at string, public, bases []string) {
+	for i, p := range public {
+		path := indexed(at, i)
 		switch problem := wrongPath(p); {
 		case problem != "":
 			k.fault(path, problem, "write it as browsers send it, decoded, for instance /healthz or /static/")
 		case p == "/":
 			k.fault(path, "would open the whole application to everybody", "name the paths that need no sign-in")
-		case !slices.ContainsFunc(u.Paths, func(base string) bool { return below(p, base) }):
+		case !slices.ContainsFunc(bases, func(base string) bool { return below(p, base) }):
 			k.fault(path, "is below none of the upstream's paths", "move it to the upstream that answers for it")
 		}
 	}

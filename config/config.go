@@ -30,9 +30,12 @@ type Config struct {
 	Listen Listen `json:"listen,omitempty"`
 	// The listener for those who run the gateway: /livez and /readyz.
 	Operations Operations `json:"operations,omitempty"`
-	// The applications behind the gateway. The one with the longest matching
+	// The applications behind the gateway. Without forwardAuth there must be one. The one with the longest matching
 	// path on the request's host is chosen.
-	Upstreams []Upstream `json:"upstreams" jsonschema:"required,minItems=1"`
+	Upstreams []Upstream `json:"upstreams,omitempty" jsonschema:"minItems=1"`
+	// Answers other proxies (nginx, Traefik, Caddy, Envoy, HAProxy) that ask whom a
+	// request comes from and whether it may pass. They must be in trustedProxies.
+	ForwardAuth *ForwardAuth `json:"forwardAuth,omitempty"`
 	// The ways in, in the order in which they are asked and offered.
 	Authn []Route `json:"authn" jsonschema:"required,minItems=1"`
 	// The applications' teams, and which groups are in them.
@@ -140,6 +143,20 @@ type Upstream struct {
 	ResponseTimeout Duration `json:"responseTimeout" jsonschema:"default=10m"`
 	// The most that a request's body may hold. 0 means no limit.
 	MaxBodySize Size `json:"maxBodySize" jsonschema:"default=0"`
+}
+
+// ForwardAuth is what the gateway knows of the applications behind other proxies. In
+// policy they go by the upstream forward-auth.
+type ForwardAuth struct {
+	// The host names of these applications.
+	Hosts []string `json:"hosts" jsonschema:"required,minItems=1,uniqueItems=true"`
+	// What is known of their paths, as with an upstream.
+	Preset string `json:"preset,omitempty" jsonschema:"enum=wandb"`
+	// Paths that need no sign-in, as with an upstream.
+	Public []string `json:"public,omitempty" jsonschema:"uniqueItems=true"`
+	// Whom the signed header says that it is for (aud). Without it, the host that a
+	// request is for.
+	Audience string `json:"audience,omitempty" jsonschema:"pattern=^[!-~]{1\\,255}$"`
 }
 
 // ClientTLS is how to speak TLS to a server.
@@ -366,6 +383,9 @@ type Paths struct {
 	SignOut string `json:"signOut" jsonschema:"default=/logout"`
 	// Where programs exchange a JWT for an access token, if there is a bearer route.
 	Token string `json:"token,omitempty" jsonschema:"default=/oidc/token"`
+	// Serves oauth2-proxy's names too, with forwardAuth: /oauth2/auth, /oauth2/start,
+	// /oauth2/sign_in, /oauth2/sign_out and /oauth2/userinfo.
+	OAuth2Proxy bool `json:"oauth2Proxy,omitempty"`
 	// What the gateway's own pages are below.
 	Prefix string `json:"prefix" jsonschema:"default=/.gatehouse"`
 }
@@ -411,9 +431,14 @@ func tokenDocuments() []string {
 	return []string{"/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"}
 }
 
+// oauth2ProxyPaths are oauth2-proxy's names for what the gateway has too.
+func oauth2ProxyPaths() []string {
+	return []string{"/oauth2/auth", "/oauth2/start", "/oauth2/sign_in", "/oauth2/sign_out", "/oauth2/userinfo"}
+}
+
 // Owns says whether path, decoded, is one of the gateway's own.
 func (p Paths) Owns(path string) bool {
-	return p.Token != "" && (path == p.Token || slices.Contains(tokenDocuments(), path)) ||
+	return p.OAuth2Proxy && slices.Contains(oauth2ProxyPaths(), path) || p.Token != "" && (path == p.Token || slices.Contains(tokenDocuments(), path)) ||
 		path == p.SignOut || path == p.Prefix || strings.HasPrefix(path, p.Prefix+"/") ||
 		path == p.Callback || strings.HasPrefix(path, p.Callback+"/")
 }

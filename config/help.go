@@ -24,14 +24,19 @@ func (c Config) Origin() *url.URL {
 func (c Config) Hosts() []string {
 	origin := c.Origin()
 	out := []string{origin.Host}
+	var hosts []string
 	for _, u := range c.Upstreams {
-		for _, h := range u.Hosts {
-			if p := origin.Port(); p != "" {
-				h += ":" + p
-			}
-			if !slices.Contains(out, h) {
-				out = append(out, h)
-			}
+		hosts = append(hosts, u.Hosts...)
+	}
+	if c.ForwardAuth != nil {
+		hosts = append(hosts, c.ForwardAuth.Hosts...)
+	}
+	for _, h := range hosts {
+		if p := origin.Port(); p != "" {
+			h += ":" + p
+		}
+		if !slices.Contains(out, h) {
+			out = append(out, h)
 		}
 	}
 	return out

@@ -112,10 +112,16 @@ func (c Config) PolicyClaims() []string {
 	return slices.Compact(out)
 }
 
+// ForwardAuthUpstream is what the applications behind other proxies go by in rules.
+const ForwardAuthUpstream = "forward-auth"
+
 // Rules are all rules in their order: the policy's, then those of the upstreams'
 // presets and their public paths.
-func Rules(policy []Rule, upstreams []Upstream) []Rule {
+func Rules(policy []Rule, upstreams []Upstream, elsewhere *ForwardAuth) []Rule {
 	out := slices.Clone(policy)
+	if elsewhere != nil {
+		upstreams = append(slices.Clone(upstreams), Upstream{Name: ForwardAuthUpstream, Preset: elsewhere.Preset, Public: elsewhere.Public})
+	}
 	for _, u := range upstreams {
 		for _, r := range presetRules(u.Preset) {
 			r.Upstreams = []string{u.Name}

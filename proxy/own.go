@@ -40,6 +40,9 @@ func (h *Handler) ownMux() *http.ServeMux {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { serve(w.(*exchange)) })
 	}
 	h.o.Pages.Mount(mux)
+	if h.o.ForwardAuth != nil && h.o.Paths.OAuth2Proxy {
+		h.mountLegacy(mux)
+	}
 	for _, r := range h.o.Routes {
 		if r.Mount != nil {
 			r.Mount(mux)

@@ -34,6 +34,8 @@ type Options struct {
 	// Teams are the applications', and Policy the rules of who may go where.
 	Teams  []config.Team
 	Policy []config.Rule
+	// ForwardAuth says for which hosts the gateway answers other proxies; nil for none.
+	ForwardAuth *config.ForwardAuth
 	// Assertions signs whom a request comes from; nil for no signed header.
 	Assertions *assertion.Signer
 	// Headers is the identity headers; its zero value is the default contract.
@@ -81,8 +83,9 @@ type Handler struct {
 	o         Options
 	places    *places
 	upstreams []*upstream
-	names     *names // no client may send
-	answers   *names // no upstream may answer
+	elsewhere *upstream // the applications behind other proxies; nil without forward-auth
+	names     *names    // no client may send
+	answers   *names    // no upstream may answer
 	contract  contract
 	policy    *policy.Policy
 	standings *otter.Cache[whom, *standing]
@@ -116,7 +119,7 @@ func New(o Options) (*Handler, error) {
 		names:    guarded(append(k.names(), o.Headers.Scrub...)),
 		answers:  newNames(k.names(), []string{"x-gatehouse-"}, nil),
 		contract: k,
-		policy:   policy.New(o.Teams, config.Rules(o.Policy, o.Upstreams)),
+		policy:   policy.New(o.Teams, config.Rules(o.Policy, o.Upstreams, o.ForwardAuth)),
 		routes:   map[string]authn.Route{},
 
 		standings: standings,
@@ -144,6 +147,10 @@ func New(o Options) (*Handler, error) {
 		h.upstreams = append(h.upstreams, u)
 		h.places.add(u, c)
 	}
+	if o.ForwardAuth != nil {
+		h.elsewhere = &upstream{h: h, name: config.ForwardAuthUpstream, audience: o.ForwardAuth.Audience}
+		h.places.answer(o.ForwardAuth.Hosts)
+	}
 	h.origins = origins(o.PublicURL, h.places)
 	h.challenge = h.challenges()
 	h.own = h.ownMux()
@@ -162,6 +169,10 @@ func (h *Handler) Close() {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := h.begin(w, r)
 	defer h.end(x)
+	if x.asked != nil {
+		h.serveAsked(x)
+		return
+	}
 	if f := x.check(); f.status != 0 {
 		h.turnAway(x, f)
 		return

@@ -29,6 +29,9 @@ type exchange struct {
 	via       string   // X-Forwarded-For for the upstream
 	clean     bool     // the path reads the same however often it is decoded
 	websocket bool     // asks for a WebSocket, properly
+	asked     *dialect // how a proxy asks about a request; nil if it is one itself
+	question  question // about which request
+	unasked   fault    // why that is no question
 	upstream  *upstream
 	path      [1]string // as it is matched
 	rule      policy.Rule
@@ -74,10 +77,24 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	if s.forwarded {
 		r.RemoteAddr = net.JoinHostPort(s.remote, "0")
 	}
+	h.listen(x, s)
 	x.beside = takeBeside(r.Header)
 	h.names.scrub(r.Header)
 	r.Header["X-Request-Id"] = x.id
 	return x
+}
+
+// listen finds out whether a proxy asks about a request, and about which. Only named
+// ones may: whoever else asks could pass for anybody's neighbour.
+func (h *Handler) listen(x *exchange, s sender) {
+	if x.asked = h.dialectOf(x.r.URL.Path); x.asked == nil {
+		return
+	}
+	if !s.trusted {
+		x.unasked = fault{http.StatusForbidden, "Only proxies that the settings name may ask here (trustedProxies)."}
+		return
+	}
+	x.question, x.unasked = x.asked.read(x.r)
 }
 
 // check refuses what can't be understood in one way only.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +30,11 @@ func (h *Handler) rule(x *exchange) bool {
 		at.Paths = readings(x.r.URL)
 	}
 	var err error
-	switch x.rule, err = h.policy.Find(at); {
+	x.rule, err = h.policy.Find(at)
+	if err == nil && x.asked != nil && x.question.method == "" {
+		err = h.anyMethod(at, x.rule.Name)
+	}
+	switch {
 	case err != nil:
 		h.turnAway(x, fault{http.StatusBadRequest, "That address can be understood in more than one way."})
 		return false
@@ -39,6 +44,18 @@ func (h *Handler) rule(x *exchange) bool {
 	}
 	x.public = x.rule.Public && x.clean
 	return true
+}
+
+// anyMethod reports an error if a request of another method would fall under another
+// rule: who asks has not said which it is.
+func (h *Handler) anyMethod(at policy.Place, name string) error {
+	for method := range strings.SplitSeq(someMethods, ", ") {
+		at.Method = method
+		if r, err := h.policy.Find(at); err != nil || r.Name != name {
+			return policy.ErrAmbiguous
+		}
+	}
+	return nil
 }
 
 // admit finds out whom the request comes from and whether they may come in. If
@@ -64,7 +81,7 @@ func (h *Handler) admit(x *exchange) bool {
 	x.identity, x.onward = id, id.Onward && h.judges(x.upstream) || len(x.beside) > 0
 	x.strange = id.Onward && !x.onward
 	x.standing = h.stand(id)
-	return h.allow(x) && h.sameSite(x) && h.describe(x, x.upstream.audience)
+	return h.allow(x) && h.sameSite(x) && h.describe(x, cmp.Or(x.upstream.audience, hostName(x.r.Host)))
 }
 
 // judges reports whether an upstream knows the credentials that are the
@@ -107,8 +124,12 @@ func (h *Handler) refuse(x *exchange, err error) {
 		h.outage(x, err)
 		return
 	}
-	if len(h.signIns) > 0 && !x.explicit() && !x.rule.API && page.Navigation(x.r) {
+	if len(h.signIns) > 0 && x.navigates() {
 		h.drain(x)
+		if x.asked != nil {
+			h.signInElsewhere(x)
+			return
+		}
 		redirect(x, h.signInURL(x.r), http.StatusFound)
 		return
 	}

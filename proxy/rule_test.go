@@ -10,33 +10,35 @@ import (
 )
 
 // ruled is a rig with teams and rules.
-func ruled(t *testing.T) *rig {
-	return newRig(t, func(o *Options) {
-		o.Teams = []config.Team{
-			{Name: "vision", Groups: []config.TeamGroup{{Group: "alices", Role: "admin"}}},
-			{Name: "all", Groups: []config.TeamGroup{{Group: "users", Role: "member"}}},
-		}
-		o.Policy = []config.Rule{
-			{Name: "closed", Paths: []string{"/internal/", "/public/internal/"}, Access: "deny"},
-			{Name: "admins", Paths: []string{"/admin/"}, Require: []config.Requirement{{Teams: []string{"vision"}, Roles: []string{"admin"}}}},
-			{Name: "writes", Paths: []string{"/data/"}, Methods: []string{"POST", "PUT"}, Require: []config.Requirement{{Teams: []string{"vision"}}}},
-			{Name: "programs", Paths: []string{"/api/"}, API: true},
-			{Name: "open", Paths: []string{"/open/"}, Methods: []string{"GET"}, Access: "public"},
-			{Name: "elsewhere", Hosts: []string{"b.test"}, Access: "deny"},
-		}
-		o.Upstreams[0].Hosts = []string{gwHost, "b.test"}
-	})
+func ruled(t *testing.T) *rig { return newRig(t, rules) }
+
+func rules(o *Options) {
+	o.Teams = []config.Team{
+		{Name: "vision", Groups: []config.TeamGroup{{Group: "alices", Role: "admin"}}},
+		{Name: "all", Groups: []config.TeamGroup{{Group: "users", Role: "member"}}},
+	}
+	o.Policy = []config.Rule{
+		{Name: "closed", Paths: []string{"/internal/", "/public/internal/"}, Access: "deny"},
+		{Name: "admins", Paths: []string{"/admin/"}, Require: []config.Requirement{{Teams: []string{"vision"}, Roles: []string{"admin"}}}},
+		{Name: "writes", Paths: []string{"/data/"}, Methods: []string{"POST", "PUT"}, Require: []config.Requirement{{Teams: []string{"vision"}}}},
+		{Name: "programs", Paths: []string{"/api/"}, API: true},
+		{Name: "open", Paths: []string{"/open/"}, Methods: []string{"GET"}, Access: "public"},
+		{Name: "elsewhere", Hosts: []string{"b.test"}, Access: "deny"},
+	}
+	o.Upstreams[0].Hosts = []string{gwHost, "b.test"}
 }
 
 const bobOnly = "Cookie: " + cookieName + "=bob\r\n"
 
-func TestPolicy(t *testing.T) {
-	g := ruled(t)
-	rows := []struct {
-		name, method, target, headers string
-		status                        int
-		body                          string
-	}{
+// decision is a request and what comes of it.
+type decision struct {
+	name, method, target, headers string
+	status                        int
+	body                          string
+}
+
+func decisions() []decision {
+	return []decision{
 		{"denied to somebody", "GET", "/internal/x", aliceOnly, 403, "Nobody may go there"},
 		{"denied to nobody, without a way to sign in", "GET", "/internal", navigation, 403, "Nobody may go there"},
 		{"a rule goes before a public path", "GET", "/public/internal/x", "", 403, "Nobody may go there"},
@@ -73,7 +75,11 @@ func TestPolicy(t *testing.T) {
 		{"PATH-22 no path", "GET", "*", aliceOnly, 400, ""},
 		{"PATH-24 an odd method", "PROPFIND", "/admin/x", bobOnly, 403, ""},
 	}
-	for _, row := range rows {
+}
+
+func TestPolicy(t *testing.T) {
+	g := ruled(t)
+	for _, row := range decisions() {
 		g.sub(row.name, func(t *testing.T, g *rig) {
 			host := gwHost
 			if strings.HasPrefix(row.target, "http://b.test") {

@@ -168,3 +168,13 @@ func TestAssertionIsRenewed(t *testing.T) {
 		t.Error("nobody was vouched for")
 	}
 }
+
+// payload is what a JWT says; nobody has verified it.
+func payload(t *testing.T, token string) map[string]any {
+	t.Helper()
+	claims := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims
+}

@@ -51,6 +51,7 @@ func (x *exchange) WriteHeader(status int) {
 	if x.status != 0 {
 		return
 	}
+	status = x.answered(status)
 	x.status = status
 	header := x.Header()
 	header["X-Request-Id"] = x.id

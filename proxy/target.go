@@ -174,6 +174,15 @@ func (p *places) add(u *upstream, c config.Upstream) {
 	}
 }
 
+// answer makes hosts known that other proxies have the applications of.
+func (p *places) answer(hosts []string) {
+	for _, host := range hosts {
+		if name := hostName(host); p.byHost[name] == nil {
+			p.byHost[name] = nil
+		}
+	}
+}
+
 // knows reports whether the gateway answers for the Host header.
 func (p *places) knows(host string) bool {
 	_, known := p.byHost[hostName(host)]

@@ -91,6 +91,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		Upstreams:       c.Upstreams,
 		Teams:           c.Teams,
 		Policy:          c.Policy,
+		ForwardAuth:     c.ForwardAuth,
 		Assertions:      assertions,
 		Headers:         c.Headers,
 		Paths:           c.Paths,

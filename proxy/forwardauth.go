@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatehouse/authn"
+	"gatehouse/authn/page"
+	"gatehouse/config"
+)
+
+// ForwardAuthUpstream is what the applications behind other proxies go by in rules and in
+// the log.
+const ForwardAuthUpstream = config.ForwardAuthUpstream
+
+// signInHeader tells a proxy that can't pass an answer on where a browser signs in.
+const signInHeader = "X-Gatehouse-Sign-In"
+
+// serveAsked answers a proxy that asks about a request. It goes through the same
+// chain and the same policy as a request that comes here, and is answered in the same
+// words, as far as the proxy understands them.
+func (h *Handler) serveAsked(x *exchange) {
+	d := x.asked
+	q, f := x.question, x.unasked
+	if f.status == 0 && d == nil {
+		f = fault{http.StatusNotFound, "There is nothing at this address."}
+	}
+	limits := x.r.URL.Query()
+	if f.status != 0 {
+		h.deny(x, f)
+		return
+	}
+	about, f := q.request(x.r)
+	if f.status != 0 {
+		h.deny(x, f)
+		return
+	}
+	if d.rest != "" {
+		limits = nil // the query is the request's own
+	}
+	x.r, x.upstream = about, h.elsewhere
+	if f := x.checkAsked(); f.status != 0 {
+		h.deny(x, f)
+		return
+	}
+	if x.clean && h.o.Paths.Owns(about.URL.Path) {
+		h.deny(x, fault{http.StatusForbidden, "That address is the gateway’s own. The proxy in front must send it here instead of asking about it."})
+		return
+	}
+	need := constraintOf(limits)
+	if need.broken(limits) {
+		h.deny(x, fault{http.StatusForbidden, "The proxy in front asks for one of no groups or addresses."})
+		return
+	}
+	if !h.rule(x) || !x.public && !h.admit(x) {
+		return
+	}
+	if err := need.allow(x.identity); err != nil && !x.public {
+		h.forbid(x, err)
+		return
+	}
+	h.letPass(x)
+}
+
+// checkAsked refuses what can't be understood in one way only. Whether it is the
+// beginning of a WebSocket is told by what the proxy in front does not take off.
+func (x *exchange) checkAsked() fault {
+	if f := checkMethod(x.r.Method); f.status != 0 {
+		return f
+	}
+	if !x.h.places.knows(x.r.Host) {
+		return fault{http.StatusMisdirectedRequest, "This gateway does not answer for that host."}
+	}
+	var f fault
+	x.clean, f = checkTarget(x.r.RequestURI, x.r.URL)
+	x.websocket = len(x.r.Header["Sec-Websocket-Key"]) > 0 || slices.Contains(x.r.Header["Sec-Fetch-Mode"], "websocket")
+	delete(x.r.Header, "Upgrade")
+	return f
+}
+
+// letPass tells the proxy that the request may go on, and as whom. Each header of the
+// contract is there, if only empty, so that the proxy puts it over what the client
+// sent.
+func (h *Handler) letPass(x *exchange) {
+	header := x.Header()
+	said := http.Header{}
+	x.vouch(said)
+	names := h.contract.names()
+	if h.o.Assertions == nil {
+		names = names[:len(names)-1]
+	}
+	for _, name := range names {
+		header[name] = []string{cmp.Or(said.Get(name), "")}
+	}
+	if x.asked.legacy {
+		for _, l := range authRequest() {
+			value := ""
+			if x.standing != nil {
+				value, _ = h.contract.value(x.standing.Subject, l)
+			}
+			header[l.Name] = []string{value}
+		}
+	}
+	header["Cache-Control"] = []string{"no-store"}
+	header["Content-Length"] = []string{"0"}
+	x.WriteHeader(x.asked.allowed)
+}
+
+// deny refuses a request that is asked about, whoever it comes from.
+func (h *Handler) deny(x *exchange, f fault) {
+	if f.status == http.StatusBadRequest {
+		h.o.Log.Warn("asked in vain", "request_id", x.id[0], "peer", x.r.RemoteAddr, "why", f.sentence)
+	}
+	h.turnAway(x, f)
+}
+
+// answered fits an answer to who asks: of a status that it would take for an error of
+// ours it makes a refusal.
+func (x *exchange) answered(status int) int {
+	switch {
+	case x.asked == nil || !x.asked.subrequest, status < http.StatusBadRequest:
+		return status
+	case status == http.StatusUnauthorized, status >= http.StatusInternalServerError:
+		return status
+	}
+	return http.StatusForbidden
+}
+
+// allow holds somebody against what the question asks for.
+func (c constraint) allow(id authn.Identity) error {
+	switch {
+	case len(c.groups) > 0 && !slices.ContainsFunc(c.groups, func(g string) bool { return slices.Contains(id.Groups, g) }):
+		return &authn.NotAllowed{Missing: "You need to be in the group " + strings.Join(c.groups, " or ") + "."}
+	case len(c.emails) > 0 && !slices.ContainsFunc(c.emails, func(e string) bool { return id.Email != "" && authn.FoldASCII(e) == authn.FoldASCII(id.Email) }):
+		return &authn.NotAllowed{Missing: "Your e-mail address is none of those that may come in here."}
+	}
+	return authn.NewAdmission(c.domains, nil, false).Allow(id)
+}
+
+// signInElsewhere leads a browser to sign-in, as far as who asks can pass that on.
+func (h *Handler) signInElsewhere(x *exchange) {
+	to := h.signInURL(x.r)
+	if strings.HasPrefix(to, "/") {
+		to = h.origin + to
+	}
+	if !x.asked.subrequest {
+		redirect(x, to, http.StatusFound)
+		return
+	}
+	header := x.Header()
+	header[signInHeader] = []string{to}
+	header["Www-Authenticate"] = h.challenge[len(h.challenge)-1:]
+	header["Cache-Control"] = []string{"no-store"}
+	header["Content-Length"] = []string{strconv.Itoa(0)}
+	x.WriteHeader(http.StatusUnauthorized)
+}
+
+// mountLegacy adds oauth2-proxy's names for what the gateway has under its own.
+func (h *Handler) mountLegacy(mux *http.ServeMux) {
+	for pattern, serve := range map[string]func(*exchange){
+		"GET " + legacyPrefix + "/start":     h.signIn,
+		"GET " + legacyPrefix + "/sign_in":   h.signIn,
+		"GET " + legacyPrefix + "/sign_out":  h.askSignOut,
+		"POST " + legacyPrefix + "/sign_out": h.postSignOut,
+		"GET " + legacyPrefix + "/userinfo":  h.userinfo,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { serve(w.(*exchange)) })
+	}
+}
+
+// navigates reports whether a browser's person waits for the answer.
+func (x *exchange) navigates() bool { return !x.explicit() && !x.rule.API && page.Navigation(x.r) }
