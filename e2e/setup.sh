@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the tests' real peers ready: redis-server, Chromium, two foreign OpenID
+# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, two foreign OpenID
 # providers, two directories and a few npm packages; and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
@@ -12,6 +12,8 @@ missing=()
 command -v "${CC:-gcc}" >/dev/null || missing+=(gcc libc6-dev)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v chromium >/dev/null || missing+=(chromium)
+command -v nginx >/dev/null || missing+=(nginx-light)
+command -v caddy >/dev/null || missing+=(caddy)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 # What docs/assertion.md verifies tokens with in Python.

@@ -1,0 +1,190 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// edgeHouse is an application behind somebody else's proxy, which asks the gateway.
+// The proxy's settings and the gateway's are those that docs/forward-auth.md shows.
+type edgeHouse struct {
+	place    // the proxy's
+	t        *testing.T
+	app      *app
+	provider *nodeProvider
+	gateway  string // its address
+	dir      string
+	page     string
+}
+
+func newEdgeHouse(t *testing.T, more string) *edgeHouse {
+	t.Helper()
+	page, err := os.ReadFile("../docs/forward-auth.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &edgeHouse{place: plainPlace(t), t: t, app: startApp(t), dir: t.TempDir(), page: string(page), gateway: loopback(freePort(t))}
+	h.provider = startNodeProvider(t, nodeOptions{as: "public", paths: h.paths()})
+	ops := loopback(h.ops)
+	text := strings.NewReplacer(
+		"https://app.example.com", h.url, "127.0.0.1:8080", h.gateway, "app.example.com", "localhost", "https://login.example.com", h.provider.issuer(),
+		"clientID: gatehouse", "clientID: public, scopes: [openid, profile, email, groups]",
+	).Replace(snippet(t, h.page, "yaml")) + "operations: {address: \"" + ops + "\"}\n" + more
+	h.start("gatehouse.yaml", text, func(file string) *exec.Cmd {
+		program, err := shared.gatehouse()
+		if err != nil {
+			t.Fatal("build the gateway: ", err)
+		}
+		cmd := exec.Command(program, "serve", "--config", file)
+		cmd.Env = []string{}
+		return cmd
+	}, "http://"+ops+"/livez")
+	return h
+}
+
+// start runs a program with settings of its own until the test ends.
+func (h *edgeHouse) start(name, text string, command func(file string) *exec.Cmd, ready string) *process {
+	h.t.Helper()
+	file := filepath.Join(h.dir, name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return start(h.t, command(file), answers(ready))
+}
+
+// adapt puts the addresses of this test into settings of the documentation.
+func (h *edgeHouse) adapt(text string) string {
+	return strings.NewReplacer("127.0.0.1:8080", h.gateway, "127.0.0.1:9000", strings.TrimPrefix(h.app.URL, "http://"),
+		"listen 443 ssl;", fmt.Sprintf("listen 127.0.0.1:%d;", h.port), "server_name app.example.com;", "server_name localhost;",
+		"app.example.com {", fmt.Sprintf("http://localhost:%d {\n	bind 127.0.0.1", h.port)).Replace(text)
+}
+
+func (h *edgeHouse) nginx() {
+	h.t.Helper()
+	program, err := find("nginx", "/usr/sbin/nginx")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	text := "daemon off; pid nginx.pid; worker_processes 1; error_log stderr warn;\nevents {}\nhttp {\naccess_log off;\n" +
+		"client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;\n" + h.adapt(snippet(h.t, h.page, "nginx")) + "}\n"
+	h.start("nginx.conf", text, func(file string) *exec.Cmd {
+		return exec.Command(program, "-p", h.dir, "-e", "stderr", "-c", file)
+	}, h.url+"/healthz")
+}
+
+func (h *edgeHouse) caddy() {
+	h.t.Helper()
+	program, err := find("caddy", "/usr/bin/caddy")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	text := "{\n	admin off\n	auto_https off\n}\n" + h.adapt(snippet(h.t, h.page, "caddyfile"))
+	h.start("Caddyfile", text, func(file string) *exec.Cmd {
+		cmd := exec.Command(program, "run", "--adapter", "caddyfile", "--config", file)
+		cmd.Env = []string{"HOME=" + h.dir}
+		return cmd
+	}, h.url+"/healthz")
+}
+
+// ask sends a program's request, which follows no redirect.
+func (h *edgeHouse) ask(t *testing.T, method, path string, headers ...string) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, h.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header[headers[i]] = append(r.Header[headers[i]], headers[i+1])
+	}
+	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func (h *edgeHouse) wants(t *testing.T, what string, res *http.Response, status int) {
+	t.Helper()
+	if res.StatusCode != status {
+		t.Errorf("%s: %s, want %d", what, res.Status, status)
+	}
+}
+
+// TestForwardAuth: an application behind nginx, and one behind Caddy, by the settings
+// of the documentation.
+func TestForwardAuth(t *testing.T) {
+	t.Parallel()
+	for name, run := range map[string]func(*edgeHouse){"nginx": (*edgeHouse).nginx, "caddy": (*edgeHouse).caddy} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newEdgeHouse(t, "")
+			run(h)
+			testForwardAuth(t, h)
+		})
+	}
+}
+
+var browserHeaders = []string{"Accept", "text/html", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
+
+func testForwardAuth(t *testing.T, h *edgeHouse) {
+	h.wants(t, "FWD-01 a program with nothing", h.ask(t, "GET", "/x", "X-Original-Url", h.url+"/healthz", "X-Forwarded-Uri", "/healthz"), 401)
+	h.wants(t, "a program that posts", h.ask(t, "POST", "/x"), 401)
+	if res := h.ask(t, "GET", "/x?y=1", browserHeaders...); res.StatusCode != 302 || !strings.Contains(res.Header.Get("Location"), "/.gatehouse/sign-in/sso?rd=%2Fx%3Fy%3D1") {
+		t.Errorf("a browser: %s to %q", res.Status, res.Header.Get("Location"))
+	}
+	h.wants(t, "public", h.ask(t, "GET", "/healthz", "X-Forwarded-User", "eve", "X-Gatehouse-Subject", "eve"), 200)
+	if r := h.app.last(t, "/healthz"); r.Header.Get("X-Forwarded-User")+r.Header.Get("X-Gatehouse-Subject") != "" {
+		t.Errorf("HDR-01 on a public path: %v", r.Header)
+	}
+	for _, question := range []string{"/.gatehouse/auth/nginx", "/.gatehouse/auth/caddy", "/.gatehouse/auth/traefik", "/.gatehouse/auth/envoy/x"} {
+		h.wants(t, question+" from outside", h.ask(t, "GET", question, "X-Original-Url", h.url+"/healthz", "X-Original-Method", "GET"), 404)
+	}
+
+	b := newProfile(t)
+	b.open(h.url + deepLink)
+	h.provider.signIn(b, "alice")
+	b.await(h.url + deepLink)
+	path, _, _ := strings.Cut(deepLink, "?")
+	if r := h.app.last(t, path); r.Header.Get("X-Forwarded-User") != "alice" || r.Header.Get("X-Forwarded-Groups") != "admins,data science" || r.Header.Get("X-Forwarded-Email") != "alice@example.com" ||
+		strings.Count(r.Header.Get("X-Gatehouse-Jwt-Assertion"), ".") != 2 {
+		t.Errorf("the application was told %v", identity(r))
+	}
+	alice := "gatehouse=" + b.cookies()["gatehouse"].Value
+	h.wants(t, "alice, by her cookie", h.ask(t, "GET", "/y", "Cookie", alice, "X-Gatehouse-Subject", "eve", "x-forwarded-user", "eve"), 200)
+	if r := h.app.last(t, "/y"); r.Header.Get("X-Gatehouse-Subject") != "alice" || len(r.Header["X-Forwarded-User"]) != 1 || r.Header.Get("X-Forwarded-User") != "alice" {
+		t.Errorf("HDR-02: %v", r.Header)
+	}
+	h.wants(t, "alice, who is an admin", h.ask(t, "GET", "/admin/x", "Cookie", alice), 200)
+
+	other := newProfile(t)
+	other.open(h.url + "/z")
+	h.provider.signIn(other, "bob")
+	other.await(h.url + "/z")
+	bob := "gatehouse=" + other.cookies()["gatehouse"].Value
+	for _, target := range []string{"/admin/x", "/admin", "//admin/x", "/x/../admin/x", "/%61dmin/x", "/admin%2fx"} {
+		if res := h.ask(t, "GET", target, "Cookie", bob); res.StatusCode != 403 && res.StatusCode != 400 {
+			t.Errorf("PATH bob at %s: %s", target, res.Status)
+		}
+	}
+	if n := h.app.count("/admin/x"); n != 1 {
+		t.Errorf("the application was asked for /admin/x %d times, want alice's once", n)
+	}
+	h.wants(t, "bob elsewhere", h.ask(t, "DELETE", "/x", "Cookie", bob), 200)
+
+	b.open(h.url + "/logout")
+	b.press("button")
+	b.awaitThat("alice is signed out", func() bool {
+		return h.ask(t, "GET", "/y", "Cookie", alice).StatusCode == 401
+	})
+}
