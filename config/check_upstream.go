@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"path"
 	"slices"
 	"strings"
@@ -42,6 +43,15 @@ func (k *checks) forwardAuth() {
 		k.fault("forwardAuth", "nobody may ask: trustedProxies is empty", "name the addresses of the proxies that ask, for instance trustedProxies: [10.0.0.7]")
 	}
 	k.hosts("forwardAuth", f.Hosts)
+	if f.GRPCAddress != "" {
+		const path = "forwardAuth.grpcAddress"
+		asked, ok := k.address(path, f.GRPCAddress)
+		for _, other := range []struct{ path, address string }{{"listen.address", k.c.Listen.Address}, {"operations.address", k.c.Operations.Address}} {
+			if host, port, err := net.SplitHostPort(other.address); ok && err == nil && asked.clashes(listener{host, port}) {
+				k.fault(path, "is the same as "+other.path, "give it a port of its own")
+			}
+		}
+	}
 	for i, h := range f.Hosts {
 		for j, u := range k.c.Upstreams {
 			if slices.Contains(u.Hosts, h) || len(u.Hosts) == 0 && h == k.c.Origin().Hostname() && slices.Contains(u.Paths, "/") {

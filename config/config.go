@@ -157,6 +157,9 @@ type ForwardAuth struct {
 	// Whom the signed header says that it is for (aud). Without it, the host that a
 	// request is for.
 	Audience string `json:"audience,omitempty" jsonschema:"pattern=^[!-~]{1\\,255}$"`
+	// Where Envoy may ask over gRPC (ext_authz), as host:port or :port. Without it,
+	// only over HTTP.
+	GRPCAddress string `json:"grpcAddress,omitempty"`
 }
 
 // ClientTLS is how to speak TLS to a server.

@@ -24,13 +24,16 @@ type dialect struct {
 // dialect lets it be unsaid.
 type question struct{ method, host, uri string }
 
+// EnvoyPath is where Envoy asks, below the gateway's prefix.
+const EnvoyPath = "/auth/envoy"
+
 // Where proxies ask.
 const (
 	askedNginx   = "/auth/nginx"
 	askedTraefik = "/auth/traefik"
 	askedCaddy   = "/auth/caddy"
 	askedHAProxy = "/auth/haproxy"
-	askedEnvoy   = "/auth/envoy"
+	askedEnvoy   = EnvoyPath
 	legacyPrefix = "/oauth2"
 )
 

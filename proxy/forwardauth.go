@@ -158,6 +158,32 @@ func (h *Handler) signInElsewhere(x *exchange) {
 	x.WriteHeader(http.StatusUnauthorized)
 }
 
+// Identifies reports whether a header of this name says who somebody is, in this or
+// another gateway's contract: nobody but the gateway may set it.
+func (h *Handler) Identifies(name string) bool { return h.identities.protects(name) }
+
+// Strip returns what must change about a client's headers before they go on to an
+// application behind another proxy: an empty value is to be taken off. It is what a
+// request loses that goes through the gateway itself.
+func (h *Handler) Strip(sent http.Header) map[string]string {
+	out := map[string]string{}
+	if lines := sent["Cookie"]; strings.Contains(strings.Join(lines, ""), h.o.Cookie) {
+		left := http.Header{"Cookie": slices.Clone(lines)}
+		dropCookies(left, h.o.Cookie)
+		out["Cookie"] = strings.Join(left["Cookie"], "; ")
+	}
+	beside := false
+	for _, name := range []string{"X-Gatehouse-Authorization", "Proxy-Authorization"} {
+		if len(sent[name]) > 0 {
+			out[name], beside = "", true
+		}
+	}
+	if len(sent[authorization]) > 0 && !beside {
+		out[authorization] = ""
+	}
+	return out
+}
+
 // mountLegacy adds oauth2-proxy's names for what the gateway has under its own.
 func (h *Handler) mountLegacy(mux *http.ServeMux) {
 	for pattern, serve := range map[string]func(*exchange){

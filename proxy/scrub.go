@@ -33,6 +33,11 @@ func identityNames() []string {
 	}
 }
 
+// forwardedIdentity are those of them that pass for forwarding headers too.
+func forwardedIdentity() []string {
+	return []string{"x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username", "x-forwarded-access-token"}
+}
+
 // forwardingFamilies are the beginnings of names that say where a request has
 // been and what it was, or that steer a proxy. The gateway says it itself.
 func forwardingFamilies() []string {

@@ -33,13 +33,14 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/workload":      {"gatehouse/authn", "gatehouse/authn/issuer"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/proxy/policy"},
 	"gatehouse/proxy/assertion":     {},
+	"gatehouse/proxy/extauthz":      {},
 	"gatehouse/proxy/policy":        {"gatehouse/authn", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
 	"gatehouse/e2e/wandb":           {},
 	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
-		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/session"},
+		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/proxy/extauthz", "gatehouse/session"},
 }
 
 // onlyIn is which package may import a library.
@@ -60,6 +61,8 @@ var onlyIn = map[string][]string{
 	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
 	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy"},
 	"github.com/pires/go-proxyproto":        {"gatehouse/proxy"},
+	"github.com/envoyproxy/":                {"gatehouse/proxy/extauthz"},
+	"google.golang.org/":                    {"gatehouse/proxy/extauthz"},
 	"github.com/chromedp/":                  {}, // tests only
 	"testing":                               {"gatehouse/session/sessiontest", "gatehouse/e2e/directory"},
 	"math/rand":                             {},

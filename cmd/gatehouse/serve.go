@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"gatehouse/authn/ldap"
 	"gatehouse/config"
 	"gatehouse/proxy"
+	"gatehouse/proxy/extauthz"
 )
 
 func serveCommand(sh shell) *cobra.Command {
@@ -57,15 +57,23 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("operations.address: %w", err), public.Close(), g.close())
 	}
+	questions, err := listenForQuestions(ctx, c.ForwardAuth)
+	if err != nil {
+		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), public.Close(), ops.Close(), g.close())
+	}
 	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", public.Addr().String(),
 		"operations", ops.Addr().String(), "store", storeName(c.Store))
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
 	looking := tryOut(ctx, c, log)
-	err = runServers(ctx, c.Listen.DrainTimeout.Std(), log,
-		server{proxy.Server(c.Listen, g.handler, log), public},
-		server{opsServer(newReadiness(g), log), ops})
+	servers := []server{{proxy.Server(c.Listen, g.handler, log), public}, {opsServer(newReadiness(g), log), ops}}
+	if questions != nil {
+		servers = append(servers, server{extauthz.New(extauthz.Options{
+			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, Remove: g.handler.Identifies, Trim: g.handler.Strip,
+		}), questions})
+	}
+	err = runServers(ctx, c.Listen.DrainTimeout.Std(), log, servers...)
 	looking()
 	log.Info("stopped")
 	return errors.Join(err, g.close())
@@ -138,10 +146,25 @@ func listen(ctx context.Context, c config.Config, log *slog.Logger) (net.Listene
 	}), nil
 }
 
-// server is an HTTP server and where it listens.
+// listenForQuestions opens the listener that Envoy asks at over gRPC; nil for none.
+func listenForQuestions(ctx context.Context, f *config.ForwardAuth) (net.Listener, error) {
+	if f == nil || f.GRPCAddress == "" {
+		return nil, nil //nolint:nilnil // no listener is no fault
+	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", f.GRPCAddress)
+}
+
+// server is a server and where it listens.
 type server struct {
-	*http.Server
+	serving
 	ln net.Listener
+}
+
+// serving is what an http.Server does.
+type serving interface {
+	Serve(ln net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
 }
 
 // runServers serves until ctx ends or one of the servers fails, then gives open

@@ -1,0 +1,271 @@
+// Package extauthz answers Envoy, and what speaks its protocol, over gRPC
+// (envoy.service.auth.v3.Authorization): the Gateway API's ExternalAuth filter,
+// Envoy Gateway, Istio. It is a translator and decides nothing: a question becomes
+// the request that Envoy would ask over HTTP, and the answer becomes Envoy's.
+//
+// Over gRPC the gateway can do what it can't over HTTP: it takes headers off the
+// request that goes on.
+package extauthz
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	envoy "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpc "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// maxQuestion bounds a question, in bytes: the headers of a request, and no body.
+	maxQuestion = 1 << 20
+	// timeout bounds an answer.
+	timeout = 15 * time.Second
+)
+
+// Options is what a [Server] is made of.
+type Options struct {
+	// Handler answers questions over HTTP, in Envoy's dialect.
+	Handler http.Handler
+	// Path is where it does so; the request's own follows.
+	Path string
+	// Remove says which headers of a request nobody but the gateway may set.
+	Remove func(name string) bool
+	// Trim takes off the headers of a request what is for the gateway alone, and
+	// returns those that have changed; an empty value is to be taken off.
+	Trim func(http.Header) map[string]string
+}
+
+// Server answers questions over gRPC. It is an http.Server's like: Serve, Shutdown.
+type Server struct {
+	auth.UnimplementedAuthorizationServer
+	o    Options
+	grpc *grpc.Server
+}
+
+// New makes a server.
+func New(o Options) *Server {
+	s := &Server{o: o, grpc: grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxQuestion),
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: time.Minute}),
+	)}
+	auth.RegisterAuthorizationServer(s.grpc, s)
+	up := health.NewServer()
+	up.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
+	grpc_health_v1.RegisterHealthServer(s.grpc, up)
+	return s
+}
+
+// Serve answers on ln until Shutdown or Close. It then returns http.ErrServerClosed.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.grpc.Serve(ln); err != nil {
+		return err
+	}
+	return http.ErrServerClosed
+}
+
+// Shutdown takes no further questions and waits for the answers to open ones.
+func (s *Server) Shutdown(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { s.grpc.GracefulStop(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends everything.
+func (s *Server) Close() error {
+	s.grpc.Stop()
+	return nil
+}
+
+// Check answers one question.
+func (s *Server) Check(ctx context.Context, q *auth.CheckRequest) (*auth.CheckResponse, error) {
+	r, err := s.request(ctx, q)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	sent := r.Header.Clone()
+	a := &answer{header: http.Header{}}
+	if err := contained(func() { s.o.Handler.ServeHTTP(a, r.WithContext(limited)) }); err != nil {
+		return nil, err
+	}
+	if a.status == http.StatusOK {
+		return s.allowed(a.header, sent), nil
+	}
+	return denied(a), nil
+}
+
+// contained is what a handler panics with when it has nobody to answer any more.
+func contained(f func()) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = status.Error(codes.Unavailable, "the question was given up")
+		}
+	}()
+	f()
+	return nil
+}
+
+// request is the question as Envoy would ask it over HTTP.
+func (s *Server) request(ctx context.Context, q *auth.CheckRequest) (*http.Request, error) {
+	about := q.GetAttributes().GetRequest().GetHttp()
+	if about == nil {
+		return nil, errors.New("the question is about no HTTP request")
+	}
+	target := about.GetPath()
+	if !strings.HasPrefix(target, "/") {
+		return nil, errors.New("the request's path does not begin with a slash")
+	}
+	u, err := url.ParseRequestURI(s.o.Path + target)
+	if err != nil {
+		return nil, errors.New("the request's path can't be understood")
+	}
+	r := (&http.Request{
+		Method: about.GetMethod(), URL: u, RequestURI: s.o.Path + target, Host: about.GetHost(),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header(about), Body: http.NoBody,
+	}).WithContext(ctx)
+	if p, ok := peer.FromContext(ctx); ok {
+		r.RemoteAddr = p.Addr.String()
+	}
+	return r, nil
+}
+
+// header is what the client sent. Envoy joins lines of one name, or, told to, sends
+// each as it came.
+func header(about *auth.AttributeContext_HttpRequest) http.Header {
+	h := http.Header{}
+	add := func(name, value string) {
+		if !strings.HasPrefix(name, ":") {
+			h[http.CanonicalHeaderKey(name)] = append(h[http.CanonicalHeaderKey(name)], value)
+		}
+	}
+	for name, value := range about.GetHeaders() {
+		add(name, value)
+	}
+	for _, line := range about.GetHeaderMap().GetHeaders() {
+		value := line.GetValue()
+		if value == "" {
+			value = string(line.GetRawValue())
+		}
+		add(line.GetKey(), value)
+	}
+	delete(h, "Host")
+	return h
+}
+
+// hidden are headers of an answer that say nothing about the request.
+func hidden() []string {
+	return []string{"Cache-Control", "Content-Length", "Content-Type", "Date", "X-Request-Id", "X-Content-Type-Options"}
+}
+
+// allowed lets a request go on: with the headers of the answer in place of the
+// client's, and without what is not for the application.
+func (s *Server) allowed(answer, sent http.Header) *auth.CheckResponse {
+	ok := &auth.OkHttpResponse{}
+	set := map[string]bool{}
+	put := func(name, value string) {
+		ok.Headers = append(ok.Headers, &core.HeaderValueOption{
+			Header: &core.HeaderValue{Key: strings.ToLower(name), Value: value}, AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		})
+	}
+	for name, values := range answer {
+		if slices.Contains(hidden(), name) {
+			continue
+		}
+		if value := values[0]; value != "" {
+			set[name] = true
+			put(name, value)
+		}
+	}
+	for name := range sent {
+		if !set[name] && s.o.Remove(name) {
+			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
+		}
+	}
+	for name, value := range s.o.Trim(sent) {
+		if value == "" {
+			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
+		} else {
+			put(name, value)
+		}
+	}
+	slices.Sort(ok.HeadersToRemove)
+	return &auth.CheckResponse{Status: &rpc.Status{Code: int32(codes.OK)}, HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: ok}}
+}
+
+// denied passes an answer on to the client.
+func denied(a *answer) *auth.CheckResponse {
+	no := &auth.DeniedHttpResponse{Status: &envoy.HttpStatus{Code: envoy.StatusCode(a.status)}, Body: a.body.String()} //nolint:gosec // a status has three digits
+	for name, values := range a.header {
+		if name == "Content-Length" || name == "Date" {
+			continue
+		}
+		for _, value := range values {
+			no.Headers = append(no.Headers, &core.HeaderValueOption{
+				Header: &core.HeaderValue{Key: strings.ToLower(name), Value: value}, AppendAction: core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+			})
+		}
+	}
+	code := codes.PermissionDenied
+	switch {
+	case a.status == http.StatusUnauthorized, a.status == http.StatusFound:
+		code = codes.Unauthenticated
+	case a.status >= http.StatusInternalServerError:
+		code = codes.Unavailable
+	}
+	return &auth.CheckResponse{Status: &rpc.Status{Code: int32(code)}, HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: no}}
+}
+
+// answer keeps what a handler answers. There is no connection, so nothing to wait for.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= http.StatusOK {
+		a.status = status
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(p)
+}
+
+// Flush is for http.ResponseController, as are the deadlines.
+func (*answer) Flush() {}
+
+// SetReadDeadline does nothing.
+func (*answer) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
+func (*answer) SetWriteDeadline(time.Time) error { return nil }
