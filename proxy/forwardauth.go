@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -86,14 +85,11 @@ func (x *exchange) checkAsked() fault {
 // sent.
 func (h *Handler) letPass(x *exchange) {
 	header := x.Header()
-	said := http.Header{}
-	x.vouch(said)
-	names := h.contract.names()
-	if h.o.Assertions == nil {
-		names = names[:len(names)-1]
+	for i := range h.contract.headers {
+		header[h.contract.headers[i].Name] = x.said(i)
 	}
-	for _, name := range names {
-		header[name] = []string{cmp.Or(said.Get(name), "")}
+	if h.o.Assertions != nil {
+		header[h.contract.assertion] = x.assertion[:]
 	}
 	if x.asked.legacy {
 		for _, l := range authRequest() {
@@ -107,6 +103,14 @@ func (h *Handler) letPass(x *exchange) {
 	header["Cache-Control"] = []string{"no-store"}
 	header["Content-Length"] = []string{"0"}
 	x.WriteHeader(x.asked.allowed)
+}
+
+// said is the value of a header of the contract, if only empty.
+func (x *exchange) said(i int) []string {
+	if x.standing == nil {
+		return []string{""}
+	}
+	return x.standing.headers[i : i+1 : i+1]
 }
 
 // deny refuses a request that is asked about, whoever it comes from.

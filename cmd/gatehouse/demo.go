@@ -148,6 +148,7 @@ authn:
       application: refuse
 teams:
   - name: research
+    groups: [{group: admins, role: admin}, {group: research}]
     members: [ada, ben]
 serviceAccounts:
   - name: %[6]s
@@ -183,7 +184,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	err = runServers(ctx, time.Second, log,
 		server{proxy.Server(c.Listen, g.handler, log), d.gateway},
 		server{demoServer(issuer), d.provider},
-		server{demoServer(newDemoApp()), d.app})
+		server{demoServer(newDemoApp(verifyBy(d.publicURL(), "demo-app"))), d.app})
 	return errors.Join(err, g.close(), d.directory.Close())
 }
 

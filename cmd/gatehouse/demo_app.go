@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -15,11 +17,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
 
 	"gatehouse/authn/authntest"
+	"gatehouse/proxy/assertion"
 )
 
 //go:embed demo
@@ -46,11 +50,12 @@ func demoPeople() []authntest.Person {
 }
 
 // newDemoApp is the web application that the demo stands in front of. It knows
-// nothing of OpenID: it reads headers, and shows what it received.
-func newDemoApp() http.Handler {
+// nothing of OpenID: it reads headers, and shows what it received. Verify looks at the
+// signed one.
+func newDemoApp(verify demoVerify) http.Handler {
 	page := template.Must(template.ParseFS(demoFiles, "demo/page.html"))
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { writeDemoPage(w, r, page) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { writeDemoPage(w, r, page, verify) })
 	mux.HandleFunc("/whoami", serveWhoami)
 	mux.HandleFunc("/health", serveWhoami)
 	mux.HandleFunc("/upload", serveUpload)
@@ -178,10 +183,72 @@ func isDemoIdentity(name string) bool {
 	return strings.HasPrefix(name, "X-Gatehouse-")
 }
 
-func writeDemoPage(w http.ResponseWriter, r *http.Request, page *template.Template) {
+// demoVerify verifies a signed header.
+type demoVerify func(ctx context.Context, token string) (assertion.Verified, error)
+
+// demoSigned is what came of that.
+type demoSigned struct {
+	assertion.Verified
+	Fault string // why it can't be believed
+	Until string
+}
+
+func readDemoSigned(r *http.Request, verify demoVerify) *demoSigned {
+	token := r.Header.Get("X-Gatehouse-Jwt-Assertion")
+	if token == "" {
+		return nil
+	}
+	v, err := verify(r.Context(), token)
+	if err != nil {
+		return &demoSigned{Fault: err.Error()}
+	}
+	return &demoSigned{Verified: v, Until: v.Expires.UTC().Format(time.TimeOnly)}
+}
+
+// verifyBy verifies by the keys that the gateway publishes, fetched as an application
+// would: at first, and when they have grown old.
+func verifyBy(gateway, audience string) demoVerify {
+	var mu sync.Mutex
+	var keys []byte
+	var fetched time.Time
+	return func(ctx context.Context, token string) (assertion.Verified, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(fetched) > assertion.MaxAge {
+			fresh, err := fetchKeys(ctx, gateway+"/.gatehouse/jwks.json")
+			if err != nil {
+				return assertion.Verified{}, fmt.Errorf("the gateway's keys can't be fetched: %w", err)
+			}
+			keys, fetched = fresh, time.Now()
+		}
+		return assertion.Verify(keys, token, gateway, audience, time.Now())
+	}
+}
+
+func fetchKeys(ctx context.Context, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, errors.New(res.Status)
+	}
+	return io.ReadAll(io.LimitReader(res.Body, maxEcho))
+}
+
+func writeDemoPage(w http.ResponseWriter, r *http.Request, page *template.Template, verify demoVerify) {
 	seen := readDemoRequest(r)
 	var body bytes.Buffer
-	err := page.Execute(&body, map[string]any{"Request": seen, "Identity": seen.Identity, "Headers": demoHeaders(r.Header)})
+	err := page.Execute(&body, map[string]any{
+		"Request": seen, "Identity": seen.Identity, "Headers": demoHeaders(r.Header), "Signed": readDemoSigned(r, verify),
+	})
 	if err != nil {
 		http.Error(w, "the page can't be made", http.StatusInternalServerError)
 		return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json/v2"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,13 +16,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
+
+	"gatehouse/proxy/assertion"
 )
 
 // askDemo puts one request to the demo application.
 func askDemo(t *testing.T, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
-	newDemoApp().ServeHTTP(w, r)
+	newDemoApp(verifyNothing).ServeHTTP(w, r)
 	return w
 }
 
@@ -186,7 +189,7 @@ func TestDemoEvents(t *testing.T) {
 }
 
 func TestDemoEcho(t *testing.T) {
-	server := httptest.NewServer(newDemoApp())
+	server := httptest.NewServer(newDemoApp(verifyNothing))
 	t.Cleanup(server.Close)
 	at := strings.Replace(server.URL, "http", "ws", 1) + "/echo"
 	conn, response, err := websocket.DefaultDialer.DialContext(t.Context(), at, nil)
@@ -229,5 +232,37 @@ func TestDemoPeople(t *testing.T) {
 	want := map[string][]string{"ada": {"admins", "research"}, "ben": {"research"}, "cleo": {"guests"}}
 	if diff := cmp.Diff(want, groups); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// verifyNothing is for pages that say nothing of the signed header.
+func verifyNothing(context.Context, string) (assertion.Verified, error) {
+	return assertion.Verified{}, errors.New("nobody verifies here")
+}
+
+// TestDemoSigned: the demo's page says what the signed header says, once it is verified.
+func TestDemoSigned(t *testing.T) {
+	said := assertion.Verified{Claims: assertion.Claims{Subject: "1001", Teams: []string{"research"}, Roles: []string{"admin"}}, Audience: "demo-app", Expires: time.Unix(1700000000, 0)}
+	for name, tt := range map[string]struct {
+		token string
+		err   error
+		shows string
+	}{
+		"verified": {"good", nil, "<li class=\"group\">team <bdi>research</bdi>, admin</li>"}, "wrong": {"good", errors.New("its <time> is over"), "It can’t be believed: its &lt;time&gt; is over"}, "none": {"", nil, ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		if tt.token != "" {
+			r.Header.Set("X-Gatehouse-Jwt-Assertion", tt.token)
+		}
+		w := httptest.NewRecorder()
+		newDemoApp(func(_ context.Context, token string) (assertion.Verified, error) {
+			if token != tt.token {
+				t.Errorf("%s: verified %q", name, token)
+			}
+			return said, tt.err
+		}).ServeHTTP(w, r)
+		if page := w.Body.String(); !strings.Contains(page, tt.shows) || tt.shows == "" && strings.Contains(page, "The signed header") {
+			t.Errorf("%s: %s", name, page)
+		}
 	}
 }

@@ -17,6 +17,7 @@ type load struct {
 	password          string             // of ada, by Basic
 	tokens            func(i int) string // the Bearer token of request i
 	exchange          bool               // the token goes to the token endpoint
+	asks              bool               // about a request, as another proxy does
 	requests, clients int
 	status            int
 	down, up          int64 // bytes of one stream, instead of requests
@@ -27,6 +28,7 @@ func (l load) with(cookie string) load              { l.cookie = cookie; return 
 func (l load) basic(pw string) load                 { l.password = pw; return l }
 func (l load) bearing(tokens func(int) string) load { l.tokens = tokens; return l }
 func (l load) expecting(status int) load            { l.status = status; return l }
+func (l load) asking() load                         { l.asks = true; return l }
 func (l load) wants() int                           { return max(l.status, http.StatusOK) }
 
 // run sends the load and returns the CPU time that it cost p.
@@ -73,6 +75,8 @@ func (l load) many(ctx context.Context, c *http.Client) error {
 // request sends one small request.
 func (l load) request(ctx context.Context, c *http.Client) error {
 	switch {
+	case l.asks:
+		return l.send(ctx, c, http.MethodGet, "/.gatehouse/auth/traefik", nil)
 	case !l.exchange && l.up > 0:
 		return l.one(ctx, c)
 	case !l.exchange:
@@ -106,6 +110,11 @@ func (l load) send(ctx context.Context, c *http.Client, method, path string, bod
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	case l.tokens != nil:
 		req.Header.Set("Authorization", "Bearer "+l.tokens(0))
+	}
+	if l.asks {
+		req.Header.Set("X-Forwarded-Method", http.MethodGet)
+		req.Header.Set("X-Forwarded-Host", "localhost")
+		req.Header.Set("X-Forwarded-Uri", "/runs/1?tab=charts")
 	}
 	if l.password != "" {
 		req.SetBasicAuth(person, l.password)

@@ -117,6 +117,8 @@ func (s *stage) requests(ctx context.Context) error {
 		{"JWT RS256, not remembered", s.forgetful, get.to(s.forgetful.url).bearing(s.signer.good(500)), "<= 2.6", 2.6},
 		{"session, memory store", s.memory, get.to(s.memory.url).with(s.memoryCookie), "", 0},
 		{"session, asked of Redis", s.redis, get.to(s.redis.url).with(s.redisCookie), "<= 2.0", 2.0},
+		{"forward-auth, session, memory store", s.asked, get.to(s.asked.url).with(s.askedCookie).asking(), "<= 0.35", 0.35},
+		{"forward-auth, JWT, remembered", s.asked, get.to(s.asked.url).bearing(s.signer.good(20)).asking(), "", 0},
 	}), s.rounds(ctx, "POST of 2 KiB", []contender{
 		{"bare reverse proxy", s.bare, post.to(s.bare.url), "", 0},
 		{"JWT, remembered", s.memory, post.to(s.memory.url).bearing(s.signer.good(20)), "<= 1.25", 1.25},

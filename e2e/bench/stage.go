@@ -29,8 +29,10 @@ type stage struct {
 	directoryURL              string
 	bare, memory, redis       *process
 	forgetful                 *process // the gateway that remembers no token
+	asked                     *process // the gateway that only answers other proxies
 	signer                    signer
 	memoryCookie, redisCookie string
+	askedCookie               string
 }
 
 // newStage starts the application, the bare proxy, a provider, Redis and two
@@ -69,13 +71,17 @@ func newStage(ctx context.Context, o options) (s *stage, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.memory, s.memoryCookie, err = s.startGateway(ctx, app.url, ""); err != nil {
+	upstream := fmt.Sprintf("upstreams: [{url: %q}]\n", app.url)
+	if s.memory, s.memoryCookie, err = s.startGateway(ctx, upstream); err != nil {
 		return s, err
 	}
-	if s.forgetful, _, err = s.startGateway(ctx, app.url, "", "cache: {lifetime: 0s, rejectedLifetime: 0s}"); err != nil {
+	if s.asked, s.askedCookie, err = s.startGateway(ctx, "trustedProxies: [127.0.0.1]\nforwardAuth: {hosts: [localhost]}\n"); err != nil {
 		return s, err
 	}
-	s.redis, s.redisCookie, err = s.startGateway(ctx, app.url, fmt.Sprintf("store: {redis: {url: redis://127.0.0.1:%d}}\n", redisPort))
+	if s.forgetful, _, err = s.startGateway(ctx, upstream, "cache: {lifetime: 0s, rejectedLifetime: 0s}"); err != nil {
+		return s, err
+	}
+	s.redis, s.redisCookie, err = s.startGateway(ctx, fmt.Sprintf("%sstore: {redis: {url: redis://127.0.0.1:%d}}\n", upstream, redisPort))
 	return s, err
 }
 
@@ -124,7 +130,7 @@ func (s *stage) startRedis(ctx context.Context) (int, error) {
 }
 
 // startGateway runs the program under test with an access log to a file, and signs in.
-func (s *stage) startGateway(ctx context.Context, app, store string, bearer ...string) (*process, string, error) {
+func (s *stage) startGateway(ctx context.Context, place string, bearer ...string) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -142,7 +148,6 @@ func (s *stage) startGateway(ctx context.Context, app, store string, bearer ...s
 	settings := fmt.Sprintf(`publicURL: %s
 listen: {address: "127.0.0.1:%d"}
 operations: {address: "127.0.0.1:%d"}
-upstreams: [{url: "%s"}]
 sharedEmails: true
 authn:
   - {name: bench, oidc: {issuer: "%s", clientID: bench}}
@@ -152,7 +157,7 @@ authn:
       issuers: [{issuer: "%s", keyFile: "%s", audiences: [bench], subjectPrefix: "jwt:"}]
       %s
 session: {keys: ["rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="]}
-%s`, url, port, ops, app, issuer, s.directoryURL, baseDN, tokenIssuer, s.signer.file, strings.Join(bearer, ""), store)
+%s`, url, port, ops, issuer, s.directoryURL, baseDN, tokenIssuer, s.signer.file, strings.Join(bearer, ""), place)
 	if err := os.WriteFile(file+".yaml", []byte(settings), 0o600); err != nil {
 		return nil, "", err
 	}
