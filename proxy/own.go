@@ -147,7 +147,11 @@ func (h *Handler) me(x *exchange) {
 		h.refuse(x, err)
 		return
 	}
-	h.o.Pages.Me(x, x.r, page.Me{Identity: id, HomeURL: "/", SignOutURL: h.base(x.r) + h.o.Paths.SignOut})
+	var teams []page.Team
+	for _, m := range h.stand(id).Memberships {
+		teams = append(teams, page.Team{Name: m.Team, Role: m.Role})
+	}
+	h.o.Pages.Me(x, x.r, page.Me{Identity: id, Teams: teams, HomeURL: "/", SignOutURL: h.base(x.r) + h.o.Paths.SignOut})
 }
 
 // userinfo is what /userinfo tells: the identity, and no secret.
@@ -159,8 +163,15 @@ type userinfo struct {
 	Name     string     `json:"name,omitempty"`
 	Email    string     `json:"email,omitempty"`
 	Groups   []string   `json:"groups"`
+	Teams    []team     `json:"teams,omitempty"`
 	Route    string     `json:"route"`
 	AuthTime time.Time  `json:"auth_time,omitzero"`
+}
+
+// team is one that somebody is in.
+type team struct {
+	Name string `json:"name"`
+	Role string `json:"role"`
 }
 
 // userinfo tells programs their own identity, as JSON.
@@ -174,9 +185,13 @@ func (h *Handler) userinfo(x *exchange) {
 		h.outage(x, err)
 		return
 	}
+	var teams []team
+	for _, m := range h.stand(id).Memberships {
+		teams = append(teams, team{m.Team, m.Role})
+	}
 	body, err := json.Marshal(userinfo{
 		Issuer: id.Issuer, Subject: id.Subject, Kind: id.Kind, Username: id.Username, Name: id.Name, Email: id.Email,
-		Groups: id.Groups, Route: id.Route, AuthTime: id.AuthTime,
+		Groups: id.Groups, Teams: teams, Route: id.Route, AuthTime: id.AuthTime,
 	}, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		h.o.Log.Error("write userinfo", "request_id", x.id[0], "err", err)

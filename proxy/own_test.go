@@ -158,6 +158,14 @@ func TestUserinfo(t *testing.T) {
 	g.people["odd"] = authn.Identity{Subject: "\xff", Route: "corp"}
 	want(t, "odd bytes", g.get("/.gatehouse/userinfo", "Cookie: "+cookieName+"=odd\r\n").StatusCode, 200)
 
+	teams := ruled(t)
+	if body := teams.get("/.gatehouse/userinfo", aliceOnly).body; !strings.Contains(body, `"teams":[{"name":"vision","role":"admin"},{"name":"all","role":"member"}]`) {
+		t.Errorf("userinfo is %s", body)
+	}
+	if body := teams.get("/.gatehouse/", aliceOnly+navigation).body; !strings.Contains(body, "<bdi>vision</bdi> (admin)") {
+		t.Errorf("the page is %s", body)
+	}
+
 	me := g.get("/.gatehouse/", aliceOnly+navigation)
 	want(t, "me", me.StatusCode, 200)
 	want(t, "name", strings.Contains(me.body, "Alice"), true)

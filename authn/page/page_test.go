@@ -78,7 +78,7 @@ func samples(text, address func(string) string) []sample {
 			p.SignedOut(w, r, page.SignedOut{SignInURL: address("/"), ProviderToo: true})
 		}},
 		{name: "me", status: 200, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
-			p.Me(w, r, page.Me{Identity: id, HomeURL: address("/"), SignOutURL: address("/logout")})
+			p.Me(w, r, page.Me{Identity: id, Teams: []page.Team{{Name: "vision", Role: "admin"}, {Name: "<b>", Role: "member"}}, HomeURL: address("/"), SignOutURL: address("/logout")})
 		}},
 		{name: "me-many-groups", status: 200, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
 			p.Me(w, r, page.Me{Identity: many, HomeURL: address("/"), SignOutURL: address("/logout")})

@@ -85,9 +85,14 @@ func (p *Pages) SignedOut(w http.ResponseWriter, r *http.Request, d SignedOut) {
 type Me struct {
 	// Identity is whom the request comes from.
 	Identity authn.Identity
+	// Teams are theirs.
+	Teams []Team
 	// HomeURL and SignOutURL may be empty.
 	HomeURL, SignOutURL string
 }
+
+// Team is a team and what somebody is in it.
+type Team struct{ Name, Role string }
 
 // Me answers 200 with what the gateway knows about the person.
 func (p *Pages) Me(w http.ResponseWriter, r *http.Request, d Me) {
