@@ -24,7 +24,7 @@ const outageRetry = 5 * time.Second
 // path can be read in ways that fall under different rules, it has answered.
 func (h *Handler) rule(x *exchange) bool {
 	at := policy.Place{Upstream: x.upstream.name, Host: hostName(x.r.Host), Method: x.r.Method, Unclear: !x.clean}
-	if x.path[0] = opaque(x.r.URL); x.clean {
+	if x.path[0] = opaque(x.r.URL); x.clean && !strings.Contains(x.path[0], ";") {
 		at.Paths = x.path[:]
 	} else {
 		at.Paths = readings(x.r.URL)

@@ -208,7 +208,8 @@ func below(path, prefix string) bool {
 
 // readings are all the ways in which an upstream may read the path, the one that is
 // sent first: with encoded slashes as they are or as real ones, once more decoded,
-// empty segments and dots tidied up. A clean path reads the same in all of them.
+// without parameters ("/a;b" is /a to some), empty segments and dots tidied up. A
+// clean path without parameters reads the same in all of them.
 func readings(u *url.URL) []string {
 	first := opaque(u)
 	out := []string{first}
@@ -220,8 +221,20 @@ func readings(u *url.URL) []string {
 	for _, p := range []string{first, u.Path, decoded(u.Path), decoded(decoded(u.Path))} {
 		add(p)
 		add(tidy(p))
+		if strings.Contains(p, ";") {
+			add(tidy(plainSegments(p)))
+		}
 	}
 	return out
+}
+
+// plainSegments is a path without the parameters of its segments (RFC 3986, section 3.3).
+func plainSegments(p string) string {
+	segments := strings.Split(p, "/")
+	for i, s := range segments {
+		segments[i], _, _ = strings.Cut(s, ";")
+	}
+	return strings.Join(segments, "/")
 }
 
 // decoded is a path decoded once more, or as it is where that can't be done.
