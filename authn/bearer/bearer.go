@@ -196,14 +196,15 @@ func ownName(username, password string) bool {
 // prove finds out whom a token stands for. It is [authn.ErrNoCredential] for a
 // token that no issuer of the settings can have made.
 func (b *route) prove(ctx context.Context, log *slog.Logger, token string) (authn.Identity, error) {
-	switch kind, t := b.kindOf(token); kind {
+	switch b.kindOf(token) {
+	case foreignToken:
 	case issuedToken:
 		return b.proveIssued(ctx, log, token)
 	case jwtToken:
 		id, _, err := b.proveJWT(ctx, log, token)
 		return id, err
 	case opaqueToken:
-		return b.proveOpaque(ctx, log, t, token)
+		return b.proveOpaque(ctx, log, b.introspects(token), token)
 	}
 	return authn.Identity{}, authn.ErrNoCredential
 }

@@ -17,22 +17,22 @@ const (
 	opaqueToken
 )
 
-// kindOf tells a token by its shape, and of an opaque one whose it is.
-func (b *route) kindOf(token string) (kind, *trusted) {
+// kindOf tells a token by its shape. Whose an opaque one is, introspects tells.
+func (b *route) kindOf(token string) kind {
 	opaque := b.introspects(token)
 	switch {
 	case strings.HasPrefix(token, authn.TokenPrefix):
-		return issuedToken, nil
+		return issuedToken
 	case authn.Own(token): // one of our keys, and for who knows those
-		return foreignToken, nil
+		return foreignToken
 	case opaque != nil && opaque.introspection.settings.TokenPrefix != "":
-		return opaqueToken, opaque
+		return opaqueToken
 	case isJWT(token):
-		return jwtToken, nil
+		return jwtToken
 	case opaque == nil, authn.APIKey(token), authn.ApplicationToken(token): // the last two are for who knows those
-		return foreignToken, nil
+		return foreignToken
 	}
-	return opaqueToken, opaque
+	return opaqueToken
 }
 
 // claims says who is asked about the request's token. What the token says of its
@@ -42,11 +42,12 @@ func (b *route) claims(r *http.Request) (asks string, err error) {
 	if err != nil {
 		return "", err
 	}
-	switch kind, t := b.kindOf(token); kind {
+	switch b.kindOf(token) {
+	case foreignToken:
 	case issuedToken:
 		return "an access token of the gateway, which the store knows", nil
 	case opaqueToken:
-		return "an opaque token, which " + t.settings.Issuer + " is asked about", nil
+		return "an opaque token, which " + b.introspects(token).settings.Issuer + " is asked about", nil
 	case jwtToken:
 		said, err := claimsOf(token)
 		if err != nil {
