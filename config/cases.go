@@ -72,7 +72,7 @@ func (d *Decision) UnmarshalJSON(b []byte) error {
 
 // decisions are what may be expected.
 func decisions() []string {
-	return []string{"allow", "public", "sign-in", "own", "400", "401", "403", "404", "405", "413", "421", "429", "503"}
+	return []string{"allow", "public", "sign-in", "own", "unverified", "400", "401", "403", "404", "405", "413", "421", "429", "503"}
 }
 
 //go:embed cases.json
