@@ -193,6 +193,10 @@ type Route struct {
 	Label string
 	// Authenticator reads credentials that requests carry themselves.
 	Authenticator Authenticator
+	// Claims says by its place and shape alone whether the credential of a request is
+	// one for Authenticator, and names who is then asked about it. It asks nobody; its
+	// errors are those of Authenticator.
+	Claims func(r *http.Request) (asks string, err error)
 	// Upstreams are the names of those that know the credentials which are the
 	// application's own; nil if the route has none such.
 	Upstreams []string

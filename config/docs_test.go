@@ -25,6 +25,12 @@ func TestDocumentation(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if strings.HasPrefix(block, "cases:\n") {
+				if _, err := DecodeCases(file, []byte(block)); err != nil {
+					t.Errorf("%s shows cases that are wrong:\n%v\n%s", file, err, block)
+				}
+				continue
+			}
 			block = secretFile.ReplaceAllString(block, filepath.ToSlash(secrets)+"/$1")
 			if _, err := Decode(file, []byte(block), nil); err != nil {
 				t.Errorf("%s shows settings that are wrong:\n%v\n%s", file, err, block)

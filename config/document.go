@@ -43,7 +43,9 @@ type document struct {
 	hidden map[int]int
 	// unread holds the paths of values that could not be read at all.
 	unread map[string]bool
-	faults Faults
+	// fileAlone says that no variable can stand for what is missing.
+	fileAlone bool
+	faults    Faults
 }
 
 // parse reads YAML text. Whatever is wrong with it is in the document's faults.

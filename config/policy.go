@@ -78,6 +78,8 @@ type Rule struct {
 	// Says that programs come here: nobody is led to sign-in, whatever the request
 	// looks like.
 	API bool `json:"api,omitempty"`
+	// Where the settings say so, for explanations. [Rules] tells it.
+	Place string `json:"-"`
 }
 
 // Requirement is what somebody must be. All that it says must hold; of each list
@@ -119,17 +121,23 @@ const ForwardAuthUpstream = "forward-auth"
 // presets and their public paths.
 func Rules(policy []Rule, upstreams []Upstream, elsewhere *ForwardAuth) []Rule {
 	out := slices.Clone(policy)
-	if elsewhere != nil {
-		upstreams = append(slices.Clone(upstreams), Upstream{Name: ForwardAuthUpstream, Preset: elsewhere.Preset, Public: elsewhere.Public})
+	for i := range out {
+		out[i].Place = indexed("policy", i)
 	}
-	for _, u := range upstreams {
+	add := func(u Upstream, at string) {
 		for _, r := range presetRules(u.Preset) {
-			r.Upstreams = []string{u.Name}
+			r.Upstreams, r.Place = []string{u.Name}, at+".preset"
 			out = append(out, r)
 		}
 		if len(u.Public) > 0 {
-			out = append(out, Rule{Name: "public", Upstreams: []string{u.Name}, Paths: u.Public, Access: "public"})
+			out = append(out, Rule{Name: "public", Upstreams: []string{u.Name}, Paths: u.Public, Access: "public", Place: at + ".public"})
 		}
+	}
+	for i, u := range upstreams {
+		add(u, indexed("upstreams", i))
+	}
+	if elsewhere != nil {
+		add(Upstream{Name: ForwardAuthUpstream, Preset: elsewhere.Preset, Public: elsewhere.Public}, "forwardAuth")
 	}
 	return out
 }

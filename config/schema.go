@@ -44,12 +44,15 @@ const (
 )
 
 // model reads the embedded schema.
-func model() (*setting, *jsonschema.Schema, error) {
+func model() (*setting, *jsonschema.Schema, error) { return modelOf(schemaJSON) }
+
+// modelOf reads the schema of a file.
+func modelOf(text []byte) (*setting, *jsonschema.Schema, error) {
 	var root setting
-	if err := json.Unmarshal(schemaJSON, &root); err != nil {
+	if err := json.Unmarshal(text, &root); err != nil {
 		return nil, nil, fmt.Errorf("config: read schema: %w", err)
 	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemaJSON))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: read schema: %w", err)
 	}
@@ -87,7 +90,8 @@ func (s *setting) child(key string) *setting {
 		return nil
 	}
 	if s.pairs() {
-		return &setting{Type: "string"}
+		title, _ := s.AdditionalProperties.(map[string]any)["title"].(string)
+		return &setting{Type: "string", Title: title}
 	}
 	return s.Properties[key]
 }

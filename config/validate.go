@@ -74,6 +74,9 @@ func (d *document) locate(location []string, s *setting) (string, *setting) {
 
 // provide says how to set what is missing at a location.
 func (d *document) provide(location []string) string {
+	if d.fileAlone {
+		return "add it"
+	}
 	variables := variableAt(location)
 	switch {
 	case len(location) == 1 && location[0] == "authn":

@@ -52,15 +52,23 @@ func (h *Handler) ask(x *exchange) (authn.Identity, error) {
 	case len(x.beside) == 0 && several(x.r):
 		return authn.Identity{}, &authn.Rejected{Sentence: sentenceSeveral, Err: errors.New("proxy: one of several credentials")}
 	case len(x.beside) == 0:
-		return h.o.Chain.Authenticate(x.r)
+		return x.authenticate(x.r)
 	case len(x.beside) > 1:
 		return authn.Identity{}, &authn.Rejected{Sentence: sentenceSeveral, Err: errors.New("proxy: one of several credentials for the gateway")}
 	}
-	id, err := h.o.Chain.Authenticate(x.shown())
+	id, err := x.authenticate(x.shown())
 	if errors.Is(err, authn.ErrNoCredential) || errors.Is(err, authn.ErrApplication) {
 		return id, fmt.Errorf("proxy: the credential for the gateway is of no kind that it knows: %w", authn.ErrRejected)
 	}
 	return id, err
+}
+
+// authenticate asks the chain, or who stands for it where a request is only explained.
+func (x *exchange) authenticate(r *http.Request) (authn.Identity, error) {
+	if x.trial != nil {
+		return x.trial.authenticate(r)
+	}
+	return x.h.o.Chain.Authenticate(r)
 }
 
 // shown is the request as the chain sees it when a credential for the gateway

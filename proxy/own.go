@@ -63,6 +63,10 @@ func (h *Handler) publish(x *exchange, document []byte) {
 // serveOwn answers on the gateway's own paths. What the mux does not know gets
 // a page or JSON like every other refusal.
 func (h *Handler) serveOwn(x *exchange) {
+	if x.trial != nil {
+		x.trial.own = true
+		return
+	}
 	if x.r.ContentLength != 0 {
 		h.drain(x)
 		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)

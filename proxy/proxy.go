@@ -176,20 +176,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveAsked(x)
 		return
 	}
+	if h.decide(x) {
+		x.upstream.forward(x)
+	}
+}
+
+// decide finds out whether a request goes on to its upstream. If not, it has
+// answered.
+func (h *Handler) decide(x *exchange) bool {
 	if f := x.check(); f.status != 0 {
 		h.turnAway(x, f)
-		return
+		return false
 	}
-	if x.clean && h.o.Paths.Owns(r.URL.Path) {
+	if x.clean && h.o.Paths.Owns(x.r.URL.Path) {
 		h.serveOwn(x)
-		return
+		return false
 	}
-	if x.upstream = h.places.find(r); x.upstream == nil {
+	if x.upstream = h.places.find(x.r); x.upstream == nil {
 		h.turnAway(x, fault{http.StatusNotFound, "There is nothing at this address."})
-		return
+		return false
 	}
-	if !h.rule(x) || !x.public && !h.admit(x) {
-		return
-	}
-	x.upstream.forward(x)
+	return h.rule(x) && (x.public || h.admit(x))
 }

@@ -45,6 +45,7 @@ type exchange struct {
 	assertion [1]string      // for the upstream; empty without one
 	upload    *upload        // nil without a body
 	response  *http.Response // the upstream's
+	trial     *trial         // of a request that is only explained; nil else
 
 	status   int   // zero until the header is written
 	rest     int64 // of a Content-Length, what has not been written yet

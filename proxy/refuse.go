@@ -20,15 +20,12 @@ import (
 // outageRetry is when to try again what could not be found out.
 const outageRetry = 5 * time.Second
 
+const sentenceOutage = "It can’t be checked right now whether you are signed in."
+
 // rule finds the rule that the request falls under. If nobody may go there, or the
 // path can be read in ways that fall under different rules, it has answered.
 func (h *Handler) rule(x *exchange) bool {
-	at := policy.Place{Upstream: x.upstream.name, Host: hostName(x.r.Host), Method: x.r.Method, Unclear: !x.clean}
-	if x.path[0] = opaque(x.r.URL); x.clean && !strings.Contains(x.path[0], ";") {
-		at.Paths = x.path[:]
-	} else {
-		at.Paths = readings(x.r.URL)
-	}
+	at := x.place()
 	var err error
 	x.rule, err = h.policy.Find(at)
 	if err == nil && x.asked != nil && x.question.method == "" {
@@ -56,6 +53,17 @@ func (h *Handler) anyMethod(at policy.Place, name string) error {
 		}
 	}
 	return nil
+}
+
+// place is where the request goes, as the policy looks at it.
+func (x *exchange) place() policy.Place {
+	at := policy.Place{Upstream: x.upstream.name, Host: hostName(x.r.Host), Method: x.r.Method, Unclear: !x.clean}
+	if x.path[0] = opaque(x.r.URL); x.clean && !strings.Contains(x.path[0], ";") {
+		at.Paths = x.path[:]
+	} else {
+		at.Paths = readings(x.r.URL)
+	}
+	return at
 }
 
 // admit finds out whom the request comes from and whether they may come in. If
@@ -126,6 +134,7 @@ func (h *Handler) refuse(x *exchange, err error) {
 	}
 	if len(h.signIns) > 0 && x.navigates() {
 		h.drain(x)
+		x.trial.say("", err)
 		if x.asked != nil {
 			h.signInElsewhere(x)
 			return
@@ -165,6 +174,7 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 	if errors.Is(err, authn.ErrApplication) {
 		sentence = "Your credential is the application’s. It does not say to the gateway who you are."
 	}
+	x.trial.say(sentence, err)
 	x.Header()["Www-Authenticate"] = h.challengeFor(x, err)
 	if len(h.signIns) == 0 {
 		h.o.Pages.NoSignIn(x, x.r, sentence)
@@ -176,6 +186,7 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 // throttle answers somebody whose credential is not looked at for now.
 func (h *Handler) throttle(x *exchange, wait *authn.Throttled) {
 	h.o.Log.Info("too many attempts", "request_id", x.id[0], "remote", x.remote, "wait", wait.After.Round(time.Second).String())
+	x.trial.say(wait.Sentence(), wait)
 	x.Header()["Retry-After"] = []string{strconv.Itoa(wait.Seconds())}
 	h.o.Pages.Error(x, x.r, http.StatusTooManyRequests, wait.Sentence())
 }
@@ -212,13 +223,14 @@ func withError(challenges []string, code string) []string {
 // outage answers 503: nobody can say whom the request comes from.
 func (h *Handler) outage(x *exchange, err error) {
 	h.drain(x)
+	x.trial.say(sentenceOutage, err)
 	level := slog.LevelError
 	if !h.outages.Allow() {
 		level = slog.LevelDebug // an outage, or a flood that looks like one, is known by now
 	}
 	h.o.Log.Log(x.r.Context(), level, "can't find out who it is", "request_id", x.id[0], "err", err)
 	h.o.Pages.Outage(x, x.r, page.Outage{
-		Sentence: "It can’t be checked right now whether you are signed in.", RetryURL: h.here(x.r), After: outageRetry,
+		Sentence: sentenceOutage, RetryURL: h.here(x.r), After: outageRetry,
 	})
 }
 
@@ -230,6 +242,7 @@ func (h *Handler) forbid(x *exchange, err error) {
 		return
 	}
 	h.drain(x)
+	x.trial.say(not.Missing, err)
 	if x.bearer() { // RFC 6750, section 3.1
 		x.Header()["Www-Authenticate"] = withError(slices.DeleteFunc(slices.Clone(h.challenge), func(c string) bool { return !hasScheme(c, "Bearer") }), "insufficient_scope")
 	}
@@ -244,6 +257,7 @@ func (h *Handler) forbid(x *exchange, err error) {
 // turnAway answers a request that is refused whoever it comes from.
 func (h *Handler) turnAway(x *exchange, f fault) {
 	h.drain(x)
+	x.trial.say(f.sentence, nil)
 	if f.status == http.StatusMethodNotAllowed {
 		x.Header()["Allow"] = []string{someMethods}
 	}

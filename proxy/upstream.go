@@ -154,6 +154,9 @@ func (u *upstream) forward(x *exchange) {
 	ctx := context.WithValue(httptrace.WithClientTrace(x.r.Context(), trace), exchangeKey{}, x)
 	send := u.proxy
 	send.BufferPool = copying{u.h.buffers, x}
+	if x.trial != nil {
+		send.Transport = x.trial
+	}
 	send.ServeHTTP(x, x.r.WithContext(ctx))
 	if x.response != nil && len(x.response.Trailer) > 0 {
 		u.h.cleanTrailer(x.Header())

@@ -84,6 +84,7 @@ func (k *route) route() authn.Route {
 	return authn.Route{
 		Name:          k.name,
 		Authenticator: authn.AuthenticatorFunc(k.authenticate),
+		Claims:        k.claims,
 		Challenge:     `Basic realm="` + k.PublicURL.Scheme + "://" + k.PublicURL.Host + `", charset="UTF-8"`,
 		Allow:         k.allow,
 		Upstreams:     k.Upstreams,
@@ -138,7 +139,7 @@ func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 	if own(key) {
 		id, ok := ID(key)
 		if !ok { // not worth remembering
-			return authn.Identity{}, k.noted(r, "", tell("The API key is not whole.", "not whole"))
+			return authn.Identity{}, k.noted(r, "", errNotWhole())
 		}
 		return k.ours.verify(r.Context(), key, func(ctx context.Context) (authn.Identity, error) {
 			who, err := k.service(ctx, id, key)
@@ -159,7 +160,35 @@ func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 		who.Expires = time.Time{} // it was for the memory; the key is good until the application says otherwise
 		return who, err
 	}
-	return authn.Identity{}, k.noted(r, "", tell("Keys of the application are not taken here. Ask for a key of the gateway.", "keys of the application are refused"))
+	return authn.Identity{}, k.noted(r, "", errTheirs())
+}
+
+// errNotWhole and errTheirs are the noes that a key's shape alone decides.
+func errNotWhole() error { return tell("The API key is not whole.", "not whole") }
+
+func errTheirs() error {
+	return tell("Keys of the application are not taken here. Ask for a key of the gateway.", "keys of the application are refused")
+}
+
+// claims says who is asked about the key that the request carries.
+func (k *route) claims(r *http.Request) (asks string, err error) {
+	key, err := claim(r)
+	if err != nil {
+		return "", err
+	}
+	if own(key) {
+		if _, ok := ID(key); !ok {
+			return "", errNotWhole()
+		}
+		return "a key of the gateway, which keyHashes and the store know", nil
+	}
+	switch k.application {
+	case "pass":
+		return "a key of the application, which judges it itself", authn.ErrApplication
+	case "verify":
+		return "a key of the application, which " + k.Upstream.Name + " is asked about", nil
+	}
+	return "", errTheirs()
 }
 
 // noted logs a refusal, but no flood of them. An id is that of a key of the gateway.

@@ -133,6 +133,7 @@ func (b *route) route() authn.Route {
 		Name:          b.name,
 		Issuers:       b.issuerNames(),
 		Authenticator: authn.AuthenticatorFunc(b.authenticate),
+		Claims:        b.claims,
 		Challenge:     `Bearer realm="` + b.origin() + `"`,
 		Allow:         b.allow,
 		Ready:         b.ready,
@@ -195,21 +196,17 @@ func ownName(username, password string) bool {
 // prove finds out whom a token stands for. It is [authn.ErrNoCredential] for a
 // token that no issuer of the settings can have made.
 func (b *route) prove(ctx context.Context, log *slog.Logger, token string) (authn.Identity, error) {
-	opaque := b.introspects(token)
-	switch {
-	case strings.HasPrefix(token, authn.TokenPrefix):
+	switch b.kindOf(token) {
+	case foreignToken:
+	case issuedToken:
 		return b.proveIssued(ctx, log, token)
-	case authn.Own(token): // one of our keys, and for who knows those
-		return authn.Identity{}, authn.ErrNoCredential
-	case opaque != nil && opaque.introspection.settings.TokenPrefix != "":
-		return b.proveOpaque(ctx, log, opaque, token)
-	case isJWT(token):
+	case jwtToken:
 		id, _, err := b.proveJWT(ctx, log, token)
 		return id, err
-	case opaque == nil, authn.APIKey(token), authn.ApplicationToken(token): // the last two are for who knows those
-		return authn.Identity{}, authn.ErrNoCredential
+	case opaqueToken:
+		return b.proveOpaque(ctx, log, b.introspects(token), token)
 	}
-	return b.proveOpaque(ctx, log, opaque, token)
+	return authn.Identity{}, authn.ErrNoCredential
 }
 
 // proveIssued finds out whom one of the gateway's own tokens stands for. The

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"gatehouse/authn"
 )
@@ -13,15 +14,8 @@ import (
 // is for others, whatever the name; everything else is a person's password and
 // is decided here.
 func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
-	b, err := authn.BasicOf(r)
+	c, err := claim(r)
 	if err != nil {
-		return authn.Identity{}, err
-	}
-	if b.Key() {
-		return authn.Identity{}, authn.ErrNoCredential
-	}
-	c := credentials{login: b.Username, password: b.Password, remote: r.RemoteAddr}
-	if err := c.screen(); err != nil { // not worth remembering
 		return authn.Identity{}, err
 	}
 	id, err := l.verify(r, c, l.memory.Verify)
@@ -29,6 +23,25 @@ func (l *route) authenticate(r *http.Request) (authn.Identity, error) {
 		return authn.Identity{}, fmt.Errorf("ldap: %w", err)
 	}
 	return id, err
+}
+
+// claim returns the name and the password of a request, judged by their shape alone.
+func claim(r *http.Request) (credentials, error) {
+	b, err := authn.BasicOf(r)
+	if err != nil {
+		return credentials{}, err
+	}
+	if b.Key() {
+		return credentials{}, authn.ErrNoCredential
+	}
+	c := credentials{login: b.Username, password: b.Password, remote: r.RemoteAddr}
+	return c, c.screen() // what it refuses is not worth remembering
+}
+
+// claims says that the directory is asked about a request's password.
+func (l *route) claims(r *http.Request) (asks string, err error) {
+	_, err = claim(r)
+	return "a password, which the directory " + strings.Join(l.settings.Address, ", ") + " is asked about", err
 }
 
 // verifier is a way to ask the memory.

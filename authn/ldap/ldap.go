@@ -135,7 +135,7 @@ func (l *route) route() authn.Route {
 		return r
 	}
 	if l.accepts("basic") {
-		r.Authenticator = authn.AuthenticatorFunc(l.authenticate)
+		r.Authenticator, r.Claims = authn.AuthenticatorFunc(l.authenticate), l.claims
 		r.Challenge = `Basic realm="` + l.PublicURL.Scheme + "://" + l.PublicURL.Host + `", charset="UTF-8"`
 	}
 	if l.accepts("form") {

@@ -35,22 +35,37 @@ each issuer's keys, and whether it answers about tokens; whether the application
 says whose its API keys are;
 the store and the applications. Prints what was seen, and for each fault what to do about it.
 
-Exit codes: 0 all is well, 1 something that the settings point at is at fault,
-2 the settings are wrong.`,
+With --cases it looks at the settings alone and then, without any connection, at
+what would become of each request of a file of cases; docs/policy.md has one.
+
+Exit codes: 0 all is well, 1 something that the settings point at is at fault, or a
+case is, 2 the settings or the file of cases are wrong.`,
 		Example: `  gatehouse check --config gatehouse.yaml
-  gatehouse check --config gatehouse.yaml --offline    # in CI: the settings alone`,
+  gatehouse check --config gatehouse.yaml --offline    # in CI: the settings alone
+  gatehouse check --config gatehouse.yaml --cases cases.yaml    # and who may go where`,
 		Args: noArgs,
 	}
 	file := settingsFlag(cmd)
 	offline := cmd.Flags().Bool("offline", false, "check the settings alone; open no connection")
+	cases := cmd.Flags().String("cases", "", "a file of requests and what is expected of them (YAML); opens no connection")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := config.Load(*file, sh.env)
 		if err != nil {
 			return err
 		}
+		var tried []authn.Finding
+		if *cases != "" {
+			if tried, err = tryCases(c, *file, *cases); err != nil {
+				return err
+			}
+		}
 		r := report{out: cmd.OutOrStdout()}
 		r.section("settings", settingsFindings(c, *file))
 		r.warn(c.Warnings())
+		if *cases != "" {
+			r.section("cases, from "+*cases, tried)
+			return r.end()
+		}
 		if !*offline {
 			for _, s := range looks(c) {
 				r.look(cmd.Context(), s)

@@ -41,6 +41,7 @@ func main() {
 type shell struct {
 	args     []string
 	env      []string
+	in       io.Reader // nil for the program's own
 	out, err io.Writer
 }
 
@@ -56,6 +57,7 @@ func (e usageError) Error() string { return e.err.Error() }
 func run(ctx context.Context, sh shell) int {
 	root := rootCommand(sh)
 	root.SetArgs(sh.args)
+	root.SetIn(sh.in)
 	root.SetOut(sh.out)
 	root.SetErr(sh.err)
 	called, err := root.ExecuteContextC(ctx)
@@ -107,7 +109,7 @@ LOCAL_LDAP_BASE_DN and what else a W&B server has; see docs/ldap.md.`,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(sh), checkCommand(sh), demoCommand(sh), keyCommand(sh), tokenCommand(sh), unbanCommand(sh),
+	root.AddCommand(serveCommand(sh), checkCommand(sh), explainCommand(sh), demoCommand(sh), keyCommand(sh), tokenCommand(sh), unbanCommand(sh),
 		schemaCommand(), versionCommand())
 	return root
 }

@@ -27,6 +27,9 @@ import (
 // gateway is everything that one settings file makes.
 type gateway struct {
 	handler   *proxy.Handler
+	chain     authn.Chain
+	accounts  authn.Accounts
+	cookie    string // the session's name
 	routes    []authn.Route
 	upstreams []config.Upstream
 	store     session.Store
@@ -64,8 +67,8 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		Log:         log,
 	})
 
-	g := &gateway{upstreams: c.Upstreams, store: store, sessions: sessions}
-	house := house{origin, cookie, keys, store, sessions, landings, pages, accounts(c), log}
+	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions}
+	house := house{origin, cookie, keys, store, sessions, landings, pages, g.accounts, log}
 	chain, last := authn.Chain{}, authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
@@ -86,6 +89,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, g.close())
 	}
+	g.chain = append(append(chain, last...), sessions) // explicit credentials before the ambient one
 	g.handler, err = proxy.New(proxy.Options{
 		PublicURL:       origin,
 		Upstreams:       c.Upstreams,
@@ -99,7 +103,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		TrustedProxies:  c.Networks(),
 		ForwardedHeader: c.ForwardedHeader,
 		Routes:          g.routes,
-		Chain:           append(append(chain, last...), sessions), // explicit credentials before the ambient one
+		Chain:           g.chain,
 		Accounts:        house.accounts,
 		Sessions:        sessions,
 		Cookie:          cookie.Name,

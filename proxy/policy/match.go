@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,12 +18,13 @@ type rule struct {
 }
 
 func newRule(c config.Rule, i int) rule {
+	place := cmp.Or(c.Place, fmt.Sprintf("policy[%d]", i))
 	r := rule{
-		Rule:      Rule{Name: c.Name, Public: c.Access == "public", Denied: c.Access == "deny", API: c.API, require: c.Require},
+		Rule: Rule{
+			Name: cmp.Or(c.Name, place), Place: place,
+			Public: c.Access == "public", Denied: c.Access == "deny", API: c.API, require: c.Require,
+		},
 		upstreams: c.Upstreams, methods: slices.Clone(c.Methods),
-	}
-	if r.Name == "" {
-		r.Name = fmt.Sprintf("policy[%d]", i)
 	}
 	if slices.Contains(r.methods, "GET") {
 		r.methods = append(r.methods, "HEAD")

@@ -85,6 +85,8 @@ func (p *Policy) find(at *Place, path string) int {
 type Rule struct {
 	// Name is the rule's, or its place in the settings; empty for no rule.
 	Name string
+	// Place is where the settings say so; empty for no rule.
+	Place string
 	// Public lets everybody in, as nobody; Denied lets nobody in.
 	Public, Denied bool
 	// API leads nobody to sign-in.
@@ -96,6 +98,40 @@ type Rule struct {
 // Anonymous says whether somebody may come in of whom nothing is known but that
 // the application knows them.
 func (r Rule) Anonymous() bool { return r.Public || !r.Denied && len(r.require) == 0 }
+
+// Access is what the settings call it.
+func (r Rule) Access() string {
+	switch {
+	case r.Public:
+		return "public"
+	case r.Denied:
+		return "deny"
+	}
+	return "authenticated"
+}
+
+// Needs are what somebody must be, for people to read: one of them is enough.
+func (r Rule) Needs() []string {
+	var out []string
+	for _, need := range r.require {
+		var all []string
+		add := func(what string, values []string) {
+			if len(values) > 0 {
+				all = append(all, what+" "+anyOf(values))
+			}
+		}
+		add("kind", need.Kinds)
+		add("route", need.Routes)
+		add("team", need.Teams)
+		add("role", need.Roles)
+		add("group", need.Groups)
+		for _, name := range sortedKeys(need.Claims) {
+			add("claim "+name, need.Claims[name])
+		}
+		out = append(out, strings.Join(all, ", "))
+	}
+	return out
+}
 
 // Allow returns nil or a *[authn.NotAllowed] that says what somebody would need.
 func (r Rule) Allow(s Subject) error {
