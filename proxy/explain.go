@@ -99,6 +99,10 @@ func (h *Handler) Explain(r *http.Request, by authn.Authenticator) Explanation {
 	switch {
 	case x.asked != nil: // a question about another request, to the gateway itself
 		t.own = true
+	case h.isElsewhere(r):
+		x.asked = &dialect{name: "explain", allowed: http.StatusOK}
+		x.question = question{r.Method, r.Host, r.RequestURI}
+		h.serveAsked(x)
 	case h.decide(x):
 		x.upstream.forward(x)
 	}
@@ -107,7 +111,10 @@ func (h *Handler) Explain(r *http.Request, by authn.Authenticator) Explanation {
 		Asked: t.asked, Known: x.standing != nil, Application: x.foreign, Assertion: h.contract.assertion,
 	}
 	if x.upstream != nil {
-		e.Upstream, e.Target, e.Readings = x.upstream.name, x.upstream.target.String(), h.readings(x)
+		e.Upstream, e.Readings = x.upstream.name, h.readings(x)
+		if x.upstream.target != nil {
+			e.Target = x.upstream.target.String()
+		}
 	}
 	if x.standing != nil {
 		e.Subject = x.standing.Subject
@@ -120,12 +127,31 @@ func (h *Handler) Explain(r *http.Request, by authn.Authenticator) Explanation {
 			delete(e.Header, "User-Agent") // that is how the transport is told to send none
 		}
 		e.compare(came, let)
+	case x.asked != nil && x.status == http.StatusOK:
+		e.Host, e.Header = x.r.Host, h.answer(x)
 	case x.status == http.StatusFound:
 		e.Status, e.Location = x.status, x.Header().Get("Location")
 	default:
 		e.Status = x.status
 	}
 	return e
+}
+
+// isElsewhere reports whether a request is for an application behind another proxy,
+// which would ask about it.
+func (h *Handler) isElsewhere(r *http.Request) bool {
+	return h.elsewhere != nil && h.places.find(r) == nil && slices.Contains(h.o.ForwardAuth.Hosts, hostName(r.Host))
+}
+
+// answer is what the proxy that asks is told to put into the request.
+func (h *Handler) answer(x *exchange) http.Header {
+	out := http.Header{}
+	for _, name := range h.contract.names() {
+		if v := x.Header()[name]; len(v) > 0 && v[0] != "" {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // readings are the rules that each way to read the path falls under, if there are
@@ -221,12 +247,13 @@ func (t *trial) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (t *trial) decision(x *exchange) string {
+	goes := t.sent != nil || x.asked != nil && x.status == http.StatusOK
 	switch {
 	case t.own:
 		return Own
-	case t.sent != nil && x.public:
+	case goes && x.public:
 		return Public
-	case t.sent != nil:
+	case goes:
 		return Allow
 	case x.status == http.StatusFound:
 		return SignIn

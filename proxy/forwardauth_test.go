@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bufio"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -285,4 +287,34 @@ func TestForwardAuthAddress(t *testing.T) {
 	if log := g.log.String(); !strings.Contains(log, `"remote":"192.0.2.7"`) || !strings.Contains(log, `"upstream":"forward-auth"`) || !strings.Contains(log, `"path":"/x"`) {
 		t.Error(log)
 	}
+}
+
+// TestForwardAuthExplained: an address behind another proxy is explained as that
+// proxy would be answered.
+func TestForwardAuthExplained(t *testing.T) {
+	g := asking(t, nil)
+	for _, row := range decisions() {
+		if strings.HasPrefix(row.target, "http") || row.target == "*" {
+			continue
+		}
+		t.Run(row.name, func(t *testing.T) {
+			question := row.method + " " + row.target + " HTTP/1.1\r\nHost: " + gwHost + "\r\n" + row.headers + "\r\n"
+			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(question)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := g.raw(questions()["traefik"](row.method, gwHost, row.target, row.headers))
+			e := g.gw.Explain(r, nil)
+			switch {
+			case a.StatusCode == http.StatusOK:
+				want(t, "status", e.Status, 0)
+				want(t, "subject", e.Header.Get("X-Gatehouse-Subject"), a.Header.Get("X-Gatehouse-Subject"))
+				want(t, "teams", e.Header.Get("X-Gatehouse-Teams"), a.Header.Get("X-Gatehouse-Teams"))
+			default:
+				want(t, "status", e.Status, a.StatusCode)
+				want(t, "headers", len(e.Header), 0)
+			}
+		})
+	}
+	g.untouched()
 }
