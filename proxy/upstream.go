@@ -49,7 +49,7 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 	}
 	u := &upstream{
 		h: h, name: c.Name, audience: cmp.Or(c.Audience, c.Name), target: target,
-		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
+		keepHost: c.HostHeader != "upstream", passAuth: c.Identity == "passthrough", maxBody: int64(c.MaxBodySize),
 	}
 	dial := dialer(c, target, socket)
 	standard, err := newTransport(c, target, dial)
