@@ -18,6 +18,7 @@ import (
 	"gatehouse/authn/oidc"
 	"gatehouse/config"
 	"gatehouse/proxy"
+	"gatehouse/proxy/exchange"
 	"gatehouse/session"
 )
 
@@ -33,7 +34,7 @@ document, keys, clock and support for what is asked of it; each directory's
 servers, how many people and groups it finds there and what their entries lack;
 each issuer's keys, and whether it answers about tokens; whether the application
 says whose its API keys are;
-the store and the applications. Prints what was seen, and for each fault what to do about it.
+the store and the applications, and whether those that are to give access tokens do. Prints what was seen, and for each fault what to do about it.
 
 Exit codes: 0 all is well, 1 something that the settings point at is at fault,
 2 the settings are wrong.`,
@@ -108,7 +109,11 @@ func looks(c config.Config) []aLook {
 	out = append(out, aLook{"store (" + storeName(c.Store) + ")", func(ctx context.Context) []authn.Finding { return checkStore(ctx, c) }})
 	for _, u := range c.Upstreams {
 		out = append(out, aLook{"upstream " + u.Name + " (" + u.URL + ")", func(ctx context.Context) []authn.Finding {
-			return proxy.Check(ctx, u)
+			findings := proxy.Check(ctx, u)
+			if u.Exchanges() {
+				findings = append(findings, exchange.Check(ctx, u, c.Origin())...)
+			}
+			return findings
 		}})
 	}
 	return out
