@@ -15,6 +15,8 @@ authn:
   - {name: okta, oidc: {issuer: "https://idp.example.com", clientID: gate, allowedGroups: [x]}}
 `
 
+const withKeys = exchanging + "session: {keys: [" + goodKey + "]}\n"
+
 // TestIssuerPaths: the documents at the root are the gateway's own only if it is an
 // issuer to somebody.
 func TestIssuerPaths(t *testing.T) {
@@ -40,14 +42,18 @@ func TestIssuerPaths(t *testing.T) {
 	}
 }
 
-// TestUsernames: a username is nobody's alone where there are several ways in.
-func TestUsernames(t *testing.T) {
-	if w := decode(t, exchanging).Warnings(); len(w) != 0 {
+// TestExchangeWarnings: a username is nobody's alone where there are several ways in, and
+// keys that end with the process are new to the application each time.
+func TestExchangeWarnings(t *testing.T) {
+	if w := decode(t, exchanging).Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "upstreams[0].identity: ") {
+		t.Errorf("without keys: %q", w)
+	}
+	if w := decode(t, withKeys).Warnings(); len(w) != 0 {
 		t.Errorf("one route: %q", w)
 	}
-	two := exchanging + `  - {name: lab, oidc: {issuer: "https://lab.example.com", clientID: gate, subjectPrefix: "lab:", allowedGroups: [x]}}
+	two := strings.Replace(withKeys, "session:", `  - {name: lab, oidc: {issuer: "https://lab.example.com", clientID: gate, subjectPrefix: "lab:", allowedGroups: [x]}}
 sharedEmails: true
-`
+session:`, 1)
 	if w := decode(t, two).Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "upstreams[0].exchange.subject: ") {
 		t.Errorf("two routes: %q", w)
 	}
