@@ -27,6 +27,7 @@ func (k *checks) upstreams() {
 		k.hosts(at, u.Hosts)
 		k.upstreamPaths(at, u)
 		k.serves(at, u, served)
+		k.exchange(at, u)
 	}
 }
 

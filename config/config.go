@@ -132,8 +132,14 @@ type Upstream struct {
 	Audience string `json:"audience,omitempty" jsonschema:"pattern=^[!-~]{1\\,255}$"`
 	// The Host header it sees: "keep", what the client sent, or "upstream", its own.
 	HostHeader string `json:"hostHeader" jsonschema:"enum=keep,enum=upstream,default=keep"`
-	// Passes the client's Authorization header on, for an application that reads it too.
-	PassAuthorization bool `json:"passAuthorization,omitempty"`
+	// How it learns whom a request comes from: "headers", by the identity headers;
+	// "passthrough", by those and the client's own Authorization, untouched, for an
+	// application that judges that too; or "exchange", by those and an access token
+	// that the gateway gets from it for them, for an application that believes no
+	// header, such as a W&B server. docs/upstream-identity.md says when to take which.
+	Identity string `json:"identity" jsonschema:"enum=headers,enum=passthrough,enum=exchange,default=headers"`
+	// How the gateway gets that access token, for identity exchange.
+	Exchange UpstreamExchange `json:"exchange,omitempty"`
 	// How to speak TLS to it, for an https url.
 	TLS ClientTLS `json:"tls,omitempty"`
 	// How long it may take to accept a connection.
@@ -172,6 +178,22 @@ type ClientTLS struct {
 	KeyFile string `json:"keyFile,omitempty"`
 	// The name to expect in the server's certificate, when it is not the host of the URL.
 	ServerName string `json:"serverName,omitempty"`
+}
+
+// UpstreamExchange is how the gateway gets an access token of an application for
+// whom a request comes from: for a JWT that names them and that the gateway has
+// signed (RFC 7523).
+type UpstreamExchange struct {
+	// Where the application gives access tokens. Without it, /oidc/token at its url.
+	TokenURL string `json:"tokenURL,omitempty"`
+	// Whom the JWT says that it is for (aud), as the application wants it.
+	Audience string `json:"audience" jsonschema:"default=wandb,pattern=^[!-~]{1\\,255}$"`
+	// What the JWT calls somebody (sub), as the application knows them: "email",
+	// "username" or "subject". Who has none is refused. A username may be another
+	// person's by another route.
+	Subject string `json:"subject" jsonschema:"enum=email,enum=username,enum=subject,default=email"`
+	// How to speak TLS to tokenURL. Without tokenURL, the upstream's own tls counts.
+	TLS ClientTLS `json:"tls,omitempty"`
 }
 
 // Route is one way in: a name and exactly one of its kinds.
@@ -391,6 +413,10 @@ type Paths struct {
 	OAuth2Proxy bool `json:"oauth2Proxy,omitempty"`
 	// What the gateway's own pages are below.
 	Prefix string `json:"prefix" jsonschema:"default=/.gatehouse"`
+
+	// Issuer says that the gateway is an issuer to an upstream, which looks for its
+	// documents at the root: some upstream's identity is exchange.
+	Issuer bool `json:"-"`
 }
 
 // Pages is how the gateway's own pages look.
@@ -439,9 +465,17 @@ func oauth2ProxyPaths() []string {
 	return []string{"/oauth2/auth", "/oauth2/start", "/oauth2/sign_in", "/oauth2/sign_out", "/oauth2/userinfo"}
 }
 
+// IssuerDocuments are where applications look for the keys of an issuer (OpenID
+// Connect Discovery, section 4), under the name of the standard and under the one
+// that W&B's pages have had.
+func IssuerDocuments() []string {
+	return []string{"/.well-known/openid-configuration", "/.well-known/oidc-configuration"}
+}
+
 // Owns says whether path, decoded, is one of the gateway's own.
 func (p Paths) Owns(path string) bool {
-	return p.OAuth2Proxy && slices.Contains(oauth2ProxyPaths(), path) || p.Token != "" && (path == p.Token || slices.Contains(tokenDocuments(), path)) ||
+	return p.OAuth2Proxy && slices.Contains(oauth2ProxyPaths(), path) || p.Issuer && slices.Contains(IssuerDocuments(), path) ||
+		p.Token != "" && (path == p.Token || slices.Contains(tokenDocuments(), path)) ||
 		path == p.SignOut || path == p.Prefix || strings.HasPrefix(path, p.Prefix+"/") ||
 		path == p.Callback || strings.HasPrefix(path, p.Callback+"/")
 }

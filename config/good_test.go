@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 		Operations: Operations{Address: "127.0.0.1:8081"},
 		Upstreams: []Upstream{{
 			Name: "upstream", URL: "http://wandb:8080", Paths: []string{"/"}, HostHeader: "keep",
+			Identity: "headers", Exchange: UpstreamExchange{Audience: "wandb", Subject: "email"},
 			ConnectTimeout: d(10 * time.Second), ResponseTimeout: d(10 * time.Minute),
 		}},
 		Authn: []Route{{Name: "oidc", OIDC: &OIDC{

@@ -95,6 +95,10 @@ func (u Upstream) Asks() bool {
 	return slices.ContainsFunc(u.Paths, func(p string) bool { return !slices.Contains(u.Public, strings.TrimSuffix(p, "/")+"/") })
 }
 
+// Exchanges says whether the upstream gets an access token of its own for whom a
+// request comes from.
+func (u Upstream) Exchanges() bool { return u.Identity == "exchange" }
+
 // KeyUpstreams are the names of the upstreams that know the application's keys; none
 // if those are refused. If nothing is said it is the one that is not all public.
 func (c Config) KeyUpstreams(a APIKey) []string {

@@ -56,6 +56,7 @@ func decodeBy(s *setting, schema *jsonschema.Schema, d *document, env []string) 
 	if b := c.bearer(); b == nil || b.Exchange.Disabled {
 		c.Paths.Token = "" // there is no such endpoint, so the path is the application's
 	}
+	c.Paths.Issuer = slices.ContainsFunc(c.Upstreams, Upstream.Exchanges)
 	if len(d.faults) == 0 {
 		k := checks{document: d, c: &c}
 		k.files()

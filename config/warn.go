@@ -14,6 +14,11 @@ func (c Config) openDoors() []string {
 	if c.InsecurePublicHTTP {
 		out = append(out, "insecurePublicHTTP: anyone on the network can take over sessions")
 	}
+	for i, u := range c.Upstreams {
+		if u.Exchanges() {
+			out = append(out, c.openExchange(indexed("upstreams", i), u)...)
+		}
+	}
 	for i, r := range c.Authn {
 		if r.OIDC != nil && len(r.OIDC.AllowedGroups) == 0 && len(r.OIDC.AllowedEmailDomains) == 0 {
 			out = append(out, indexed("authn", i)+".oidc: lets in everybody whom the provider knows; see allowedGroups and allowedEmailDomains")
@@ -38,6 +43,17 @@ func (c Config) openDoors() []string {
 		if r.LDAP != nil {
 			out = append(out, openDirectory(indexed("authn", i)+".ldap", *r.LDAP)...)
 		}
+	}
+	return out
+}
+
+func (c Config) openExchange(at string, u Upstream) []string {
+	var out []string
+	if u.Exchange.Subject == "username" && len(c.Authn)+len(c.ServiceAccounts) > 1 {
+		out = append(out, at+".exchange.subject: whoever has a username by one route is, to the application, whoever has it by another, or the service account of that name; email and subject are one person's")
+	}
+	if len(c.Session.Keys) == 0 {
+		out = append(out, at+".identity: each restart, and each replica, signs with keys that the application has not seen yet; set session.keys")
 	}
 	return out
 }

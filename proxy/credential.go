@@ -162,14 +162,17 @@ func ownCredential(value string) bool {
 
 // dropCredentials removes what is meant for the gateway alone, and on public
 // paths what is meant for nobody there: a presigned address of a store must come
-// without Authorization.
+// without Authorization. The upstream's own access token takes the place of all.
 func (x *exchange) dropCredentials(h http.Header) {
 	dropCookies(h, x.h.o.Cookie)
 	for _, name := range []string{authorization, shortKey, longKey} {
 		switch {
-		case x.public, x.strange, !x.onward && !x.upstream.passAuth, slices.ContainsFunc(h[name], ownCredential):
+		case x.public, x.strange, x.carried != "", !x.onward && !x.upstream.passAuth, slices.ContainsFunc(h[name], ownCredential):
 			delete(h, name)
 		}
+	}
+	if x.carried != "" {
+		h[authorization] = []string{"Bearer " + x.carried}
 	}
 	if x.public {
 		for _, name := range overrideNames() {

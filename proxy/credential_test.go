@@ -42,10 +42,10 @@ func newKeyRig(t *testing.T, change func(*Options)) *rig {
 	g := newRig(t, func(o *Options) {
 		o.Chain = append(authn.Chain{authn.AuthenticatorFunc(keys)}, o.Chain...)
 		pass := o.Upstreams[0]
-		pass.Name, pass.Paths, pass.PassAuthorization, pass.Public = "pass", []string{"/pass"}, true, []string{"/pass/public"}
+		pass.Name, pass.Paths, pass.Identity, pass.Public = "pass", []string{"/pass"}, "passthrough", []string{"/pass/public"}
 		other := o.Upstreams[0]
 		other.Name, other.Paths, other.Public = "other", []string{"/other"}, nil
-		other.PassAuthorization = true
+		other.Identity = "passthrough"
 		o.Upstreams = append(o.Upstreams, pass, other)
 		o.Routes[0].Upstreams = []string{"app", "pass"} // the other knows no such keys
 		if change != nil {
@@ -426,7 +426,7 @@ func TestCredentialOfTheApplication(t *testing.T) {
 		want(t, "credentials", onwards(g.last()), "  ")
 		g.forget()
 		g.get("/pass/x", aliceOnly+"Wandb-Api-Key: other\r\nAuthorization: "+basic("other")+"\r\n")
-		want(t, "passAuthorization", onwards(g.last()), basic("other")+" other ")
+		want(t, "passthrough", onwards(g.last()), basic("other")+" other ")
 		g.forget()
 		g.get("/pass/public", aliceOnly+"Wandb-Api-Key: other\r\nAuthorization: "+basic("other")+"\r\n")
 		want(t, "public", onwards(g.last()), "  ")

@@ -53,8 +53,10 @@
 // on.
 //
 // Authorization, Wandb-Api-Key and X-Wandb-Api-Key go on beside such a
-// credential, when they are the application's own to judge, and where
-// passAuthorization says so; on a public path never.
+// credential, when they are the application's own to judge, and where the
+// upstream's identity is passthrough; on a public path never. Where it is exchange,
+// and nothing of the application's own goes on, Authorization holds an access token
+// that the application has given for the person, alone.
 //
 // X-Wandb-Username and X-Wandb-User-Email, by which a program says for whom it
 // works, go on if they name the person that the request comes from, or somebody

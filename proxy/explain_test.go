@@ -41,7 +41,7 @@ func explained(t *testing.T) *rig {
 		o.Upstreams[0].Hosts = []string{gwHost, "b.test"}
 		o.Upstreams[0].Paths = []string{"/"}
 		o.Upstreams = append(o.Upstreams, config.Upstream{
-			Name: "files", URL: o.Upstreams[0].URL, Hosts: []string{"files.test"}, Paths: []string{"/f/"}, PassAuthorization: true, HostHeader: "upstream",
+			Name: "files", URL: o.Upstreams[0].URL, Hosts: []string{"files.test"}, Paths: []string{"/f/"}, Identity: "passthrough", HostHeader: "upstream",
 		})
 		o.Routes[0].Upstreams = []string{"app"}
 		o.Routes[0].Challenge = "Bearer"

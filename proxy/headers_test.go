@@ -137,7 +137,7 @@ func TestWhatPasses(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	g := newRig(t, func(o *Options) {
 		pass := o.Upstreams[0]
-		pass.Name, pass.Paths, pass.PassAuthorization, pass.Public = "pass", []string{"/pass"}, true, []string{"/pass/public"}
+		pass.Name, pass.Paths, pass.Identity, pass.Public = "pass", []string{"/pass"}, "passthrough", []string{"/pass/public"}
 		o.Upstreams = append(o.Upstreams, pass)
 	})
 	alice, bob := person("alice"), person("bob")

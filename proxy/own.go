@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
+	"gatehouse/config"
 	"gatehouse/proxy/assertion"
 )
 
@@ -25,9 +26,15 @@ func (h *Handler) ownMux() *http.ServeMux {
 	prefix := h.o.Paths.Prefix
 	if h.o.Assertions != nil {
 		mux.HandleFunc("GET "+prefix+"/jwks.json", func(w http.ResponseWriter, _ *http.Request) { h.publish(w.(*exchange), h.o.Assertions.JWKS()) })
-		mux.HandleFunc("GET "+prefix+"/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-			h.publish(w.(*exchange), h.o.Assertions.Discovery(h.origin+prefix+"/jwks.json"))
-		})
+		documents := []string{prefix + "/.well-known/openid-configuration"}
+		if h.o.Paths.Issuer {
+			documents = append(documents, config.IssuerDocuments()...)
+		}
+		for _, path := range documents {
+			mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+				h.publish(w.(*exchange), h.o.Assertions.Discovery(h.origin+prefix+"/jwks.json"))
+			})
+		}
 	}
 	for pattern, serve := range map[string]func(*exchange){
 		"GET " + prefix + "/{$}":        h.me,

@@ -39,6 +39,9 @@ type Options struct {
 	ForwardAuth *config.ForwardAuth
 	// Assertions signs whom a request comes from; nil for no signed header.
 	Assertions *assertion.Signer
+	// Exchangers get access tokens of the upstreams whose identity is exchange, by
+	// their names.
+	Exchangers map[string]Exchanger
 	// Headers is the identity headers; its zero value is the default contract.
 	Headers config.Headers
 	// Paths are the gateway's own, all set.

@@ -43,6 +43,7 @@ type exchange struct {
 	strange   bool           // it came with a credential of an application other than the upstream
 	standing  *standing      // of the identity; nil without one
 	assertion [1]string      // for the upstream; empty without one
+	carried   string         // the upstream's own access token for the identity; empty without one
 	upload    *upload        // nil without a body
 	response  *http.Response // the upstream's
 	trial     *trial         // of a request that is only explained; nil else

@@ -89,7 +89,7 @@ func (h *Handler) admit(x *exchange) bool {
 	x.identity, x.onward = id, id.Onward && h.judges(x.upstream) || len(x.beside) > 0
 	x.strange = id.Onward && !x.onward
 	x.standing = h.stand(id)
-	return h.allow(x) && h.sameSite(x) && h.describe(x, cmp.Or(x.upstream.audience, hostName(x.r.Host)))
+	return h.allow(x) && h.sameSite(x) && h.describe(x, cmp.Or(x.upstream.audience, hostName(x.r.Host))) && h.carry(x)
 }
 
 // judges reports whether an upstream knows the credentials that are the
@@ -222,16 +222,22 @@ func withError(challenges []string, code string) []string {
 
 // outage answers 503: nobody can say whom the request comes from.
 func (h *Handler) outage(x *exchange, err error) {
+	h.unavailable(x, err, "can't find out who it is", page.Outage{
+		Sentence: sentenceOutage, After: outageRetry,
+	})
+}
+
+// unavailable answers 503, and leads back to where the request has come to.
+func (h *Handler) unavailable(x *exchange, err error, what string, o page.Outage) {
 	h.drain(x)
-	x.trial.say(sentenceOutage, err)
+	x.trial.say(o.Sentence, err)
 	level := slog.LevelError
 	if !h.outages.Allow() {
 		level = slog.LevelDebug // an outage, or a flood that looks like one, is known by now
 	}
-	h.o.Log.Log(x.r.Context(), level, "can't find out who it is", "request_id", x.id[0], "err", err)
-	h.o.Pages.Outage(x, x.r, page.Outage{
-		Sentence: sentenceOutage, RetryURL: h.here(x.r), After: outageRetry,
-	})
+	h.o.Log.Log(x.r.Context(), level, what, "request_id", x.id[0], "err", err)
+	o.RetryURL = h.here(x.r)
+	h.o.Pages.Outage(x, x.r, o)
 }
 
 // forbid answers somebody who is known and may not come in.

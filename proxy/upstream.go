@@ -37,7 +37,8 @@ type upstream struct {
 	target    *url.URL // scheme and host
 	keepHost  bool
 	passAuth  bool
-	maxBody   int64 // bytes; zero for no limit
+	exchanger Exchanger // nil for an upstream that gets no access token of its own
+	maxBody   int64     // bytes; zero for no limit
 	transport transport
 	proxy     httputil.ReverseProxy
 }
@@ -49,7 +50,12 @@ func newUpstream(h *Handler, c config.Upstream) (*upstream, error) {
 	}
 	u := &upstream{
 		h: h, name: c.Name, audience: cmp.Or(c.Audience, c.Name), target: target,
-		keepHost: c.HostHeader != "upstream", passAuth: c.PassAuthorization, maxBody: int64(c.MaxBodySize),
+		keepHost: c.HostHeader != "upstream", passAuth: c.Identity == "passthrough", maxBody: int64(c.MaxBodySize),
+	}
+	if c.Exchanges() {
+		if u.exchanger = h.o.Exchangers[c.Name]; u.exchanger == nil {
+			return nil, errors.New("nobody exchanges identities for it")
+		}
 	}
 	dial := dialer(c, target, socket)
 	standard, err := newTransport(c, target, dial)
@@ -194,6 +200,9 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 // receive looks through the upstream's answer before it is passed on.
 func (u *upstream) receive(res *http.Response) error {
 	x := exchangeOf(res.Request)
+	if x.stale(res) {
+		return errStale
+	}
 	x.response = res
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		// Without an Upgrade header it would pass for the answer to a request that
@@ -229,6 +238,10 @@ func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 		// The server ends the context when it can't read on, so a client that
 		// stands still looks like one that has gone away.
 		err = errors.Join(x.upload.fault(), err)
+	}
+	if errors.Is(err, errStale) {
+		u.h.again(x)
+		return
 	}
 	var uploading *uploadError
 	var timeout net.Error

@@ -18,6 +18,7 @@ import (
 	"gatehouse/authn/oidc"
 	"gatehouse/config"
 	"gatehouse/proxy"
+	"gatehouse/proxy/exchange"
 	"gatehouse/session"
 )
 
@@ -33,7 +34,7 @@ document, keys, clock and support for what is asked of it; each directory's
 servers, how many people and groups it finds there and what their entries lack;
 each issuer's keys, and whether it answers about tokens; whether the application
 says whose its API keys are;
-the store and the applications. Prints what was seen, and for each fault what to do about it.
+the store and the applications, and whether those that are to give access tokens do. Prints what was seen, and for each fault what to do about it.
 
 With --cases it looks at the settings alone and then, without any connection, at
 what would become of each request of a file of cases; docs/policy.md has one.
@@ -123,7 +124,11 @@ func looks(c config.Config) []aLook {
 	out = append(out, aLook{"store (" + storeName(c.Store) + ")", func(ctx context.Context) []authn.Finding { return checkStore(ctx, c) }})
 	for _, u := range c.Upstreams {
 		out = append(out, aLook{"upstream " + u.Name + " (" + u.URL + ")", func(ctx context.Context) []authn.Finding {
-			return proxy.Check(ctx, u)
+			findings := proxy.Check(ctx, u)
+			if u.Exchanges() {
+				findings = append(findings, exchange.Check(ctx, u, c.Origin())...)
+			}
+			return findings
 		}})
 	}
 	return out

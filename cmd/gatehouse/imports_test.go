@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/workload":      {"gatehouse/authn", "gatehouse/authn/issuer"},
 	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/proxy/policy"},
 	"gatehouse/proxy/assertion":     {},
+	"gatehouse/proxy/exchange":      {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/session"},
 	"gatehouse/proxy/extauthz":      {},
 	"gatehouse/proxy/policy":        {"gatehouse/authn", "gatehouse/config"},
 	"gatehouse/e2e":                 {},
@@ -40,12 +41,12 @@ var mayImport = map[string][]string{
 	"gatehouse/e2e/directory":       {},
 	"gatehouse/e2e/wandb":           {},
 	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
-		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/proxy/extauthz", "gatehouse/session"},
+		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/proxy/exchange", "gatehouse/proxy/extauthz", "gatehouse/session"},
 }
 
 // onlyIn is which package may import a library.
 var onlyIn = map[string][]string{
-	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc"},
+	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc", "gatehouse/e2e/wandb"},
 	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
 	"github.com/go-jose/":                   {"gatehouse/authn/issuer", "gatehouse/authn/authntest"},
 	"github.com/golang-jwt/":                {"gatehouse/authn/bearer", "gatehouse/proxy/assertion"},
@@ -59,7 +60,7 @@ var onlyIn = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema": {"gatehouse/config"},
 	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse"},
 	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
-	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy"},
+	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy", "gatehouse/proxy/exchange"},
 	"github.com/pires/go-proxyproto":        {"gatehouse/proxy"},
 	"github.com/envoyproxy/":                {"gatehouse/proxy/extauthz"},
 	"google.golang.org/":                    {"gatehouse/proxy/extauthz"},

@@ -21,6 +21,7 @@ import (
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/assertion"
+	"gatehouse/proxy/exchange"
 	"gatehouse/session"
 )
 
@@ -34,6 +35,8 @@ type gateway struct {
 	upstreams []config.Upstream
 	store     session.Store
 	sessions  *session.Sessions
+
+	exchangers []*exchange.Exchanger
 }
 
 // build makes a gateway from sound settings. It opens no connection, so it
@@ -89,6 +92,10 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, g.close())
 	}
+	exchangers, err := house.openExchangers(c, assertions, g)
+	if err != nil {
+		return nil, errors.Join(err, g.close())
+	}
 	g.chain = append(append(chain, last...), sessions) // explicit credentials before the ambient one
 	g.handler, err = proxy.New(proxy.Options{
 		PublicURL:       origin,
@@ -97,6 +104,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		Policy:          c.Policy,
 		ForwardAuth:     c.ForwardAuth,
 		Assertions:      assertions,
+		Exchangers:      exchangers,
 		Headers:         c.Headers,
 		Paths:           c.Paths,
 		StallTimeout:    c.Listen.StallTimeout.Std(),
@@ -127,6 +135,22 @@ func openAssertions(c config.Config, keys session.Keyring) (*assertion.Signer, e
 	return assertion.New(assertion.Options{
 		Issuer: c.Origin().String(), Algorithm: c.Assertion.Algorithm, Lifetime: c.Assertion.Lifetime.Std(), Secrets: keys.Secrets("assertion"),
 	})
+}
+
+// openExchangers makes what gets access tokens of the upstreams that want it.
+func (h house) openExchangers(c config.Config, signer *assertion.Signer, g *gateway) (map[string]proxy.Exchanger, error) {
+	out := map[string]proxy.Exchanger{}
+	for i, u := range c.Upstreams {
+		if !u.Exchanges() {
+			continue
+		}
+		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Log: h.log})
+		if err != nil {
+			return nil, fmt.Errorf("upstreams[%d] (%s): %w", i, u.Name, err)
+		}
+		out[u.Name], g.exchangers = x, append(g.exchangers, x)
+	}
+	return out, nil
 }
 
 // renewBy renews a proof by the route that made it, if that is still there.
@@ -296,6 +320,9 @@ func logoType(name string, b []byte) string {
 func (g *gateway) close() error {
 	if g.handler != nil {
 		g.handler.Close()
+	}
+	for _, x := range g.exchangers {
+		x.Close()
 	}
 	g.sessions.Close()
 	var err error

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/coreos/go-oidc/v3/oidc"
 )
 
 // Viewer is somebody whom the server knows.
@@ -27,6 +29,9 @@ type Viewer struct {
 type Options struct {
 	// Keys are the API keys that it gave out, and whose they are.
 	Keys map[string]Viewer
+	// Federation is whose JWTs are exchanged for access tokens; nobody's if it has no
+	// issuer.
+	Federation Trusted
 	// Trust takes whoever comes with an identity header of the gateway for who
 	// the gateway says, without a key.
 	Trust bool
@@ -47,6 +52,7 @@ type Request struct {
 
 // Server is a stand-in for a self-hosted W&B server. It answers:
 //
+//	POST /oidc/token                           a JWT for an access token
 //	POST /graphql                              the operations of a run
 //	POST /files/{entity}/{project}/{run}/file_stream
 //	PUT  /storage/…                            signed for a host; refuses every credential
@@ -64,6 +70,9 @@ type Server struct {
 	runs  map[string]*run
 	blobs map[string][]byte
 	calls map[string]Call
+
+	issuer *oidc.Provider
+	tokens map[string]given
 }
 
 // NewServer makes a server that has no runs yet.
@@ -71,8 +80,10 @@ func NewServer(o Options) *Server {
 	s := &Server{
 		options: o, secret: []byte(rand.Text()), mux: http.NewServeMux(),
 		runs: map[string]*run{}, blobs: map[string][]byte{}, calls: map[string]Call{},
+		tokens: map[string]given{},
 	}
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, object{"status": "ok"}) })
+	s.mux.HandleFunc("POST /oidc/token", s.exchange)
 	s.mux.HandleFunc("POST /graphql", s.known(s.graphql))
 	s.mux.HandleFunc("POST /files/{entity}/{project}/{run}/file_stream", s.known(s.fileStream))
 	s.mux.HandleFunc("PUT /storage/{file...}", s.store)
@@ -123,6 +134,9 @@ func (s *Server) viewer(r *http.Request) (Viewer, bool) {
 	if _, key, ok := r.BasicAuth(); ok {
 		v, known := s.options.Keys[key]
 		return v, known
+	}
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return s.holder(token)
 	}
 	subject := r.Header.Get("X-Gatehouse-Subject")
 	if !s.options.Trust || subject == "" {
