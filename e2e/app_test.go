@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -9,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"gatehouse/e2e/wandb"
 )
 
 // app is the application behind the gateway. It knows nothing of the gateway:
@@ -64,7 +68,8 @@ func (a *app) count(path string) int {
 	return n
 }
 
-// identity is everything in a request's header that looks as if it said who somebody is.
+// identity is everything in a request's header that looks as if it said who somebody
+// is. The signed header says the same as the others, or there is one more thing here.
 func identity(r *http.Request) map[string]string {
 	out := map[string]string{}
 	for name, values := range r.Header {
@@ -74,7 +79,34 @@ func identity(r *http.Request) map[string]string {
 			}
 		}
 	}
-	return out
+	return withoutSigned(out)
+}
+
+// told is what a W&B server is told, likewise.
+func told(r wandb.Request) map[string]string { return withoutSigned(r.Identity()) }
+
+func withoutSigned(headers map[string]string) map[string]string {
+	const signed = "X-Gatehouse-Jwt-Assertion"
+	if headers[signed] != "" && signedSubject(headers[signed]) == headers["X-Gatehouse-Subject"] {
+		delete(headers, signed)
+	}
+	return headers
+}
+
+// signedSubject is whom a JWT is about; nobody has verified it.
+func signedSubject(token string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var said struct {
+		Subject string `json:"sub"`
+	}
+	if err != nil || json.Unmarshal(text, &said) != nil {
+		return ""
+	}
+	return said.Subject
 }
 
 // checkIdentity compares what the application got with what p's provider says.

@@ -48,7 +48,7 @@ func checkAccounts(t *testing.T, route string, requests []wandb.Request) {
 		"X-Forwarded-Preferred-Username": "trainer", "X-Gatehouse-Teams": "research", "X-Gatehouse-Roles": "member",
 	}
 	for _, r := range requests {
-		got := r.Identity()
+		got := told(r)
 		issuer := got["X-Gatehouse-Issuer"]
 		delete(got, "X-Gatehouse-Issuer") // a key has the gateway's, a token its own
 		if !maps.Equal(got, want) || issuer == "" {
@@ -93,7 +93,7 @@ func TestApplicationKey(t *testing.T) {
 				t.Errorf("the application was asked: %t", asked)
 			}
 			for _, r := range h.wandb.Requests("/files/") {
-				got := r.Identity()
+				got := told(r)
 				if !strings.HasPrefix(got["Authorization"], "Basic ") || got["X-Gatehouse-Subject"] != test.subject || got["X-Forwarded-User"] != test.subject {
 					t.Errorf("the application was told %v", got)
 				}

@@ -29,7 +29,7 @@ func TestStorage(t *testing.T) {
 		t.Errorf("storage has %d bytes", len(got))
 	}
 	for _, r := range h.wandb.Requests("/storage/") {
-		if got := r.Identity(); len(got) > 0 || r.Status != http.StatusOK {
+		if got := told(r); len(got) > 0 || r.Status != http.StatusOK {
 			t.Errorf("storage answered %d and saw %v", r.Status, got)
 		}
 		if "http://"+r.Host != h.url || r.Header.Get("X-Gatehouse-Subject") != "" {

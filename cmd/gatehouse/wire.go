@@ -88,17 +88,25 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		g.routes = append(g.routes, route)
 	}
 
-	assertions, err := openAssertions(c, keys)
-	if err != nil {
-		return nil, errors.Join(err, g.close())
-	}
-	exchangers, err := house.openExchangers(c, assertions, g)
-	if err != nil {
-		return nil, errors.Join(err, g.close())
-	}
 	g.chain = append(append(chain, last...), sessions) // explicit credentials before the ambient one
-	g.handler, err = proxy.New(proxy.Options{
-		PublicURL:       origin,
+	if g.handler, err = house.openHandler(c, g); err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	return g, nil
+}
+
+// openHandler makes what every request goes through.
+func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) {
+	assertions, err := openAssertions(c, h.keys)
+	if err != nil {
+		return nil, err
+	}
+	exchangers, err := h.openExchangers(c, assertions, g)
+	if err != nil {
+		return nil, err
+	}
+	return proxy.New(proxy.Options{
+		PublicURL:       h.origin,
 		Upstreams:       c.Upstreams,
 		Teams:           c.Teams,
 		Policy:          c.Policy,
@@ -112,19 +120,15 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		ForwardedHeader: c.ForwardedHeader,
 		Routes:          g.routes,
 		Chain:           g.chain,
-		Accounts:        house.accounts,
-		Sessions:        sessions,
-		Cookie:          cookie.Name,
-		Landings:        landings,
-		Pages:           pages,
+		Accounts:        h.accounts,
+		Sessions:        h.sessions,
+		Cookie:          h.cookie.Name,
+		Landings:        h.landings,
+		Pages:           h.pages,
 		SignedOutURL:    c.Pages.SignedOutURL,
-		Log:             log,
+		Log:             h.log,
 		Access:          !c.Log.NoAccess,
 	})
-	if err != nil {
-		return nil, errors.Join(err, g.close())
-	}
-	return g, nil
 }
 
 // openAssertions makes the signer of what upstreams may believe; nil for none.
