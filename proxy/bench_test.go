@@ -101,11 +101,15 @@ const browserHeaders = "Host: gw.test\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86
 
 // load runs keep-alive clients that cost next to nothing against h.
 func load(b *testing.B, h http.Handler, cookie string, status string) {
+	loadAt(b, h, "/api/x?y=z", cookie, status)
+}
+
+func loadAt(b *testing.B, h http.Handler, target, cookie, status string) {
 	s := httptest.NewUnstartedServer(nil)
 	s.Config = Server(config.Listen{MaxHeaderSize: 64 << 10}, h, slog.New(slog.DiscardHandler))
 	s.Start()
 	defer s.Close()
-	request := []byte("GET /api/x?y=z HTTP/1.1\r\n" + browserHeaders + cookie + "\r\n")
+	request := []byte("GET " + target + " HTTP/1.1\r\n" + browserHeaders + cookie + "\r\n")
 	b.ReportAllocs()
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
@@ -158,6 +162,24 @@ func BenchmarkUnauthenticated(b *testing.B) {
 	b.Run("bare", func(b *testing.B) { load(b, bare(b, upstream), "", "200") })
 	b.Run("401", func(b *testing.B) { load(b, benchGateway(b, upstream, true), "", "401") })
 	b.Run("401 page", func(b *testing.B) { load(b, benchGateway(b, upstream, true), "Accept: text/html\r\n", "401") })
+}
+
+// BenchmarkForwardAuth is what an answer to another proxy costs.
+func BenchmarkForwardAuth(b *testing.B) {
+	upstream := canned(b)
+	b.Run("bare", func(b *testing.B) { load(b, bare(b, upstream), "", "200") })
+	g := &rig{t: &testing.T{}, log: &authntest.Log{}, ender: &ender{}}
+	g.people = map[string]authn.Identity{"alice": person("alice")}
+	o := g.options(upstream)
+	o.Log, o.Access, o.Upstreams = slog.New(slog.NewJSONHandler(nowhere{}, nil)), true, nil
+	o.TrustedProxies, o.ForwardAuth, o.Assertions = append(o.TrustedProxies, mustPrefix("127.0.0.0/8")), &config.ForwardAuth{Hosts: []string{gwHost}}, signer(b)
+	h, err := New(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("session", func(b *testing.B) {
+		loadAt(b, h, "/.gatehouse/auth/traefik", aliceOnly+"X-Forwarded-Method: GET\r\nX-Forwarded-Host: "+gwHost+"\r\nX-Forwarded-Uri: /api/x\r\n", "200")
+	})
 }
 
 // BenchmarkScrub is what a look through a browser's headers costs.
