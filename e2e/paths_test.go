@@ -28,7 +28,7 @@ func TestPathsThatNginxRoutes(t *testing.T) {
 	pieces := []string{
 		"/", "//", "/.", "/..", "/./", "/../", "admin", "%61dmin", "ADMIN", "admin/", "x", "x/", "%2f", "%2F", "%2e", "%2E%2e", ".", "..", ";", ";a=b", "%3b", "%25", "%2561", "%252f", "\\", "%5c", "?", "#", "%00", "%", "%zz", "é", "%c3%a9", " ", "%20", "+", "*", "~", "@", ":",
 	}
-	dice := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same targets each time
+	dice := rand.New(rand.NewPCG(1, 2))
 	served := map[string]int{}
 	for range 4000 {
 		target := "/"

@@ -38,6 +38,7 @@ starting: /readyz on the operations listener says what is missing.`,
 		if err != nil {
 			return err
 		}
+		go spareCollector(cmd.Context(), sh.env)
 		return serve(cmd.Context(), c, newLogger(c.Log, sh.err))
 	}
 	return cmd
