@@ -64,6 +64,7 @@ operations:
 upstreams:
   - name: wandb
     url: {{.Upstream}}
+    preset: wandb
   - name: storage
     url: {{.Upstream}}
     paths: [/storage]
