@@ -13,8 +13,8 @@ import (
 // The headers that hold a credential which may be the application's own.
 const (
 	authorization = "Authorization"
-	shortKey      = "Wandb-Api-Key"
-	longKey       = "X-Wandb-Api-Key"
+	shortKey      = authn.KeyHeader
+	longKey       = authn.LongKeyHeader
 )
 
 const sentenceSeveral = "The request has several credentials. Send one."
@@ -113,14 +113,7 @@ func hasScheme(value, scheme string) bool {
 // gateway would judge by one and the application by another. The same one twice, as
 // from ~/.netrc and an exporter's settings, is one.
 func several(r *http.Request) bool {
-	var shown []string
-	for _, name := range []string{shortKey, longKey} {
-		for _, v := range r.Header[name] {
-			if v = strings.Trim(v, " \t"); v != "" { // some send headers that they have no value for
-				shown = append(shown, v)
-			}
-		}
-	}
+	shown := authn.KeysOf(r.Header)
 	if len(shown) == 0 {
 		return false // of several Authorization lines, who reads them says so
 	}

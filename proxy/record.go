@@ -173,6 +173,9 @@ func (h *Handler) apologise(x *exchange) any {
 	return nil
 }
 
+// AccessLine is the message of the line that each request has in the log.
+const AccessLine = "request"
+
 // logAccess writes the line of one request. The query stays out: it may hold secrets.
 func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
 	attrs := [...]slog.Attr{
@@ -191,5 +194,5 @@ func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
 		slog.Bool("application", x.foreign),
 		slog.Bool("aborted", aborted),
 	}
-	h.o.Log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:]...)
+	h.o.Log.LogAttrs(context.Background(), slog.LevelInfo, AccessLine, attrs[:]...)
 }

@@ -14,22 +14,12 @@ const (
 	maxKey = 512
 )
 
-// keyHeaders hold nothing but a key (weave's OTLP exporter, W&B sandboxes).
-func keyHeaders() []string { return []string{"Wandb-Api-Key", "X-Wandb-Api-Key"} }
-
 // claim returns the one key that the request carries, judged by its place and
 // shape alone. The error is [authn.ErrNoCredential] where there is none. It wraps
 // [authn.ErrRejected] for a key beside another credential, and for what stands in
 // a place for keys and is none.
 func claim(r *http.Request) (string, error) {
-	var keys []string
-	for _, name := range keyHeaders() {
-		for _, v := range r.Header[name] {
-			if v = strings.Trim(v, " \t"); v != "" { // some clients send headers that they have no value for
-				keys = append(keys, v)
-			}
-		}
-	}
+	keys := authn.KeysOf(r.Header)
 	key, another, err := authorization(r)
 	switch {
 	case err != nil:

@@ -273,7 +273,7 @@ func (b *route) proveOpaque(ctx context.Context, log *slog.Logger, t *trusted, t
 // not go on as somebody else's.
 func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 	if blank(r, "Authorization") {
-		if blank(r, "Wandb-Api-Key") && blank(r, "X-Wandb-Api-Key") {
+		if len(authn.KeysOf(r.Header)) == 0 {
 			return authn.Identity{}, authn.ErrNoCredential
 		}
 		no := refusal{check: "format", sentence: "No API keys are taken here."}

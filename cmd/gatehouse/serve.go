@@ -39,7 +39,9 @@ starting: /readyz on the operations listener says what is missing.`,
 			return err
 		}
 		go spareCollector(cmd.Context(), sh.env)
-		return serve(cmd.Context(), c, newLogger(c.Log, sh.err))
+		l := &lines{to: sh.err}
+		defer l.flush()
+		return serve(cmd.Context(), c, slog.New(prompt{newLogger(c.Log, l).Handler(), l}))
 	}
 	return cmd
 }

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse/config"
+	"gatehouse/proxy"
+)
+
+// TestLines: lines of requests wait a moment for others, all else for nothing, and
+// none loses its place.
+func TestLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &lockedBuffer{}
+		l := &lines{to: out}
+		log := slog.New(prompt{newLogger(config.Log{Format: "text"}, l).Handler(), l}).With("a", 1).WithGroup("g")
+		log.Info(proxy.AccessLine, "n", 1)
+		if out.String() != "" {
+			t.Errorf("written at once: %s", out)
+		}
+		log.Warn("trouble")
+		if s := out.String(); strings.Index(s, "msg=request a=1 g.n=1") > strings.Index(s, "msg=trouble") || !strings.Contains(s, "trouble") {
+			t.Errorf("out of order: %s", s)
+		}
+		log.Info(proxy.AccessLine, "n", 2)
+		time.Sleep(linesDelay - 1)
+		if strings.Contains(out.String(), "g.n=2") {
+			t.Error("written before its time")
+		}
+		time.Sleep(2)
+		synctest.Wait()
+		if !strings.Contains(out.String(), "g.n=2") {
+			t.Error("not written in time")
+		}
+		log.Info(proxy.AccessLine, "n", 3)
+		l.flush()
+		if !strings.Contains(out.String(), "g.n=3") {
+			t.Error("lost at the end")
+		}
+		l.flush()
+	})
+}
+
+// full is a disk without room.
+type full struct{ tried int }
+
+func (f *full) Write([]byte) (int, error) { f.tried++; return 0, errors.New("no space left") }
+
+func TestLinesAreBounded(t *testing.T) {
+	f := &full{}
+	l := &lines{to: f}
+	line := []byte(strings.Repeat("x", 1000))
+	for range 1000 {
+		_, _ = l.Write(line)
+	}
+	if f.tried < 20 || cap(l.waiting) > 4*linesSize {
+		t.Errorf("tried %d times, %d bytes are held", f.tried, cap(l.waiting))
+	}
+}
