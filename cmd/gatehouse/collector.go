@@ -13,7 +13,7 @@ const (
 	// spare is how much garbage may lie around before it is collected, in bytes. Go
 	// would collect when there is as much as of what lives, which is next to nothing
 	// in a gateway, some hundred times a second.
-	spare = 24 << 20
+	spare = 16 << 20
 	// most is a bound for that in percent of what lives, at the beginning.
 	most = 800
 	// lookAgain is when it is looked how much lives.

@@ -8,7 +8,7 @@ import (
 )
 
 func TestSpareCollector(t *testing.T) {
-	for live, want := range map[uint64]int{0: most, 1 << 20: most, 6 << 20: 400, 12 << 20: 200, 24 << 20: 100, 1 << 30: 100} {
+	for live, want := range map[uint64]int{0: most, 1 << 20: most, 4 << 20: 400, 8 << 20: 200, 16 << 20: 100, 1 << 30: 100} {
 		if got := percent(live); got != want {
 			t.Errorf("%d bytes: %d%%, want %d%%", live, got, want)
 		}
