@@ -188,3 +188,65 @@ func testForwardAuth(t *testing.T, h *edgeHouse) {
 		return h.ask(t, "GET", "/y", "Cookie", alice).StatusCode == 401
 	})
 }
+
+// TestForwardAuthLegacy: a configuration of nginx as people have it for oauth2-proxy
+// goes on working with nothing but the address changed.
+func TestForwardAuthLegacy(t *testing.T) {
+	t.Parallel()
+	h := newEdgeHouse(t, "paths: {oauth2Proxy: true}\n")
+	program, err := find("nginx", "/usr/sbin/nginx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.start("nginx.conf", fmt.Sprintf(`daemon off; pid nginx.pid; worker_processes 1; error_log stderr warn;
+events {}
+http {
+	access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+	server {
+		listen 127.0.0.1:%d;
+		location ~ ^/(oauth2/|\.gatehouse/|oidc/callback$) {
+			proxy_pass http://%s;
+			proxy_set_header Host $http_host;
+			proxy_set_header X-Auth-Request-Redirect $request_uri;
+		}
+		location = /oauth2/auth {
+			internal;
+			proxy_pass http://%s;
+			proxy_set_header Host $http_host;
+			proxy_set_header X-Forwarded-Uri $request_uri;
+			proxy_set_header Content-Length "";
+			proxy_pass_request_body off;
+		}
+		location / {
+			auth_request /oauth2/auth;
+			error_page 401 = @sign_in;
+			auth_request_set $user $upstream_http_x_auth_request_user;
+			auth_request_set $groups $upstream_http_x_auth_request_groups;
+			proxy_set_header X-Forwarded-User $user;
+			proxy_set_header X-Forwarded-Groups $groups;
+			proxy_pass %s;
+		}
+		location = /healthz { return 200; }
+		location @sign_in { return 302 /oauth2/sign_in?rd=$scheme://$http_host$request_uri; }
+	}
+}
+`, h.port, h.gateway, h.gateway, h.app.URL), func(file string) *exec.Cmd {
+		return exec.Command(program, "-p", h.dir, "-e", "stderr", "-c", file)
+	}, h.url+"/healthz")
+	const link = "/runs/42/overview?tab=charts" // nginx escapes no "&" in a redirect
+	b := newProfile(t)
+	b.open(h.url + link)
+	h.provider.signIn(b, "alice")
+	b.await(h.url + link)
+	path, _, _ := strings.Cut(link, "?")
+	if r := h.app.last(t, path); r.Header.Get("X-Forwarded-User") != "alice" || r.Header.Get("X-Forwarded-Groups") != "admins,data science" {
+		t.Errorf("the application was told %v", identity(r))
+	}
+	h.wants(t, "userinfo", h.ask(t, "GET", "/oauth2/userinfo", "Cookie", "gatehouse="+b.cookies()["gatehouse"].Value), 200)
+	h.wants(t, "PATH-05 into what is closed", h.ask(t, "GET", "/x/%2e%2e/admin/", "Cookie", "gatehouse="+b.cookies()["gatehouse"].Value), 403)
+	b.open(h.url + "/oauth2/sign_out")
+	b.press("button")
+	b.awaitThat("alice is signed out", func() bool {
+		return h.ask(t, "GET", "/y").StatusCode == 302
+	})
+}
