@@ -30,7 +30,7 @@ func framing() []string {
 // ours are the headers that the gateway gives a meaning of its own.
 func ours() []string {
 	return []string{
-		"authorization", "date", "forwarded", "proxy-authorization", "wandb-api-key", "x-gatehouse-authorization", "x-wandb-api-key", "origin", "referer", "user-agent", "via", "x-forwarded-for", "x-forwarded-host",
+		"accept", "accept-encoding", "authorization", "cache-control", "date", "forwarded", "proxy-authorization", "wandb-api-key", "x-gatehouse-authorization", "x-wandb-api-key", "origin", "referer", "user-agent", "via", "x-forwarded-for", "x-forwarded-host",
 		"x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id",
 	}
 }

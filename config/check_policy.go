@@ -71,12 +71,51 @@ func (k *checks) policy() {
 		} else {
 			names[r.Name] = i
 		}
+		if slices.ContainsFunc(presetRules("wandb"), func(p Rule) bool { return p.Name == r.Name }) {
+			k.fault(at+".name", quoted(r.Name)+" is the name of a rule of the preset wandb", "give it another")
+		}
 		k.rulePlaces(at, r)
 		k.ruleAccess(at, r)
-		if all := len(r.Upstreams)+len(r.Hosts)+len(r.Paths)+len(r.Methods) == 0; all && i < len(k.c.Policy)-1 {
-			k.fault(at, "matches every request, so no rule after it is ever looked at", "move it to the end, or say what it is about")
+		k.behind(at, i)
+	}
+}
+
+// behind refuses a rule that is never looked at, since one before it matches all that
+// it is about.
+func (k *checks) behind(at string, i int) {
+	r := k.c.Policy[i]
+	if len(r.Upstreams)+len(r.Hosts)+len(r.Methods) == 0 && everything(r.Paths) && i < len(k.c.Policy)-1 {
+		k.fault(at, "matches every request, so no rule after it is ever looked at", "move it to the end, or say what it is about")
+		return
+	}
+	for j, before := range k.c.Policy[:i] {
+		if narrower(r.Upstreams, before.Upstreams) && narrower(r.Hosts, before.Hosts) && narrower(r.Methods, before.Methods) && !everything(before.Paths) &&
+			len(r.Paths) > 0 && !slices.ContainsFunc(r.Paths, func(p string) bool {
+			return !slices.ContainsFunc(before.Paths, func(wide string) bool { return swallows(wide, p) })
+		}) {
+			k.fault(at, indexed("policy", j)+" matches all that it is about, so it is never looked at", "move it before that one")
+			return
 		}
 	}
+}
+
+// everything says whether paths are all there are: none, or one that is nothing but
+// stars and slashes.
+func everything(paths []string) bool {
+	return len(paths) == 0 || slices.ContainsFunc(paths, func(p string) bool {
+		return strings.Trim(p, "*/") == "" && (strings.HasSuffix(p, "/") || strings.Contains(p, "**"))
+	})
+}
+
+// narrower says whether a condition asks for no more than another; none is any.
+func narrower(narrow, wide []string) bool {
+	return len(wide) == 0 || len(narrow) > 0 && !slices.ContainsFunc(narrow, func(n string) bool { return !slices.Contains(wide, n) })
+}
+
+// swallows says whether all that one path pattern matches another matches too, as far
+// as that can be told without stars in the wider one.
+func swallows(wide, narrow string) bool {
+	return wide == narrow || !strings.Contains(wide, "*") && strings.HasSuffix(wide, "/") && (strings.HasPrefix(narrow, wide) || narrow+"/" == wide)
 }
 
 func (k *checks) rulePlaces(at string, r Rule) {
@@ -86,8 +125,11 @@ func (k *checks) rulePlaces(at string, r Rule) {
 		}
 	}
 	for i, h := range r.Hosts {
-		if !hostname(strings.TrimPrefix(h, "*.")) {
+		switch suffix, below := strings.CutPrefix(h, "*"); {
+		case !hostname(strings.TrimPrefix(h, "*.")) || strings.Contains(h, ":"):
 			k.fault(indexed(at+".hosts", i), quoted(h)+" is not a host name in lower case", `write the name alone, or "*." and a domain`)
+		case !slices.ContainsFunc(k.c.names(), func(name string) bool { return name == h || below && strings.HasSuffix(name, suffix) }):
+			k.fault(indexed(at+".hosts", i), "no request is answered for "+quoted(h), "name a host of publicURL, of an upstream or of forwardAuth")
 		}
 	}
 	for i, p := range r.Paths {
@@ -103,6 +145,9 @@ func (k *checks) rulePlaces(at string, r Rule) {
 		}
 	}
 	for i, m := range r.Methods {
+		if strings.Trim(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			k.fault(indexed(at+".methods", i), quoted(m)+" is no method", "write it in capitals, for instance GET")
+		}
 		if m == "HEAD" && slices.Contains(r.Methods, "GET") {
 			k.fault(indexed(at+".methods", i), "is meant by GET already", "remove it")
 		}
@@ -113,7 +158,7 @@ func (k *checks) ruleAccess(at string, r Rule) {
 	if r.Access != "authenticated" && len(r.Require) > 0 {
 		k.fault(at+".require", "has no effect with access "+r.Access, "remove it, or set access: authenticated")
 	}
-	if r.Access == "public" && len(r.Paths) == 0 && len(r.Upstreams)+len(r.Hosts) == 0 {
+	if r.Access == "public" && everything(r.Paths) && len(r.Upstreams)+len(r.Hosts) == 0 {
 		k.fault(at+".access", "would open everything to everybody", "say which paths, hosts or upstreams need no sign-in")
 	}
 	if r.Access != "authenticated" && r.API {
@@ -167,6 +212,18 @@ func (k *checks) teamNames(at string, need Requirement) {
 			k.fault(indexed(at+".roles", i), "nobody is "+quoted(r)+" in any team", "give somebody that role in teams, or correct it")
 		}
 	}
+}
+
+// names are the host names that requests are answered for.
+func (c Config) names() []string {
+	out := []string{c.Origin().Hostname()}
+	for _, u := range c.Upstreams {
+		out = append(out, u.Hosts...)
+	}
+	if c.ForwardAuth != nil {
+		out = append(out, c.ForwardAuth.Hosts...)
+	}
+	return out
 }
 
 // claimsTeams says whether tokens of any route name teams themselves.

@@ -89,7 +89,7 @@ func (k *checks) hosts(at string, hosts []string) {
 	for i, h := range hosts {
 		path := indexed(at+".hosts", i)
 		switch {
-		case !hostname(h):
+		case !hostname(h) || strings.Contains(h, ":"):
 			k.fault(path, quoted(h)+" is not a host name in lower case", "write the name alone, without scheme, port and path")
 		case h != public && !covers(domain, h):
 			k.fault(path, "would never get the session cookie: it is neither the host of publicURL nor below session.cookie.domain", "set session.cookie.domain to the domain that they share")
@@ -116,7 +116,7 @@ func (k *checks) publicPaths(at string, public, bases []string) {
 		switch problem := wrongPath(p); {
 		case problem != "":
 			k.fault(path, problem, "write it as browsers send it, decoded, for instance /healthz or /static/")
-		case p == "/":
+		case everything([]string{p}), strings.Trim(p, "*/") == "":
 			k.fault(path, "would open the whole application to everybody", "name the paths that need no sign-in")
 		case !slices.ContainsFunc(bases, func(base string) bool { return below(p, base) }):
 			k.fault(path, "is below none of the upstream's paths", "move it to the upstream that answers for it")

@@ -469,3 +469,23 @@ func TestOpenDoors(t *testing.T) {
 		t.Errorf("warned of %q, want %q", got, want)
 	}
 }
+
+// TestPresetDeniesFirst: what a preset denies is denied before a rule that lets
+// somebody into all of an application, unless a rule names it.
+func TestPresetDeniesFirst(t *testing.T) {
+	up := []Upstream{{Name: "wandb", Preset: "wandb", Public: []string{"/open/"}}}
+	spelled := func(policy ...Rule) []string {
+		var out []string
+		for _, r := range Rules(policy, up, nil) {
+			out = append(out, r.Name+" "+strings.Join(r.Paths, ","))
+		}
+		return out
+	}
+	const api = "wandb-api /graphql,/graphql2,/api/,/files/*/*/*/file_stream,/sdk/,/traces/,/mcp/,/scim/,/admin/audit_logs"
+	if diff := cmp.Diff([]string{"wandb-internal /service-dangerzone/,/service-redirect/,/debug/", "wide ", "wandb-storage /local-files/,/bucket/", "wandb-health /healthz,/ready", api, "public /open/"}, spelled(Rule{Name: "wide"})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"wandb-internal /service-dangerzone/,/service-redirect/", "mine /debug/vars", "wandb-internal /debug/", "wandb-storage /local-files/,/bucket/", "wandb-health /healthz,/ready", api, "public /open/"}, spelled(Rule{Name: "mine", Paths: []string{"/debug/vars"}})); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,11 +1,14 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Team is a team of the application and who is in it.
 type Team struct {
 	// Its name. "*" stands for what the "*" in a group stands for, so that every
-	// group of that spelling is a team.
+	// group of that spelling is a team, but for those that have an entry of their own.
 	Name string `json:"name" jsonschema:"required,pattern=^([A-Za-z0-9][A-Za-z0-9_.-]*|\\*)$"`
 	// Whoever is in one of these groups is in the team. The first that fits decides
 	// about the role.
@@ -68,7 +71,7 @@ type Rule struct {
 	// "**" for any number of segments. Without any, all.
 	Paths []string `json:"paths,omitempty" jsonschema:"minItems=1,uniqueItems=true"`
 	// The methods that it is about; GET is HEAD too. Without any, all.
-	Methods []string `json:"methods,omitempty" jsonschema:"minItems=1,uniqueItems=true,pattern=^[A-Z]+$"`
+	Methods []string `json:"methods,omitempty" jsonschema:"minItems=1,uniqueItems=true"`
 	// Who may come in: "public", everybody, without identity; "authenticated", who
 	// has proved who they are and is what require says; "deny", nobody.
 	Access string `json:"access" jsonschema:"enum=public,enum=authenticated,enum=deny,default=authenticated"`
@@ -120,17 +123,19 @@ const ForwardAuthUpstream = "forward-auth"
 // Rules are all rules in their order: the policy's, then those of the upstreams'
 // presets and their public paths.
 func Rules(policy []Rule, upstreams []Upstream, elsewhere *ForwardAuth) []Rule {
-	out := slices.Clone(policy)
-	for i := range out {
-		out[i].Place = indexed("policy", i)
-	}
+	var first, last []Rule
 	add := func(u Upstream, at string) {
 		for _, r := range presetRules(u.Preset) {
 			r.Upstreams, r.Place = []string{u.Name}, at+".preset"
-			out = append(out, r)
+			if r.Access == "deny" {
+				var before Rule
+				before, r = r.split(policy)
+				first = append(first, before.ifAny()...)
+			}
+			last = append(last, r.ifAny()...)
 		}
 		if len(u.Public) > 0 {
-			out = append(out, Rule{Name: "public", Upstreams: []string{u.Name}, Paths: u.Public, Access: "public", Place: at + ".public"})
+			last = append(last, Rule{Name: "public", Upstreams: []string{u.Name}, Paths: u.Public, Access: "public", Place: at + ".public"})
 		}
 	}
 	for i, u := range upstreams {
@@ -139,7 +144,38 @@ func Rules(policy []Rule, upstreams []Upstream, elsewhere *ForwardAuth) []Rule {
 	if elsewhere != nil {
 		add(Upstream{Name: ForwardAuthUpstream, Preset: elsewhere.Preset, Public: elsewhere.Public}, "forwardAuth")
 	}
-	return out
+	own := slices.Clone(policy)
+	for i := range own {
+		own[i].Place = indexed("policy", i)
+	}
+	return slices.Concat(first, own, last)
+}
+
+// split parts what a preset denies: before the policy comes what no rule of it names.
+// A rule that lets somebody into an application as a whole does not mean what its
+// parts say to each other.
+func (r Rule) split(policy []Rule) (before, after Rule) {
+	before, after = r, r
+	before.Paths, after.Paths = nil, nil
+	for _, path := range r.Paths {
+		meant := slices.ContainsFunc(policy, func(own Rule) bool {
+			return slices.ContainsFunc(own.Paths, func(p string) bool { return below(p, strings.TrimSuffix(path, "/")) })
+		})
+		if meant {
+			after.Paths = append(after.Paths, path)
+		} else {
+			before.Paths = append(before.Paths, path)
+		}
+	}
+	return before, after
+}
+
+// ifAny is the rule, unless it is about no path any more.
+func (r Rule) ifAny() []Rule {
+	if len(r.Paths) == 0 {
+		return nil
+	}
+	return []Rule{r}
 }
 
 // presetRules are what is known of an application's paths. Those of wandb are the

@@ -143,9 +143,12 @@ func testForwardAuth(t *testing.T, h *edgeHouse) {
 	if res := h.ask(t, "GET", "/x?y=1", browserHeaders...); res.StatusCode != 302 || !strings.Contains(res.Header.Get("Location"), "/.gatehouse/sign-in/sso?rd=%2Fx%3Fy%3D1") {
 		t.Errorf("a browser: %s to %q", res.Status, res.Header.Get("Location"))
 	}
-	h.wants(t, "public", h.ask(t, "GET", "/healthz", "X-Forwarded-User", "eve", "X-Gatehouse-Subject", "eve"), 200)
-	if r := h.app.last(t, "/healthz"); r.Header.Get("X-Forwarded-User")+r.Header.Get("X-Gatehouse-Subject") != "" {
-		t.Errorf("HDR-01 on a public path: %v", r.Header)
+	h.wants(t, "public", h.ask(t, "GET", "/healthz"), 200)
+	heard := h.app.count("/healthz")
+	h.wants(t, "HDR-01 on a public path", h.ask(t, "GET", "/healthz", "X-Forwarded-User", "eve"), 403)
+	h.wants(t, "HDR-01 on a public path", h.ask(t, "GET", "/healthz", "x_gatehouse-subject", "eve", "X-Gatehouse-Subject", "eve"), 403)
+	if n := h.app.count("/healthz"); n != heard {
+		t.Errorf("HDR-01: the application heard %d forged requests", n-heard)
 	}
 	for _, question := range []string{"/.gatehouse/auth/nginx", "/.gatehouse/auth/caddy", "/.gatehouse/auth/traefik", "/.gatehouse/auth/envoy/x"} {
 		h.wants(t, question+" from outside", h.ask(t, "GET", question, "X-Original-Url", h.url+"/healthz", "X-Original-Method", "GET"), 404)
@@ -161,9 +164,10 @@ func testForwardAuth(t *testing.T, h *edgeHouse) {
 		t.Errorf("the application was told %v", identity(r))
 	}
 	alice := "gatehouse=" + b.cookies()["gatehouse"].Value
-	h.wants(t, "alice, by her cookie", h.ask(t, "GET", "/y", "Cookie", alice, "X-Gatehouse-Subject", "eve", "x-forwarded-user", "eve"), 200)
+	h.wants(t, "HDR-02 alice, who forges", h.ask(t, "GET", "/y", "Cookie", alice, "X-Gatehouse-Subject", "eve", "x-forwarded-user", "eve"), 403)
+	h.wants(t, "alice, by her cookie", h.ask(t, "GET", "/y", "Cookie", alice), 200)
 	if r := h.app.last(t, "/y"); r.Header.Get("X-Gatehouse-Subject") != "alice" || len(r.Header["X-Forwarded-User"]) != 1 || r.Header.Get("X-Forwarded-User") != "alice" {
-		t.Errorf("HDR-02: %v", r.Header)
+		t.Errorf("alice's headers: %v", r.Header)
 	}
 	h.wants(t, "alice, who is an admin", h.ask(t, "GET", "/admin/x", "Cookie", alice), 200)
 

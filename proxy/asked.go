@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+
+	"gatehouse/authn"
 )
 
 // A dialect is how a proxy asks about a request, and which answers it understands.
@@ -17,6 +20,7 @@ type dialect struct {
 	subrequest bool
 	allowed    int    // the status that lets a request pass
 	legacy     bool   // answers with oauth2-proxy's headers too
+	removes    bool   // takes headers off the request that the answer names
 	rest       string // where the path of the request follows that of the question
 }
 
@@ -43,7 +47,7 @@ func (h *Handler) dialectOf(path string) *dialect {
 		return nil
 	}
 	if h.o.Paths.OAuth2Proxy && path == legacyPrefix+"/auth" {
-		return &dialect{name: "oauth2-proxy", read: readLegacy, subrequest: true, allowed: http.StatusAccepted, legacy: true}
+		return &dialect{name: "oauth2-proxy", read: readLegacy(h.places.knows), subrequest: true, allowed: http.StatusAccepted, legacy: true}
 	}
 	below, ours := strings.CutPrefix(path, h.o.Paths.Prefix)
 	switch {
@@ -53,7 +57,7 @@ func (h *Handler) dialectOf(path string) *dialect {
 	case below == askedTraefik, below == askedCaddy, below == askedHAProxy:
 		return &dialect{name: strings.TrimPrefix(below, "/auth/"), read: readForwarded, allowed: http.StatusOK}
 	case below == askedEnvoy, strings.HasPrefix(below, askedEnvoy+"/"):
-		return &dialect{name: "envoy", read: readEnvoy(h.o.Paths.Prefix + askedEnvoy), allowed: http.StatusOK, rest: h.o.Paths.Prefix + askedEnvoy}
+		return &dialect{name: "envoy", removes: true, read: readEnvoy(h.o.Paths.Prefix + askedEnvoy), allowed: http.StatusOK, rest: h.o.Paths.Prefix + askedEnvoy}
 	}
 	return nil
 }
@@ -125,17 +129,24 @@ func readEnvoy(prefix string) func(r *http.Request) (question, fault) {
 
 // readLegacy reads what snippets for oauth2-proxy send, which are of many kinds.
 // Only one of them may stand in a question.
-func readLegacy(r *http.Request) (question, fault) {
+func readLegacy(known func(host string) bool) func(r *http.Request) (question, fault) {
+	return func(r *http.Request) (question, fault) { return legacyQuestion(r, known) }
+}
+
+func legacyQuestion(r *http.Request, known func(host string) bool) (question, fault) {
 	_, whole := r.Header["X-Original-Url"]
 	_, path := r.Header["X-Original-Uri"]
 	_, forwarded := r.Header["X-Forwarded-Uri"]
-	method, fine := legacyMethod(r)
-	if !fine {
-		return question{}, lacking("X-Original-Method or X-Forwarded-Method")
-	}
-	host, ok := one(r, "X-Forwarded-Host")
-	if !ok {
-		host = r.Host
+	// Snippets set neither of these, so that they may be the client's own word: the
+	// host is that of the question if it is one that we answer for, and the method
+	// is not asked for at all.
+	const method = ""
+	host := r.Host
+	if given, ok := one(r, "X-Forwarded-Host"); ok {
+		if known(host) && hostName(given) != hostName(host) {
+			return question{}, lacking("one host")
+		}
+		host = given
 	}
 	switch {
 	case whole && !path && !forwarded:
@@ -154,21 +165,6 @@ func readLegacy(r *http.Request) (question, fault) {
 		}
 	}
 	return question{}, lacking("one of X-Original-URL, X-Original-URI and X-Forwarded-Uri")
-}
-
-// legacyMethod is the method of what is asked about; empty if nobody says.
-func legacyMethod(r *http.Request) (method string, fine bool) {
-	for _, name := range []string{"X-Original-Method", "X-Forwarded-Method"} {
-		if _, sent := r.Header[name]; !sent {
-			continue
-		}
-		given, ok := one(r, name)
-		if !ok || method != "" && method != given {
-			return "", false
-		}
-		method = given
-	}
-	return method, true
 }
 
 // request is the request that is asked about, with what the client sent in it.
@@ -202,8 +198,53 @@ func constraintOf(q url.Values) constraint {
 	return constraint{list("allowed_groups"), list("allowed_emails"), list("allowed_email_domains")}
 }
 
-// said reports whether a question asks for something that this is nothing of: an
-// empty list is no list that lets everybody in.
-func (c constraint) broken(q url.Values) bool {
-	return len(c.groups) == 0 && q.Has("allowed_groups") || len(c.emails) == 0 && q.Has("allowed_emails") || len(c.domains) == 0 && q.Has("allowed_email_domains")
+// constraints reads those of a question. A name that is not known, a pair that can't
+// be read and an empty list are faults: each was meant to keep somebody out. But where
+// the query is that of the request itself, as Caddy sends it unless told otherwise, what
+// isn't known is the application's.
+func constraints(raw, uri string) (constraint, bool) {
+	q, err := url.ParseQuery(raw)
+	_, own, _ := strings.Cut(uri, "?")
+	own, _, _ = strings.Cut(own, "#")
+	carried := raw == own
+	if err != nil && !carried {
+		return constraint{}, false
+	}
+	c := constraintOf(q)
+	for name, list := range map[string][]string{"allowed_groups": c.groups, "allowed_emails": c.emails, "allowed_email_domains": c.domains} {
+		if q.Has(name) && len(list) == 0 {
+			return constraint{}, false
+		}
+		delete(q, name)
+	}
+	return c, carried || len(q) == 0
+}
+
+// unasked refuses a question that somebody other than the proxy may have had a hand
+// in: one that comes under an application's host is about that host, and none brings
+// along a header by which an application is told who somebody is. A proxy that does
+// not write all of them over would pass that on.
+func (h *Handler) unasked(r *http.Request, q question) fault {
+	if name := hostName(r.Host); slices.ContainsFunc(h.o.ForwardAuth.Hosts, func(site string) bool { return hostName(site) == name }) && hostName(q.host) != name {
+		return fault{http.StatusForbidden, "The proxy in front asks about another host than the one that it asks under."}
+	}
+	for name := range r.Header {
+		if folded := fold(name); folded != "x-gatehouse-authorization" && h.asserted.protects(name) {
+			return fault{http.StatusForbidden, "No client may send the header " + authn.Bounded(name) + ": it says who somebody is."}
+		}
+	}
+	return fault{}
+}
+
+// canonical is the host that is meant, with the port that people reach it by: proxies
+// leave it out, and nothing depends on it.
+func (h *Handler) canonical(host string) string {
+	name := hostName(host)
+	if name == "" {
+		return host
+	}
+	if port := h.o.PublicURL.Port(); port != "" {
+		name += ":" + port
+	}
+	return name
 }

@@ -167,9 +167,7 @@ func (x *exchange) dropCredentials(h http.Header) {
 	if x.carried != "" {
 		h[authorization] = []string{"Bearer " + x.carried}
 	}
-	if x.public {
-		for _, name := range overrideNames() {
-			delete(h, name)
-		}
+	if x.public || x.h.policy.TellsMethods() {
+		x.h.overrides.scrub(h)
 	}
 }

@@ -27,18 +27,19 @@ func (h *Handler) serveAsked(x *exchange) {
 	if f.status == 0 && d == nil {
 		f = fault{http.StatusNotFound, "There is nothing at this address."}
 	}
-	limits := x.r.URL.Query()
+	limits := x.r.URL.RawQuery
 	if f.status != 0 {
 		h.deny(x, f)
 		return
 	}
+	q.host = h.canonical(q.host)
 	about, f := q.request(x.r)
 	if f.status != 0 {
 		h.deny(x, f)
 		return
 	}
 	if d.rest != "" {
-		limits = nil // the query is the request's own
+		limits = "" // the query is the request's own
 	}
 	x.r, x.upstream = about, h.elsewhere
 	if f := x.checkAsked(); f.status != 0 {
@@ -49,9 +50,9 @@ func (h *Handler) serveAsked(x *exchange) {
 		h.deny(x, fault{http.StatusForbidden, "That address is the gateway’s own. The proxy in front must send it here instead of asking about it."})
 		return
 	}
-	need := constraintOf(limits)
-	if need.broken(limits) {
-		h.deny(x, fault{http.StatusForbidden, "The proxy in front asks for one of no groups or addresses."})
+	need, ok := constraints(limits, q.uri)
+	if !ok {
+		h.deny(x, fault{http.StatusForbidden, "The proxy in front asks for what can’t be understood: allowed_groups, allowed_emails and allowed_email_domains are known, each with something in it."})
 		return
 	}
 	if !h.rule(x) || !x.public && !h.admit(x) {
@@ -75,7 +76,11 @@ func (x *exchange) checkAsked() fault {
 	}
 	var f fault
 	x.clean, f = checkTarget(x.r.RequestURI, x.r.URL)
-	x.websocket = len(x.r.Header["Sec-Websocket-Key"]) > 0 || slices.Contains(x.r.Header["Sec-Fetch-Mode"], "websocket")
+	for name := range x.r.Header {
+		x.websocket = x.websocket || strings.HasPrefix(name, "Sec-Websocket-")
+	}
+	x.websocket = x.websocket || slices.Contains(x.r.Header["Sec-Fetch-Mode"], "websocket") ||
+		slices.ContainsFunc(x.r.Header["Upgrade"], func(v string) bool { return strings.Contains(strings.ToLower(v), "websocket") })
 	delete(x.r.Header, "Upgrade")
 	return f
 }
@@ -100,9 +105,52 @@ func (h *Handler) letPass(x *exchange) {
 			header[l.Name] = []string{value}
 		}
 	}
+	if x.asked.removes {
+		x.remove(header)
+	}
 	header["Cache-Control"] = []string{"no-store"}
 	header["Content-Length"] = []string{"0"}
 	x.WriteHeader(x.asked.allowed)
+}
+
+// RemoveHeader names the headers of a request that must not go on, with commas
+// between. Envoy obeys it.
+const RemoveHeader = "X-Envoy-Auth-Headers-To-Remove"
+
+// remove says what a request loses that goes through the gateway itself: what no
+// client may say, what is for the gateway alone, and a credential that the
+// application has no use for. Of a cookie line that holds more than the gateway's, the
+// rest stays.
+func (x *exchange) remove(header http.Header) {
+	left := x.r.Header.Clone()
+	x.dropCredentials(left)
+	x.attribute(left)
+	var gone []string
+	for _, name := range x.named {
+		_, stays := left[name]
+		switch {
+		case name == "Cookie" && stays:
+			if !slices.Equal(left[name], x.r.Header[name]) {
+				header[name] = []string{strings.Join(left[name], "; ")}
+			}
+		case stays || ofEnvoy(name):
+		case len(header[name]) == 0 || header[name][0] == "":
+			gone = append(gone, strings.ToLower(name))
+		}
+	}
+	if len(gone) > 0 {
+		header[RemoveHeader] = []string{strings.Join(gone, ",")}
+	}
+}
+
+// ofEnvoy reports whether Envoy itself says a header of that name: where the request
+// has been.
+func ofEnvoy(name string) bool {
+	switch name {
+	case "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Client-Cert", "X-Request-Id":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Envoy-")
 }
 
 // said is the value of a header of the contract, if only empty.
@@ -160,32 +208,6 @@ func (h *Handler) signInElsewhere(x *exchange) {
 	header["Cache-Control"] = []string{"no-store"}
 	header["Content-Length"] = []string{strconv.Itoa(0)}
 	x.WriteHeader(http.StatusUnauthorized)
-}
-
-// Identifies reports whether a header of this name says who somebody is, in this or
-// another gateway's contract: nobody but the gateway may set it.
-func (h *Handler) Identifies(name string) bool { return h.identities.protects(name) }
-
-// Strip returns what must change about a client's headers before they go on to an
-// application behind another proxy: an empty value is to be taken off. It is what a
-// request loses that goes through the gateway itself.
-func (h *Handler) Strip(sent http.Header) map[string]string {
-	out := map[string]string{}
-	if lines := sent["Cookie"]; strings.Contains(strings.Join(lines, ""), h.o.Cookie) {
-		left := http.Header{"Cookie": slices.Clone(lines)}
-		dropCookies(left, h.o.Cookie)
-		out["Cookie"] = strings.Join(left["Cookie"], "; ")
-	}
-	beside := false
-	for _, name := range []string{"X-Gatehouse-Authorization", "Proxy-Authorization"} {
-		if len(sent[name]) > 0 {
-			out[name], beside = "", true
-		}
-	}
-	if len(sent[authorization]) > 0 && !beside {
-		out[authorization] = ""
-	}
-	return out
 }
 
 // mountLegacy adds oauth2-proxy's names for what the gateway has under its own.

@@ -84,24 +84,25 @@ const maxStandings = 10_000
 // Handler is the gateway. It is safe for concurrent use; nothing in it changes
 // once it is made.
 type Handler struct {
-	o          Options
-	places     *places
-	upstreams  []*upstream
-	elsewhere  *upstream // the applications behind other proxies; nil without forward-auth
-	names      *names    // no client may send
-	answers    *names    // no upstream may answer
-	identities *names    // of what says who somebody is
-	contract   contract
-	policy     *policy.Policy
-	standings  *otter.Cache[whom, *standing]
-	routes     map[string]authn.Route
-	signIns    []authn.Route   // that a browser can sign in by
-	origin     string          // of PublicURL
-	origins    map[string]bool // that may open WebSockets
-	challenge  []string        // WWW-Authenticate
-	own        *http.ServeMux
-	buffers    *buffers
-	forms      *http.CrossOriginProtection // for what a POST changes
+	o         Options
+	places    *places
+	upstreams []*upstream
+	elsewhere *upstream // the applications behind other proxies; nil without forward-auth
+	names     *names    // no client may send
+	answers   *names    // no upstream may answer
+	overrides *names    // of what changes a method
+	asserted  *names    // of the contract: no question may bring one along
+	contract  contract
+	policy    *policy.Policy
+	standings *otter.Cache[whom, *standing]
+	routes    map[string]authn.Route
+	signIns   []authn.Route   // that a browser can sign in by
+	origin    string          // of PublicURL
+	origins   map[string]bool // that may open WebSockets
+	challenge []string        // WWW-Authenticate
+	own       *http.ServeMux
+	buffers   *buffers
+	forms     *http.CrossOriginProtection // for what a POST changes
 
 	outages      *rate.Limiter // for what the log has to say of them
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
@@ -119,14 +120,15 @@ func New(o Options) (*Handler, error) {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	h := &Handler{
-		o:          o,
-		places:     newPlaces(o.PublicURL),
-		names:      guarded(append(k.names(), o.Headers.Scrub...)),
-		answers:    newNames(k.names(), []string{"x-gatehouse-"}, nil),
-		identities: newNames(slices.Concat(identityNames(), forwardedIdentity(), k.names(), o.Headers.Scrub), identityFamilies(), nil),
-		contract:   k,
-		policy:     policy.New(o.Teams, config.Rules(o.Policy, o.Upstreams, o.ForwardAuth)),
-		routes:     map[string]authn.Route{},
+		o:         o,
+		places:    newPlaces(o.PublicURL),
+		names:     guarded(append(k.names(), o.Headers.Scrub...)),
+		answers:   newNames(k.names(), []string{"x-gatehouse-"}, nil),
+		overrides: newNames(overrideNames(), nil, nil),
+		asserted:  newNames(slices.Concat(k.names(), forwardedIdentity()), []string{"x-gatehouse-"}, nil),
+		contract:  k,
+		policy:    policy.New(o.Teams, config.Rules(o.Policy, o.Upstreams, o.ForwardAuth)),
+		routes:    map[string]authn.Route{},
 
 		standings: standings,
 		buffers:   &buffers{},

@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +35,7 @@ type exchange struct {
 	asked     *dialect // how a proxy asks about a request; nil if it is one itself
 	question  question // about which request
 	unasked   fault    // why that is no question
+	named     []string // the headers of a question, where the answer says which to remove
 	upstream  *upstream
 	path      [1]string // as it is matched
 	rule      policy.Rule
@@ -89,14 +93,21 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
 // listen finds out whether a proxy asks about a request, and about which. Only named
 // ones may: whoever else asks could pass for anybody's neighbour.
 func (h *Handler) listen(x *exchange, s sender) {
-	if x.asked = h.dialectOf(x.r.URL.Path); x.asked == nil {
+	// As it is spelled: what a proxy keeps its clients from is often told by that.
+	path, _, _ := strings.Cut(x.r.RequestURI, "?")
+	if x.asked = h.dialectOf(path); x.asked == nil {
 		return
 	}
 	if !s.trusted {
 		x.unasked = fault{http.StatusForbidden, "Only proxies that the settings name may ask here (trustedProxies)."}
 		return
 	}
-	x.question, x.unasked = x.asked.read(x.r)
+	if x.question, x.unasked = x.asked.read(x.r); x.unasked.status == 0 {
+		x.unasked = h.unasked(x.r, x.question)
+	}
+	if x.asked.removes {
+		x.named = slices.Sorted(maps.Keys(x.r.Header))
+	}
 }
 
 // check refuses what can't be understood in one way only.
@@ -149,7 +160,11 @@ func (h *Handler) end(x *exchange) {
 		cause = h.apologise(x)
 	}
 	if cause == nil && x.status == 0 && !x.hijacked {
-		x.WriteHeader(http.StatusOK)
+		status := http.StatusOK
+		if x.asked != nil { // to which that would be yes
+			status = http.StatusInternalServerError
+		}
+		x.WriteHeader(status)
 	}
 	now := time.Now()
 	x.expire()

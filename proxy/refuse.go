@@ -28,8 +28,8 @@ func (h *Handler) rule(x *exchange) bool {
 	at := x.place()
 	var err error
 	x.rule, err = h.policy.Find(at)
-	if err == nil && x.asked != nil && x.question.method == "" {
-		err = h.anyMethod(at, x.rule.Name)
+	if err == nil && x.asked != nil && x.question.method == "" && !h.policy.Same(at) {
+		err = policy.ErrAmbiguous // who asks has not said which method it is
 	}
 	switch {
 	case err != nil:
@@ -41,18 +41,6 @@ func (h *Handler) rule(x *exchange) bool {
 	}
 	x.public = x.rule.Public && x.clean
 	return true
-}
-
-// anyMethod reports an error if a request of another method would fall under another
-// rule: who asks has not said which it is.
-func (h *Handler) anyMethod(at policy.Place, name string) error {
-	for method := range strings.SplitSeq(someMethods, ", ") {
-		at.Method = method
-		if r, err := h.policy.Find(at); err != nil || r.Name != name {
-			return policy.ErrAmbiguous
-		}
-	}
-	return nil
 }
 
 // place is where the request goes, as the policy looks at it.

@@ -72,7 +72,7 @@ func properNames() []string {
 
 // overrideNames make an upstream see another method than the one that was decided on.
 func overrideNames() []string {
-	return []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+	return []string{"x-http-method-override", "x-http-method", "x-method-override"}
 }
 
 // names is a set of header names, compared after folding: case does not matter

@@ -60,7 +60,7 @@ func checkTarget(requestURI string, u *url.URL) (clean bool, f fault) {
 		switch c := u.Path[i]; {
 		case c < ' ', c == 0x7f, c == '\\':
 			return false, bad
-		case c == '%':
+		case c == '%', c == '?', c == '#':
 			clean = false
 		}
 	}
@@ -221,6 +221,14 @@ func readings(u *url.URL) []string {
 	for _, p := range []string{first, u.Path, decoded(u.Path), decoded(decoded(u.Path))} {
 		add(p)
 		add(tidy(p))
+		if i := strings.IndexAny(p, "?#"); i >= 0 { // who parses once more begins a query there
+			p = p[:i]
+			add(tidy(p))
+		}
+		if strings.Contains(p, "\\") {
+			p = strings.ReplaceAll(p, "\\", "/")
+			add(tidy(p))
+		}
 		if strings.Contains(p, ";") {
 			add(tidy(plainSegments(p)))
 		}

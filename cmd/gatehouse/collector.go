@@ -45,5 +45,5 @@ func percent(live uint64) int {
 	if live == 0 {
 		return most
 	}
-	return int(max(100, min(most, spare*100/live))) //nolint:gosec // at most 800
+	return int(max(100, min(most, spare*100/live)))
 }

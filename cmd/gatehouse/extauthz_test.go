@@ -71,7 +71,7 @@ authn:
 	}
 	now := time.Now()
 	token := authntest.JWT(key, nil, map[string]any{"iss": "https://idp.example.com", "aud": "app", "sub": "1001", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "groups": []string{"research"}})
-	forged := map[string]string{"authorization": "Bearer " + token, "x-gatehouse-subject": "eve", "x-forwarded-groups": "admins", "remote-user": "eve", "x-forwarded-email": "eve@example.com", "cookie": "theirs=1; __Host-gatehouse=x"}
+	forged := map[string]string{"authorization": "Bearer " + token, "remote-user": "eve", "x_auth_request_user": "eve", "x-wandb-username": "eve", "x-rewrite-url": "/y", "x-http-method-override": "DELETE", "wandb-api-key": "", "x-forwarded-for": "192.0.2.1", "accept": "*/*", "cookie": "theirs=1; __Host-gatehouse=x"}
 
 	ok := ask("/x", forged).GetOkResponse()
 	got := map[string]string{}
@@ -86,7 +86,7 @@ authn:
 	if got["x-gatehouse-jwt-assertion"] == "" {
 		t.Error("there is no signed header")
 	}
-	if want := []string{"authorization", "remote-user", "x-forwarded-email"}; !slices.Equal(ok.GetHeadersToRemove(), want) {
+	if want := []string{"authorization", "remote-user", "wandb-api-key", "x-rewrite-url", "x-wandb-username", "x_auth_request_user"}; !slices.Equal(ok.GetHeadersToRemove(), want) {
 		t.Errorf("removed are %v, want %v", ok.GetHeadersToRemove(), want)
 	}
 	for path, status := range map[string]int32{"/admin/x": 403, "/x/..%2fadmin/x": 400, "/%2561dmin/x": 400, "/.gatehouse/auth/envoy/x": 403} {
@@ -97,8 +97,13 @@ authn:
 	if no := ask("/x", nil).GetDeniedResponse(); no.GetStatus().GetCode() != 401 {
 		t.Errorf("nobody: %v", no)
 	}
-	if open := ask("/open/x", map[string]string{"x-gatehouse-subject": "eve"}).GetOkResponse(); !slices.Equal(open.GetHeadersToRemove(), []string{"x-gatehouse-subject"}) || len(open.GetHeaders()) > 0 {
+	if open := ask("/open/x", map[string]string{"remote-user": "eve", "x_method_override": "PUT"}).GetOkResponse(); !slices.Equal(open.GetHeadersToRemove(), []string{"remote-user", "x_method_override"}) || len(open.GetHeaders()) > 0 {
 		t.Errorf("public: %v", open)
+	}
+	for _, name := range []string{"x-gatehouse-subject", "x_forwarded_groups", "x-forwarded-email"} {
+		if no := ask("/open/x", map[string]string{name: "eve"}).GetDeniedResponse(); no.GetStatus().GetCode() != 403 {
+			t.Errorf("HDR-23 %s: %v", name, no)
+		}
 	}
 	stop()
 	if code := <-done; code != 0 {

@@ -32,7 +32,7 @@ func TestLines(t *testing.T) {
 		if strings.Contains(out.String(), "g.n=2") {
 			t.Error("written before its time")
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
 		if !strings.Contains(out.String(), "g.n=2") {
 			t.Error("not written in time")

@@ -73,7 +73,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	servers := []server{{proxy.Server(c.Listen, g.handler, log), public}, {opsServer(newReadiness(g), log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
-			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, Remove: g.handler.Identifies, Trim: g.handler.Strip,
+			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
 		}), questions})
 	}
 	err = runServers(ctx, c.Listen.DrainTimeout.Std(), log, servers...)

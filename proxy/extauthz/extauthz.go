@@ -44,11 +44,8 @@ type Options struct {
 	Handler http.Handler
 	// Path is where it does so; the request's own follows.
 	Path string
-	// Remove says which headers of a request nobody but the gateway may set.
-	Remove func(name string) bool
-	// Trim takes off the headers of a request what is for the gateway alone, and
-	// returns those that have changed; an empty value is to be taken off.
-	Trim func(http.Header) map[string]string
+	// RemoveHeader is the header of an answer that names those which a request loses.
+	RemoveHeader string
 }
 
 // Server answers questions over gRPC. It is an http.Server's like: Serve, Shutdown.
@@ -106,13 +103,12 @@ func (s *Server) Check(ctx context.Context, q *auth.CheckRequest) (*auth.CheckRe
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	sent := r.Header.Clone()
 	a := &answer{header: http.Header{}}
 	if err := contained(func() { s.o.Handler.ServeHTTP(a, r.WithContext(limited)) }); err != nil {
 		return nil, err
 	}
 	if a.status == http.StatusOK {
-		return s.allowed(a.header, sent), nil
+		return s.allowed(a.header), nil
 	}
 	return denied(a), nil
 }
@@ -181,33 +177,20 @@ func hidden() []string {
 }
 
 // allowed lets a request go on: with the headers of the answer in place of the
-// client's, and without what is not for the application.
-func (s *Server) allowed(answer, sent http.Header) *auth.CheckResponse {
+// client's, and without those that the answer names.
+func (s *Server) allowed(answer http.Header) *auth.CheckResponse {
 	ok := &auth.OkHttpResponse{}
-	set := map[string]bool{}
 	put := func(name, value string) {
 		ok.Headers = append(ok.Headers, &core.HeaderValueOption{
 			Header: &core.HeaderValue{Key: strings.ToLower(name), Value: value}, AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		})
 	}
 	for name, values := range answer {
-		if slices.Contains(hidden(), name) {
-			continue
-		}
-		if value := values[0]; value != "" {
-			set[name] = true
-			put(name, value)
-		}
-	}
-	for name := range sent {
-		if !set[name] && s.o.Remove(name) {
-			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
-		}
-	}
-	for name, value := range s.o.Trim(sent) {
-		if value == "" {
-			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
-		} else {
+		switch value := values[0]; {
+		case value == "" || slices.Contains(hidden(), name):
+		case name == s.o.RemoveHeader:
+			ok.HeadersToRemove = strings.Split(value, ",")
+		default:
 			put(name, value)
 		}
 	}

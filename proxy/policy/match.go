@@ -96,7 +96,7 @@ func newPattern(text string, both bool) pattern {
 
 func (p *pattern) matches(path string) bool {
 	if p.segments != nil {
-		return matchSegments(p.segments, strings.TrimPrefix(path, "/"), false)
+		return matchSegments(p.segments, strings.TrimPrefix(path, "/"))
 	}
 	if !strings.HasPrefix(path, p.path) {
 		return false
@@ -108,32 +108,38 @@ func (p *pattern) matches(path string) bool {
 }
 
 // matchSegments holds the segments of a path, without its first slash, against
-// those of a pattern. Over says that the path has ended.
-func matchSegments(want []string, path string, over bool) bool {
-	for i, w := range want {
-		if w == "**" {
-			rest := want[i+1:]
-			for {
-				if len(rest) == 0 || matchSegments(rest, path, over) {
-					return true
-				}
-				if over {
-					return false
-				}
-				_, after, more := strings.Cut(path, "/")
-				path, over = after, !more
-			}
-		}
-		if over {
-			return false
-		}
-		segment, after, more := strings.Cut(path, "/")
-		if !matchStar(w, segment) {
-			return false
-		}
-		path, over = after, !more
+// those of a pattern. Only the last "**" that was met is tried with more segments:
+// what the ones before it have taken makes no difference to what follows. So it takes
+// no longer than the path times the pattern.
+func matchSegments(want []string, path string) bool {
+	type place struct {
+		rest string
+		over bool // the path has ended
 	}
-	return over
+	next := func(p place) place {
+		_, rest, more := strings.Cut(p.rest, "/")
+		return place{rest, !more}
+	}
+	at, star := place{rest: path}, -1
+	var from place // what that "**" has not taken yet
+	for i := 0; ; {
+		segment, _, _ := strings.Cut(at.rest, "/")
+		switch {
+		case i < len(want) && want[i] == "**":
+			star, from = i, at
+			i++
+		case i < len(want) && !at.over && matchStar(want[i], segment):
+			at = next(at)
+			i++
+		case i == len(want) && at.over:
+			return true
+		case star >= 0 && !from.over:
+			from = next(from)
+			at, i = from, star+1
+		default:
+			return false
+		}
+	}
 }
 
 // matchStar holds a text against one in which "*" stands for any text, none too.

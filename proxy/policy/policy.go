@@ -19,15 +19,19 @@ import (
 // Policy is the rules of the settings and the teams. Its zero value has no teams
 // and lets in whoever has proved who they are.
 type Policy struct {
-	rules    []rule
-	teams    []mapping
-	fallback []Membership // of who is in no team
+	rules []rule
+	teams []mapping
+	named map[string]bool // teams that the settings name
+	// tellsMethods: some rule is about some methods only
+	tellsMethods bool
+	fallback     []Membership // of who is in no team
 }
 
 // New makes a policy of sound settings.
 func New(teams []config.Team, rules []config.Rule) *Policy {
-	p := &Policy{}
+	p := &Policy{named: map[string]bool{}}
 	for i, t := range teams {
+		p.named[t.Name] = true
 		for j, g := range t.Groups {
 			p.teams = append(p.teams, newMapping(t.Name, g, fmt.Sprintf("teams[%d].groups[%d]", i, j)))
 		}
@@ -36,6 +40,7 @@ func New(teams []config.Team, rules []config.Rule) *Policy {
 		}
 	}
 	for i, r := range rules {
+		p.tellsMethods = p.tellsMethods || len(r.Methods) > 0
 		p.rules = append(p.rules, newRule(r, i))
 	}
 	return p
@@ -70,6 +75,28 @@ func (p *Policy) Find(at Place) (Rule, error) {
 	}
 	return p.rules[first].Rule, nil
 }
+
+// Same reports whether a request falls under the same rule whatever its method is.
+func (p *Policy) Same(at Place) bool {
+	methods := []string{"GET", "HEAD", "OPTIONS", "POST", "OTHER"} // the last stands for all that no rule names
+	for i := range p.rules {
+		methods = append(methods, p.rules[i].methods...)
+	}
+	for _, path := range at.Paths {
+		first := p.find(&at, path)
+		for _, m := range methods {
+			other := at
+			other.Method = m
+			if p.find(&other, path) != first {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// TellsMethods reports whether any rule is about some methods only.
+func (p *Policy) TellsMethods() bool { return p.tellsMethods }
 
 func (p *Policy) find(at *Place, path string) int {
 	for i := range p.rules {
@@ -157,7 +184,7 @@ func (s Subject) lacks(need config.Requirement) string {
 		return "a " + anyOf(need.Kinds)
 	case len(need.Routes) > 0 && !slices.Contains(need.Routes, s.Route):
 		return "signed in by " + anyOf(need.Routes)
-	case len(need.Teams) > 0 && !s.inTeam(need.Teams, nil):
+	case len(need.Teams) > 0 && len(need.Roles) == 0 && !s.inTeam(need.Teams, nil):
 		return "in the team " + anyOf(need.Teams)
 	case len(need.Roles) > 0 && !s.inTeam(need.Teams, need.Roles):
 		if len(need.Teams) > 0 {

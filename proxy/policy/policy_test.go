@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -163,6 +164,7 @@ func TestTeams(t *testing.T) {
 		{"cn with escapes", authn.Identity{Groups: []string{`cn=Audio\2C loud\, er,ou=g`}}, []string{"audio/viewer"}},
 		{"not the first name", authn.Identity{Groups: []string{"ou=audio,cn=audio"}}, []string{"guests/viewer"}},
 		{"the name of a group", authn.Identity{Groups: []string{"wandb-b", "wandb-a", "wandb-", "wandb-é", "wandb-a b"}}, []string{"b/member", "a/member"}},
+		{"a star fills no team that has an entry", authn.Identity{Groups: []string{"wandb-vision", "wandb-x"}}, []string{"x/member"}},
 		{"the name of a cn", authn.Identity{Groups: []string{"cn=team-Red-x,dc=y"}}, []string{"red/admin"}},
 		{"claimed", authn.Identity{Teams: []string{"red", "bad name", ""}}, []string{"red/member"}},
 		{"claimed and mapped", authn.Identity{Teams: []string{"vision"}, Route: "corp", Groups: []string{"leads"}}, []string{"vision/admin"}},
@@ -224,6 +226,42 @@ func FuzzPattern(f *testing.F) {
 			t.Errorf("%q and %q: %v", text, path, got)
 		}
 	})
+}
+
+// TestPatternsAreQuick: no pattern takes long, whatever the path is (a request of
+// nobody is held against it).
+func TestPatternsAreQuick(t *testing.T) {
+	path := strings.Repeat("/a", 20_000)
+	for _, text := range []string{"/**/a/**/a/**/b", "/**/*/**/*/**/b", "/**/a*a*a*/**/c", "/**/private/**/edit"} {
+		p := newPattern(text, true)
+		start := time.Now()
+		if p.matches(path) {
+			t.Errorf("%s matches", text)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s took %s", text, took)
+		}
+	}
+	for text, path := range map[string]string{"/**/a/**/b": "/x/a/y/a/b", "/**/a/b/**": "/a/c/a/b", "/a/**/**/b": "/a/b", "/**/**": "/", "/a/**": "/a"} {
+		if p := newPattern(text, true); !p.matches(path) {
+			t.Errorf("%s does not match %s", text, path)
+		}
+	}
+}
+
+func TestSame(t *testing.T) {
+	p := New(nil, []config.Rule{
+		{Name: "public", Paths: []string{"/a"}, Methods: []string{"GET"}, Access: "public"}, {Name: "public", Paths: []string{"/a", "/b"}, Access: "public"},
+		{Paths: []string{"/c"}, Methods: []string{"PROPFIND"}, Access: "deny"},
+	})
+	for path, want := range map[string]bool{"/a": false, "/b": true, "/c": false, "/d": true} {
+		if got := p.Same(at(path)); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	if !p.TellsMethods() || New(nil, nil).TellsMethods() {
+		t.Error("it does not know whether methods matter")
+	}
 }
 
 // BenchmarkPolicy is what the policy costs a request, with 200 rules and somebody

@@ -75,7 +75,7 @@ func (p *Policy) Subject(id authn.Identity) Subject {
 		return s // which is in its own teams and no others
 	}
 	for _, m := range p.teams {
-		m.each(s, add)
+		m.each(s, p.named, add)
 	}
 	for _, t := range id.Teams {
 		if teamName(t) {
@@ -138,7 +138,7 @@ func unescapedParts(text string) []string {
 }
 
 // each adds the teams that somebody's groups put them into.
-func (m mapping) each(s Subject, add func(Membership)) {
+func (m mapping) each(s Subject, named map[string]bool, add func(Membership)) {
 	if len(m.routes) > 0 && !slices.Contains(m.routes, s.Route) {
 		return
 	}
@@ -163,7 +163,7 @@ func (m mapping) each(s Subject, add func(Membership)) {
 		case m.team != "*":
 			add(m.membership(m.team, g))
 			return
-		case teamName(star):
+		case teamName(star) && !named[star]: // what the settings name is theirs to fill
 			add(m.membership(star, g))
 		}
 	}
