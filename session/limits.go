@@ -39,3 +39,29 @@ func checkWrite(value []byte, ttl time.Duration) error {
 	}
 	return nil
 }
+
+const (
+	// maxMember bounds the value of a member of an index, in bytes.
+	maxMember = 8 << 10
+	// maxMessage bounds a message, in bytes.
+	maxMessage = 32 << 10
+)
+
+func checkMember(value []byte, ttl time.Duration) error {
+	switch {
+	case ttl <= 0:
+		return errTTL
+	case len(value) == 0:
+		return errors.New("session: a member of an index needs a value")
+	case len(value) > maxMember:
+		return fmt.Errorf("session: a member of %d bytes is over the store's limit of %d", len(value), maxMember)
+	}
+	return nil
+}
+
+func checkMessage(message []byte) error {
+	if len(message) > maxMessage {
+		return fmt.Errorf("session: a message of %d bytes is over the store's limit of %d", len(message), maxMessage)
+	}
+	return nil
+}

@@ -28,24 +28,28 @@ var (
 type Memory struct {
 	mu      sync.Mutex
 	entries map[string]*entry
-	queue   expiryQueue // the entries, those that expire first in front
+	indexes map[string]map[string]*entry // the members of each, by their names
+	queue   expiryQueue                  // the entries, those that expire first in front
 	size    int
 	limit   int
 	closed  bool
+
+	listeners map[*listener]bool
 }
 
 type entry struct {
 	key     string
+	index   string // that it is a member of, if it is one
 	value   []byte // never changed, only replaced
 	expires time.Time
 	place   int // in the queue
 }
 
-func (e *entry) size() int { return len(e.key) + len(e.value) + entryOverhead }
+func (e *entry) size() int { return len(e.key) + len(e.index) + len(e.value) + entryOverhead }
 
 // NewMemory makes an empty store.
 func NewMemory() *Memory {
-	return &Memory{entries: map[string]*entry{}, limit: memoryLimit}
+	return &Memory{entries: map[string]*entry{}, indexes: map[string]map[string]*entry{}, limit: memoryLimit, listeners: map[*listener]bool{}}
 }
 
 // Get returns the value, and whether there is one.
@@ -120,14 +124,20 @@ func (m *Memory) Touch(ctx context.Context, key string, ttl time.Duration) error
 	})
 }
 
-// Delete removes the value.
-func (m *Memory) Delete(ctx context.Context, key string) error {
-	return m.do(ctx, key, func(e *entry) error {
-		if e != nil {
-			m.remove(e)
+// Delete removes the values.
+func (m *Memory) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		err := m.do(ctx, key, func(e *entry) error {
+			if e != nil {
+				m.remove(e)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // Ping reports whether the store is open.
@@ -141,7 +151,10 @@ func (m *Memory) Ping(ctx context.Context) error {
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.entries, m.queue, m.size, m.closed = nil, nil, 0, true
+	m.entries, m.indexes, m.queue, m.size, m.closed = nil, nil, nil, 0, true
+	for l := range m.listeners {
+		l.lose(errClosed)
+	}
 	return nil
 }
 
@@ -178,7 +191,12 @@ func (m *Memory) sweep(now time.Time) {
 }
 
 func (m *Memory) put(e *entry, key string, value []byte, ttl time.Duration) error {
-	next := entry{key: key, value: append([]byte{}, value...), expires: time.Now().Add(ttl)}
+	return m.putIn("", e, key, value, ttl)
+}
+
+// putIn writes a value into an index, or beside all of them.
+func (m *Memory) putIn(index string, e *entry, key string, value []byte, ttl time.Duration) error {
+	next := entry{key: key, index: index, value: append([]byte{}, value...), expires: time.Now().Add(ttl)}
 	grown := m.size + next.size()
 	if e != nil {
 		grown -= e.size()
@@ -188,7 +206,7 @@ func (m *Memory) put(e *entry, key string, value []byte, ttl time.Duration) erro
 	}
 	m.size = grown
 	if e == nil {
-		m.entries[key] = &next
+		m.settle(&next)
 		heap.Push(&m.queue, &next)
 		return nil
 	}
@@ -197,10 +215,30 @@ func (m *Memory) put(e *entry, key string, value []byte, ttl time.Duration) erro
 	return nil
 }
 
+// settle gives a new entry its place.
+func (m *Memory) settle(e *entry) {
+	if e.index == "" {
+		m.entries[e.key] = e
+		return
+	}
+	if m.indexes[e.index] == nil {
+		m.indexes[e.index] = map[string]*entry{}
+	}
+	m.indexes[e.index][e.key] = e
+}
+
 func (m *Memory) remove(e *entry) {
 	heap.Remove(&m.queue, e.place)
-	delete(m.entries, e.key)
 	m.size -= e.size()
+	if e.index == "" {
+		delete(m.entries, e.key)
+		return
+	}
+	if members := m.indexes[e.index]; len(members) > 1 {
+		delete(members, e.key)
+	} else {
+		delete(m.indexes, e.index)
+	}
 }
 
 // expiryQueue is a [heap.Interface] by expiry.

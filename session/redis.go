@@ -46,9 +46,10 @@ type RedisOptions struct {
 // No command is ever repeated: an answer that got lost is an error, not a guess.
 type Redis struct {
 	client  redis.UniversalClient
-	swap    *redis.Script
 	prefix  string
 	timeout time.Duration
+
+	swap, entering, retiring *redis.Script
 }
 
 // NewRedis makes the store; the server need not be up. It fails only for a URL
@@ -84,8 +85,8 @@ func NewRedis(o RedisOptions) (*Redis, error) {
 	// in its own format. All of that is in the errors that it returns, too.
 	logging.Disable()
 	return &Redis{
-		client: redis.NewClient(c), swap: redis.NewScript(swapScript),
-		prefix: o.KeyPrefix, timeout: o.Timeout,
+		client: redis.NewClient(c), prefix: o.KeyPrefix, timeout: o.Timeout,
+		swap: redis.NewScript(swapScript), entering: redis.NewScript(enterScript), retiring: redis.NewScript(retireScript),
 	}, nil
 }
 
@@ -183,14 +184,26 @@ func (r *Redis) Touch(ctx context.Context, key string, ttl time.Duration) error 
 	return failed("touch", r.client.Do(ctx, "pexpire", r.prefix+key, milliseconds(ttl)).Err())
 }
 
-// Delete removes the value.
-func (r *Redis) Delete(ctx context.Context, key string) error {
-	ctx, cancel, err := r.begin(ctx, key)
+// Delete removes the values.
+func (r *Redis) Delete(ctx context.Context, keys ...string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	ctx, cancel, err := r.begin(ctx, keys...)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	return failed("delete", r.client.Del(ctx, r.prefix+key).Err())
+	if len(keys) == 1 {
+		return failed("delete", r.client.Del(ctx, r.prefix+keys[0]).Err())
+	}
+	_, err = r.client.Pipelined(ctx, func(p redis.Pipeliner) error { // one by one: in a cluster they are in different places
+		for _, key := range keys {
+			p.Del(ctx, r.prefix+key)
+		}
+		return nil
+	})
+	return failed("delete", err)
 }
 
 // Ping reports whether the server answers.
@@ -203,9 +216,11 @@ func (r *Redis) Ping(ctx context.Context) error {
 // Close closes the connections.
 func (r *Redis) Close() error { return failed("close", r.client.Close()) }
 
-func (r *Redis) begin(ctx context.Context, key string) (context.Context, context.CancelFunc, error) {
-	if err := checkKey(key); err != nil {
-		return nil, nil, err
+func (r *Redis) begin(ctx context.Context, keys ...string) (context.Context, context.CancelFunc, error) {
+	for _, key := range keys {
+		if err := checkKey(key); err != nil {
+			return nil, nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	return ctx, cancel, nil

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,13 +87,23 @@ func (s *server) open(t testing.TB) *session.Redis {
 	return store
 }
 
-// advance takes d off every key's time to live.
+// advance takes d off every key's time to live, and off the ends that members of an
+// index have in front.
 func (s *server) advance(t testing.TB, d time.Duration) {
 	t.Helper()
 	for _, key := range s.keys(t) {
 		left := s.raw.PTTL(t.Context(), key).Val()
 		if left < 0 {
 			t.Errorf("RDS-17 the key %s has no time to live", key)
+		}
+		if s.raw.Type(t.Context(), key).Val() == "hash" {
+			for member, value := range s.raw.HGetAll(t.Context(), key).Val() {
+				end, err := strconv.ParseInt(value[:13], 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.raw.HSet(t.Context(), key, member, fmt.Sprintf("%013d", end-d.Milliseconds())+value[13:])
+			}
 		}
 		if err := s.raw.PExpire(t.Context(), key, left-d).Err(); err != nil { // deletes when below zero
 			t.Fatal(err)
@@ -105,6 +118,12 @@ func (s *server) keys(t testing.TB) []string {
 		t.Fatal(err)
 	}
 	return keys
+}
+
+// keysLike are the keys that begin so.
+func (s *server) keysLike(t testing.TB, prefix string) []string {
+	t.Helper()
+	return slices.DeleteFunc(s.keys(t), func(key string) bool { return !strings.HasPrefix(key, prefix) })
 }
 
 func TestRedis(t *testing.T) {

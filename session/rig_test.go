@@ -241,11 +241,13 @@ func (s *spy) Touch(ctx context.Context, key string, ttl time.Duration) error {
 	return s.Store.Touch(ctx, key, ttl)
 }
 
-func (s *spy) Delete(ctx context.Context, key string) error {
-	if err := s.note("delete", key); err != nil {
-		return err
+func (s *spy) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		if err := s.note("delete", key); err != nil {
+			return err
+		}
 	}
-	return s.Store.Delete(ctx, key)
+	return s.Store.Delete(ctx, keys...)
 }
 
 // provider rotates refresh tokens: each works once, and the use of a spent one

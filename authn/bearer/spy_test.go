@@ -157,9 +157,11 @@ func (s *spyStore) Add(ctx context.Context, key string, value []byte, ttl time.D
 	return s.Store.Add(ctx, key, value, ttl)
 }
 
-func (s *spyStore) Delete(ctx context.Context, key string) error {
-	if err := s.note("delete", key, nil); err != nil {
-		return err
+func (s *spyStore) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		if err := s.note("delete", key, nil); err != nil {
+			return err
+		}
 	}
-	return s.Store.Delete(ctx, key)
+	return s.Store.Delete(ctx, keys...)
 }

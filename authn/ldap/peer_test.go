@@ -271,9 +271,11 @@ func (s *spyStore) Swap(ctx context.Context, key string, old, next []byte, ttl t
 	return s.Store.Swap(ctx, key, old, next, ttl)
 }
 
-func (s *spyStore) Delete(ctx context.Context, key string) error {
-	if err := s.note("delete", key); err != nil {
-		return err
+func (s *spyStore) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		if err := s.note("delete", key); err != nil {
+			return err
+		}
 	}
-	return s.Store.Delete(ctx, key)
+	return s.Store.Delete(ctx, keys...)
 }

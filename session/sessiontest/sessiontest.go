@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,11 @@ func Run(t *testing.T, in Harness) {
 		{"one of many swaps", race},
 		{"swap", swap},
 		{"limits", limits},
+		{"indexes", indexes},
+		{"an index of many", manyMembers},
+		{"members expire", memberExpiry},
+		{"indexes are found", enumerates},
+		{"news", news},
 		{"a context that is over", contexts},
 		{"ping and close", closing},
 	} {
@@ -223,7 +229,7 @@ func limits(t *testing.T, s session.Store, _ func(time.Duration)) {
 	}
 	for _, ttl := range []time.Duration{0, -second} {
 		for name, err := range everything(t.Context(), s, "k", ttl) {
-			if err == nil && name != "Get" && name != "Delete" {
+			if timeless := []string{"Get", "Delete", "Retire", "Leave", "Members"}; err == nil && !slices.Contains(timeless, name) {
 				t.Errorf("%s takes a time to live of %v", name, ttl)
 			}
 		}
@@ -275,11 +281,15 @@ func everything(ctx context.Context, s session.Store, key string, ttl time.Durat
 	_, _, get := s.Get(ctx, key)
 	_, add := s.Add(ctx, key, []byte("x"), ttl)
 	_, swap := s.Swap(ctx, key, []byte("x"), []byte("y"), ttl)
+	_, update := s.Update(ctx, key, "m", []byte("x"), ttl)
+	_, members := s.Members(ctx, key)
 	return map[string]error{
 		"Get": get, "Add": add, "Swap": swap,
 		"Set":    s.Set(ctx, key, []byte("x"), ttl),
 		"Touch":  s.Touch(ctx, key, ttl),
-		"Delete": s.Delete(ctx, key),
+		"Delete": s.Delete(ctx, "other", key),
+		"Enter":  s.Enter(ctx, key, "m", []byte("x"), ttl), "Update": update,
+		"Retire": s.Retire(ctx, key, "m"), "Leave": s.Leave(ctx, key, "m"), "Members": members,
 	}
 }
 
