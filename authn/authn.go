@@ -65,6 +65,9 @@ type Identity struct {
 	// Account is what a service account is to the application; zero for people,
 	// and for services that are not registered.
 	Account Account `json:"-"`
+	// Access names the session or token by which somebody came, if it can be ended by
+	// itself. It opens nothing.
+	Access string `json:"-"`
 	// Onward says that the application knows the credential too, and judges by it:
 	// it goes on.
 	Onward bool `json:"-"`
@@ -177,6 +180,23 @@ type Proof struct {
 	Grant []byte
 	// RenewAt is when to ask the provider again; zero means never.
 	RenewAt time.Time
+	// SID is the provider's own session, by which it says later what has ended; empty if
+	// it names none.
+	SID string
+	// IssuedAt is when the provider vouched for the identity, by its clock; zero if it
+	// does not say.
+	IssuedAt time.Time
+}
+
+// Logout says which sessions a provider has ended.
+type Logout struct {
+	Issuer string
+	// Subject is whose sessions, all of them, unless SID says which.
+	Subject string
+	// SID is the provider's own session; empty for all.
+	SID string
+	// At is when, by the provider's clock. What it vouched for later stands.
+	At time.Time
 }
 
 // Route is one way in. Every field but Name may be zero.

@@ -31,6 +31,20 @@ type MemoryOptions struct {
 	// AtOnce is how many checks may be under way; zero means 1,000. Further ones
 	// are [ErrCrowded].
 	AtOnce int
+	// News tells of what has ended before its time, by the names that Ref gives. Both may
+	// be nil.
+	News News
+	Ref  func(Identity) string
+}
+
+// News tells whether something has ended since it was found out.
+type News interface {
+	// Edition is what to note before finding something out.
+	Edition() uint64
+	// Holds reports whether it is certain that nothing of those names has ended since
+	// that edition, and Quiet, whether nothing is known to have.
+	Holds(edition uint64, refs ...string) bool
+	Quiet(edition uint64, refs ...string) bool
 }
 
 // ErrCrowded says that too many checks are under way to begin another. It is
@@ -49,6 +63,9 @@ var ErrCrowded = errors.New("authn: too many credentials are being checked at on
 // Whatever is neither a proof nor a plain refusal is not remembered.
 type Memory struct {
 	good, bad, limit time.Duration
+
+	news News
+	ref  func(Identity) string
 
 	sums     sync.Pool                     // of *summing with the key
 	proofs   *otter.Cache[sum, remembered] // by name
@@ -71,6 +88,10 @@ type remembered struct {
 	identity   Identity
 	err        error
 	until      time.Time
+	// ref is what the end of a proof is told by, and edition that of the news when the
+	// check began.
+	ref     string
+	edition uint64
 }
 
 // NewMemory makes an empty memory.
@@ -96,7 +117,7 @@ func NewMemory(o MemoryOptions) (*Memory, error) {
 	}
 	key := make([]byte, sha256.Size)
 	rand.Read(key) // never fails: it ends the program instead
-	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, proofs: proofs, refusals: refusals, places: make(chan struct{}, o.AtOnce)}
+	m := &Memory{good: o.Lifetime, bad: o.RejectedLifetime, limit: o.Limit, proofs: proofs, refusals: refusals, places: make(chan struct{}, o.AtOnce), news: o.News, ref: o.Ref}
 	m.sums.New = func() any { return &summing{hash: hmac.New(sha256.New, key)} }
 	return m, nil
 }
@@ -146,8 +167,12 @@ func (m *Memory) verify(ctx context.Context, anew bool, check func(context.Conte
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
 		defer cancel()
+		edition := m.edition()
 		id, err := contained(ctx, check)
-		m.keep(who, credential, id, err)
+		if a, ok := m.bridge(who, credential, err); ok && !anew {
+			return a.identity, nil
+		}
+		m.keep(who, credential, edition, id, err)
 		return id, err
 	})
 	select {
@@ -170,7 +195,36 @@ func (m *Memory) recall(who, credential sum, anew bool) (remembered, bool) {
 	if ok && a.credential != credential {
 		m.proofs.Invalidate(who)
 	}
-	return a, ok && !anew && a.credential == credential && now.Before(a.until)
+	return a, ok && !anew && a.credential == credential && now.Before(a.until) && m.holds(a)
+}
+
+func (m *Memory) edition() uint64 {
+	if m.news == nil {
+		return 0
+	}
+	return m.news.Edition()
+}
+
+// holds reports whether a proof has not ended before its time. What can be ended by
+// itself must certainly not have been; for the rest it is enough that nothing is known.
+func (m *Memory) holds(a remembered) bool {
+	switch {
+	case m.news == nil:
+		return true
+	case a.identity.Access != "":
+		return m.news.Holds(a.edition, a.ref)
+	}
+	return m.news.Quiet(a.edition, a.ref)
+}
+
+// bridge returns what is remembered when the check could not find out: until its time is
+// over it counts, unless it is known to have ended.
+func (m *Memory) bridge(who, credential sum, err error) (remembered, bool) {
+	if m.news == nil || err == nil || errors.Is(err, ErrRejected) || errors.Is(err, ErrNoCredential) {
+		return remembered{}, false
+	}
+	a, ok := m.proofs.GetIfPresent(who)
+	return a, ok && a.credential == credential && time.Now().Before(a.until) && m.news.Quiet(a.edition, a.ref)
 }
 
 // contained keeps a panic on the flight's goroutine from ending the gateway.
@@ -187,14 +241,17 @@ func contained(ctx context.Context, check func(context.Context) (Identity, error
 	return id, err
 }
 
-func (m *Memory) keep(who, credential sum, id Identity, err error) {
-	a := remembered{credential: credential, identity: id, err: err, until: time.Now()}
+func (m *Memory) keep(who, credential sum, edition uint64, id Identity, err error) {
+	a := remembered{credential: credential, identity: id, err: err, until: time.Now(), edition: edition}
 	var throttled *Throttled
 	switch {
 	case err == nil:
 		a.until = a.until.Add(m.good)
 		if !id.Expires.IsZero() && id.Expires.Before(a.until) {
 			a.until = id.Expires
+		}
+		if m.news != nil {
+			a.ref = m.ref(id)
 		}
 		m.proofs.Set(who, a)
 	case !errors.As(err, &throttled) && errors.Is(err, ErrRejected):

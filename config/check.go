@@ -190,6 +190,7 @@ func (k *checks) sizes() {
 	}
 	within("listen.maxHeaderSize", k.c.Listen.MaxHeaderSize, 4<<10, 16<<20)
 	within("headers.maxSize", k.c.Headers.MaxSize, 1<<10, 1<<20)
+	within("session.cache.maxSize", k.c.Session.Cache.MaxSize, 1<<20, 64<<30)
 }
 
 func (k *checks) session() {
@@ -205,6 +206,9 @@ func (k *checks) session() {
 	}
 	if s.OutageGrace > s.Lifetime {
 		k.fault("session.outageGrace", "is longer than session.lifetime", "use a few hours at most")
+	}
+	if s.Cache.Lifetime > Duration(10*time.Minute) {
+		k.fault("session.cache.lifetime", "is longer than 10 minutes", "use 30s, or leave it out; what is ended is forgotten at once anyway")
 	}
 	if strings.HasPrefix(s.Cookie.Name, "__") {
 		k.fault("session.cookie.name", quoted(s.Cookie.Name)+" begins with __", "leave the prefix out; the gateway puts the right one before it")

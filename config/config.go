@@ -308,6 +308,9 @@ type Session struct {
 	// How long a session goes on after its proof has expired while the provider
 	// can't be reached. After that, 503 until it can.
 	OutageGrace Duration `json:"outageGrace" jsonschema:"default=1h"`
+	// What each process remembers of sessions, so that it need not ask the store
+	// for each request.
+	Cache SessionCache `json:"cache,omitempty"`
 	// The session cookie.
 	Cookie Cookie `json:"cookie,omitempty"`
 	// The keys that sign cookies, newest first, each at least 32 random bytes
@@ -316,6 +319,17 @@ type Session struct {
 	Keys []Secret `json:"keys,omitempty"`
 	// A file that holds the keys, one a line, newest first.
 	KeysFile string `json:"keysFile,omitempty"`
+}
+
+// SessionCache is what a process remembers of sessions.
+type SessionCache struct {
+	// How long a session counts without asking the store. One that is ended is
+	// forgotten at once, everywhere; this is how long it can go on at most when
+	// that could not be told, and how long sessions go on without the store. 0s
+	// asks for each request.
+	Lifetime Duration `json:"lifetime" jsonschema:"default=30s"`
+	// The memory for it, at about 1 KiB a session.
+	MaxSize Size `json:"maxSize" jsonschema:"default=64MiB"`
 }
 
 // Cookie is the session cookie.

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gatehouse/session"
@@ -65,6 +66,7 @@ func TestStoreFailing(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		r.store.fail("touch", errDown)
 		r.accepted(t, r.one, "alice-1", alice)
+		synctest.Wait()
 		if !strings.Contains(r.log.String(), "session use not noted") {
 			t.Error("nobody is told")
 		}

@@ -50,6 +50,15 @@ type Options struct {
 	// Renew asks the route that made a proof for a fresh one; see authn.Route.
 	// Nil means that no session is renewed.
 	Renew func(ctx context.Context, p authn.Proof) (authn.Proof, error)
+	// Register is where sessions are listed, for the same store, keys and IdleTimeout; nil
+	// means one without news. Without news, and without Remember, nothing is remembered
+	// between two requests.
+	Register *Register
+	// Remember is how long a session counts without asking the store, at most, when no
+	// news of it come.
+	Remember time.Duration
+	// RememberBytes bounds the memory of that; zero means 64 MiB.
+	RememberBytes uint64
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -65,11 +74,13 @@ type Starter interface {
 // Sessions is the browser sessions of one gateway over one store. Any number of
 // processes may share the store; they need the same keys, cookie and times.
 type Sessions struct {
-	store   Store
-	sealer  Sealer
-	cookie  Cookie
-	log     *slog.Logger
-	touched *marks
+	store    Store
+	sealer   Sealer
+	cookie   Cookie
+	log      *slog.Logger
+	register *Register
+	recent   *recent
+	uses     *uses
 
 	lifetime, idle, grace time.Duration
 
@@ -88,6 +99,8 @@ var (
 	errSeveral = fmt.Errorf("session: several live sessions: %w", authn.ErrRejected)
 	errUnknown = fmt.Errorf("session: unknown or ended: %w", authn.ErrRejected)
 	errOver    = fmt.Errorf("session: expired: %w", authn.ErrRejected)
+	// errEndedMeanwhile: somebody, or the provider, ended the session as it began.
+	errEndedMeanwhile = fmt.Errorf("session: ended while it began: %w", authn.ErrRejected)
 )
 
 // touchPause is how seldom a session's idle time is written down.
@@ -104,30 +117,50 @@ func New(o Options) *Sessions {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Sessions{
+	if o.Register == nil {
+		o.Register = NewRegister(o.Store, o.Keys, nil, o.IdleTimeout)
+	}
+	s := &Sessions{
 		store: o.Store, sealer: o.Keys.Sealer("session"), cookie: o.Cookie, log: o.Log,
-		touched:  newMarks(min(touchPause, o.IdleTimeout/10)),
+		register: o.Register, recent: newRecent(o),
 		lifetime: o.Lifetime, idle: o.IdleTimeout, grace: o.OutageGrace,
 		renew: o.Renew, renewals: newRenewals(),
 	}
+	s.uses = newUses(min(touchPause, o.IdleTimeout/10), s.note)
+	return s
 }
 
-// Authenticate returns whose session the request's cookie is. It asks the store once,
-// or once for each of several genuine cookies; now and then it notes the use there, and
-// when the proof is about to expire it has it renewed, in the background as long as the
-// proof is valid.
+// Authenticate returns whose session the request's cookie is. What is remembered of it
+// counts as long as nothing has been heard of it, or the store can't be asked. Otherwise
+// the store is asked once, or once for each of several genuine cookies. Now and then the
+// use is noted there, beside the requests, and when the proof is about to expire it is
+// renewed, in the background as long as it is valid.
 func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
+	now := time.Now()
+	known, place := s.recent.find(r, s.cookie.Name)
+	if known != nil && s.counts(known, now) {
+		if known.noted.Load() <= now.Add(-s.uses.pause).UnixNano() {
+			known.noted.Store(now.UnixNano())
+			s.uses.note(known.hash, known.record, r, now)
+		}
+		return known.identity, nil
+	}
+	edition := s.recent.edition()
 	t, rec, err := s.standing(r)
+	if known != nil && err != nil && !errors.Is(err, authn.ErrRejected) && s.bridges(known, now) {
+		return known.identity, nil
+	}
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	ctx, now := r.Context(), time.Now()
 	if s.due(rec, now) {
-		if rec, err = s.renewed(ctx, t, rec); err != nil {
+		if rec, err = s.renewed(r.Context(), t, rec); err != nil {
 			return authn.Identity{}, err
 		}
 	}
-	s.touch(ctx, t, rec, now)
+	rec.identity.Access = t.session()
+	s.recent.keep(place, t, rec, edition, now)
+	s.uses.note(t.hash, rec, r, now)
 	return rec.identity, nil
 }
 
@@ -242,17 +275,23 @@ func (s *Sessions) ttl(rec record, now time.Time) time.Duration {
 	return min(s.idle, rec.ends.Sub(now))
 }
 
-// touch notes the use. A use that can't be noted is no reason to refuse it.
-func (s *Sessions) touch(ctx context.Context, t ticket, rec record, now time.Time) {
-	ttl := s.ttl(rec, now)
-	if s.idle == s.lifetime || ttl <= 0 {
+// note writes a use down. One that can't be is no reason to refuse anything.
+func (s *Sessions) note(u use) {
+	ctx, cancel := context.WithTimeout(context.Background(), stepLimit)
+	defer cancel()
+	t := ticket{hash: u.hash}
+	ttl := s.ttl(u.record, u.at)
+	if ttl <= 0 {
 		return
 	}
-	if until, _ := s.touched.get(t.hash); now.Before(until) {
-		return
+	var err error
+	if s.idle < s.lifetime {
+		err = s.store.Touch(ctx, t.record(), ttl)
 	}
-	s.touched.set(t.hash, now.Add(s.touched.keep))
-	if err := s.store.Touch(ctx, t.record(), ttl); err != nil && ctx.Err() == nil {
+	if err == nil {
+		_, err = s.register.stands(ctx, accessOf(t.session(), AccessSession, u.record, u.client, u.at))
+	}
+	if err != nil {
 		s.log.Warn("session use not noted", "err", err)
 	}
 }
@@ -291,29 +330,56 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, 
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	rec := record{identity: p.Identity, created: now, ends: now.Add(s.lifetime), renewAt: p.RenewAt}
-	if err := s.save(r.Context(), t, rec, p.Grant); err != nil {
+	if err := s.begin(r, t, p); err != nil {
 		return err
 	}
 	for _, old := range ending {
 		// The new record is out of reach without its cookie and expires by itself.
-		if err := s.store.Delete(r.Context(), old.record()); err != nil {
+		if err := s.finish(r.Context(), old, PersonOf(p.Identity)); err != nil {
 			return err
 		}
 	}
-	s.touched.set(t.hash, now.Add(s.touched.keep))
 	s.cookie.set(w, value, s.lifetime)
 	s.log.Info("session started", "route", p.Identity.Route, "subject", p.Identity.Subject)
 	return nil
 }
 
-func (s *Sessions) save(ctx context.Context, t ticket, rec record, secret []byte) error {
-	raw, err := sealRecord(t, rec, secret)
+// begin writes a new session down: first in the register, so that whoever ends the
+// person's sessions finds it, then its record. It must not have been ended meanwhile.
+func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
+	ctx, now := r.Context(), time.Now()
+	rec := record{identity: p.Identity, created: now, ends: now.Add(s.lifetime), renewAt: p.RenewAt}
+	raw, err := sealRecord(t, rec, p.Grant)
 	if err != nil {
 		return err
 	}
-	return s.store.Set(ctx, t.record(), raw, s.ttl(rec, time.Now()))
+	a := accessOf(t.session(), AccessSession, rec, ClientOf(r), now)
+	if err := s.register.enter(ctx, a, p.SID); err != nil {
+		return err
+	}
+	err = s.store.Set(ctx, t.record(), raw, s.ttl(rec, now))
+	if err == nil {
+		err = s.register.confirm(ctx, a)
+	}
+	if err == nil {
+		err = s.vouchedSince(ctx, p)
+	}
+	if err != nil {
+		return errors.Join(err, s.register.End(ctx, a.Person, a.ID))
+	}
+	s.uses.set(t.hash, now)
+	return nil
+}
+
+// finish ends the session of a ticket, whether or not there still is one. If its record
+// does not say whose it is, it is taken to be that person's.
+func (s *Sessions) finish(ctx context.Context, t ticket, person Person) error {
+	if t.key != nil {
+		if rec, err := s.load(ctx, t); err == nil {
+			person = PersonOf(rec.identity)
+		}
+	}
+	return s.register.End(ctx, person, t.session())
 }
 
 // End signs out: it deletes the sessions of the request's cookies and has the
@@ -327,7 +393,7 @@ func (s *Sessions) End(w http.ResponseWriter, r *http.Request) (p authn.Proof, f
 		if ok && !found {
 			p, found = proof, true
 		}
-		err = errors.Join(err, s.store.Delete(r.Context(), t.record()))
+		err = errors.Join(err, s.finish(r.Context(), t, PersonOf(proof.Identity)))
 	}
 	if found && err == nil {
 		s.log.Info("session ended", "reason", "signed out", "route", p.Identity.Route, "subject", p.Identity.Subject)
@@ -351,4 +417,7 @@ func (s *Sessions) proof(ctx context.Context, t ticket) (authn.Proof, bool) {
 // Close waits for the renewals that are under way: to drop one would lose the new token
 // that the provider may just have given. None begins any more. It takes 70 seconds at
 // most, where the store and the provider are as slow as they may be.
-func (s *Sessions) Close() { s.renewals.wait() }
+func (s *Sessions) Close() {
+	s.renewals.wait()
+	s.uses.close()
+}

@@ -27,7 +27,7 @@ func TestSession(t *testing.T) {
 		p := person("alice")
 		alice := r.signIn(t, p)
 		id := r.accepted(t, r.two, "alice-1", alice)
-		p.Identity.AuthTime = p.Identity.AuthTime.UTC()
+		p.Identity.AuthTime, p.Identity.Access = p.Identity.AuthTime.UTC(), "s"+strings.TrimPrefix(r.store.record(t), "session:")
 		if d := cmp.Diff(p.Identity, id); d != "" {
 			t.Error(d)
 		}

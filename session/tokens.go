@@ -18,14 +18,19 @@ import (
 // of the id and a record sealed with the key, so who reads all of it can act as
 // nobody; and a token that this gateway did not sign costs no trip to the store.
 type Tokens struct {
-	store Store
+	store    Store
+	register *Register
 	// signs has what signs for each key of the ring, newest first.
 	signs []func(text string) string
 }
 
-// NewTokens makes the tokens of one gateway over one store.
-func NewTokens(store Store, keys Keyring) Tokens {
-	t := Tokens{store: store}
+// NewTokens makes the tokens of one gateway over one store, which are listed in the
+// register; nil means one without news.
+func NewTokens(store Store, keys Keyring, register *Register) Tokens {
+	if register == nil {
+		register = NewRegister(store, keys, nil, 0)
+	}
+	t := Tokens{store: store, register: register}
 	for _, each := range keys.Each() {
 		t.signs = append(t.signs, each.Digest("access token"))
 	}
@@ -36,22 +41,39 @@ var errToken = fmt.Errorf("session: access token: unknown, expired or revoked: %
 
 // Issue makes a token that stands for id for so long, which is above zero. The note
 // is kept beside it, for who made it. An error means that there is none.
-func (t Tokens) Issue(ctx context.Context, id authn.Identity, note string, lifetime time.Duration) (string, error) {
+func (t Tokens) Issue(ctx context.Context, id authn.Identity, note string, from Client, lifetime time.Duration) (string, error) {
 	if len(t.signs) == 0 {
 		return "", errNoKeys
 	}
 	k, plain := newTicket()
 	now := time.Now()
 	id.Expires = now.Add(lifetime).UTC()
-	raw, err := sealRecord(k, record{identity: id, created: now, ends: id.Expires}, []byte(note))
+	rec := record{identity: id, created: now, ends: id.Expires}
+	raw, err := sealRecord(k, rec, []byte(note))
 	if err != nil {
 		return "", err
 	}
-	if err := t.store.Set(ctx, tokenKey(k), raw, lifetime); err != nil {
+	if err := t.begin(ctx, k, raw, accessOf(k.token(), AccessToken, rec, from, now), lifetime); err != nil {
 		return "", err
 	}
 	text := base64.RawURLEncoding.EncodeToString(plain)
 	return authn.TokenPrefix + text + t.signs[0](text), nil
+}
+
+// begin writes a new token down: first in the register, so that whoever ends what the
+// person has finds it. It must not have been ended meanwhile.
+func (t Tokens) begin(ctx context.Context, k ticket, raw []byte, a Access, lifetime time.Duration) error {
+	if err := t.register.enter(ctx, a, ""); err != nil {
+		return err
+	}
+	err := t.store.Set(ctx, tokenKey(k), raw, lifetime)
+	if err == nil {
+		err = t.register.confirm(ctx, a)
+	}
+	if err != nil {
+		return errors.Join(err, t.register.End(ctx, a.Person, a.ID))
+	}
+	return nil
 }
 
 // Find returns whom a token stands for, and the note beside it. The error wraps [authn.ErrRejected] if it
@@ -79,6 +101,7 @@ func (t Tokens) Find(ctx context.Context, token string) (id authn.Identity, note
 	if err != nil {
 		return authn.Identity{}, "", errToken
 	}
+	rec.identity.Access = k.token()
 	return rec.identity, string(plain), nil
 }
 
@@ -88,7 +111,15 @@ func (t Tokens) End(ctx context.Context, token string) error {
 	if !ok {
 		return nil
 	}
-	return t.store.Delete(ctx, tokenKey(k))
+	raw, found, err := t.store.Get(ctx, tokenKey(k))
+	if err != nil || !found {
+		return err
+	}
+	rec, err := openRecord(k, raw)
+	if err != nil { // nobody's any more
+		return t.store.Delete(ctx, tokenKey(k))
+	}
+	return t.register.End(ctx, PersonOf(rec.identity), k.token())
 }
 
 // open checks a token's signature. There is one spelling of a token: whatever

@@ -53,7 +53,9 @@ type Deps struct {
 	ForeignPrefixes []string
 	Keys            session.Keyring
 	Store           session.Store
-	Log             *slog.Logger
+	// Register is where what is remembered can be ended; nil means nowhere.
+	Register *session.Register
+	Log      *slog.Logger
 }
 
 // route is one way in by API key.

@@ -212,7 +212,7 @@ func (l Ledger) end(ctx context.Context, id string, grace time.Duration) (Key, e
 			return Key{}, err
 		} else if swapped {
 			k.record = next
-			return k.told(), nil
+			return k.told(), session.NewNews(l.store, nil).Changed(ctx, accessID(id))
 		}
 	}
 	return Key{}, errChanging
@@ -237,5 +237,11 @@ func (l Ledger) Revoke(ctx context.Context, id string) (Key, error) {
 		return Key{}, err
 	}
 	k.ID, k.Lost = id, err != nil
-	return k, l.store.Delete(ctx, place(id)) // the index forgets it when it is next written
+	if err := l.store.Delete(ctx, place(id)); err != nil { // the index forgets it when it is next written
+		return k, err
+	}
+	return k, session.NewNews(l.store, nil).Ended(ctx, accessID(id))
 }
+
+// accessID names a key to those who remember what it proved.
+func accessID(id string) string { return "k" + id }

@@ -44,7 +44,9 @@ func (k *route) service(ctx context.Context, id, key string) (authn.Identity, er
 		return authn.Identity{}, reject("key " + id + " " + why)
 	}
 	k.uses.note(known)
-	return k.identity(account, known.Expires), nil
+	found := k.identity(account, known.Expires)
+	found.Access = accessID(id)
+	return found, nil
 }
 
 func (k *route) identity(account authn.Account, expires time.Time) authn.Identity {

@@ -53,7 +53,9 @@ type Deps struct {
 	ForeignPrefixes []string
 	Keys            session.Keyring
 	Store           session.Store
-	Log             *slog.Logger
+	// Register is where what is remembered can be ended; nil means nowhere.
+	Register *session.Register
+	Log      *slog.Logger
 }
 
 func (d Deps) withLog() Deps {
@@ -92,14 +94,14 @@ func New(name string, c config.Bearer, d Deps) (authn.Route, error) {
 func newRoute(name string, c config.Bearer, d Deps) (*route, error) {
 	d = d.withLog()
 	d.Log = d.Log.With("route", name)
-	memory, err := authn.NewMemory(authn.MemoryOptions{
+	memory, err := authn.NewMemory(d.Register.Remembering(authn.MemoryOptions{
 		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size, Limit: verifyTime,
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}
 	b := &route{
-		Deps: d, name: name, settings: c, memory: memory, issued: session.NewTokens(d.Store, d.Keys),
+		Deps: d, name: name, settings: c, memory: memory, issued: session.NewTokens(d.Store, d.Keys, d.Register),
 		// What is refused is logged, but a flood of it does not become one of lines.
 		refusals: rate.NewLimiter(rate.Every(100*time.Millisecond), 100),
 	}

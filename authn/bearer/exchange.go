@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/session"
 )
 
 const (
@@ -111,7 +112,7 @@ func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	log := x.logOf(r)
-	token, id, err := x.trade(r.Context(), log, request.assertion)
+	token, id, err := x.trade(r.Context(), log, request.assertion, session.ClientOf(r))
 	if err != nil {
 		x.refuse(w, r, request.refusal(err))
 		return
@@ -126,7 +127,7 @@ func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // trade verifies a JWT and gives an access token for it, by the same rules as a
 // request that carries the JWT itself.
-func (x *exchange) trade(ctx context.Context, log *slog.Logger, assertion string) (string, authn.Identity, error) {
+func (x *exchange) trade(ctx context.Context, log *slog.Logger, assertion string, from session.Client) (string, authn.Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, verifyTime)
 	defer cancel()
 	if !isJWT(assertion) {
@@ -149,7 +150,7 @@ func (x *exchange) trade(ctx context.Context, log *slog.Logger, assertion string
 	// ended, so that a mark is left only where a token was given.
 	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), verifyTime)
 	defer end()
-	token, err := x.issued.Issue(ctx, id, v.sub, x.settings.Exchange.Lifetime.Std()+slack)
+	token, err := x.issued.Issue(ctx, id, v.sub, from, x.settings.Exchange.Lifetime.Std()+slack)
 	if err != nil {
 		return "", authn.Identity{}, err
 	}

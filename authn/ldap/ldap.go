@@ -43,10 +43,12 @@ type Deps struct {
 	// Regulation is what stands against guessing passwords.
 	Regulation config.Regulation
 	// Others are the other ways in for a browser that is to land there; nil means none.
-	Others   func(landing string) []page.Choice
-	Cookie   session.Cookie
-	Keys     session.Keyring
-	Store    session.Store
+	Others func(landing string) []page.Choice
+	Cookie session.Cookie
+	Keys   session.Keyring
+	Store  session.Store
+	// Register is where what is remembered can be ended; nil means nowhere.
+	Register *session.Register
 	Sessions session.Starter
 	Landings authn.Landings
 	Pages    *page.Pages
@@ -91,9 +93,9 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	memory, err := authn.NewMemory(authn.MemoryOptions{
+	memory, err := authn.NewMemory(d.Register.Remembering(authn.MemoryOptions{
 		Lifetime: c.BasicCache.Lifetime.Std(), RejectedLifetime: c.BasicCache.RejectedLifetime.Std(), Limit: c.Timeout.Std() + step,
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}

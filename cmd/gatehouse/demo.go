@@ -170,6 +170,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	g.news.Start()
 	issuer := authntest.NewIssuer(authntest.IssuerOptions{
 		URL:    d.issuer(),
 		People: d.people, HintSignsIn: true,

@@ -60,7 +60,7 @@ var onlyIn = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema": {"gatehouse/config"},
 	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse"},
 	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
-	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy", "gatehouse/proxy/exchange"},
+	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy", "gatehouse/proxy/exchange", "gatehouse/session"},
 	"github.com/pires/go-proxyproto":        {"gatehouse/proxy"},
 	"github.com/envoyproxy/":                {"gatehouse/proxy/extauthz"},
 	"google.golang.org/":                    {"gatehouse/proxy/extauthz"},

@@ -69,6 +69,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
+	g.news.Start()
 	looking := tryOut(ctx, c, log)
 	servers := []server{{proxy.Server(c.Listen, g.handler, log), public}, {opsServer(newReadiness(g), log), ops}}
 	if questions != nil {

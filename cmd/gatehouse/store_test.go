@@ -75,7 +75,7 @@ authn:
 
 func TestPromiseWhoeverReadsTheStoreCanActAsNobody(t *testing.T) {
 	addr := startRedis(t)
-	w := newWorld(t, offlineSettings+fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", addr))
+	w := newWorld(t, strings.Replace(offlineSettings, "session: {", "session: {cache: {lifetime: 0s}, ", 1)+fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", addr))
 	cookie := sessionCookie(t, w.signIn("ada"))
 	token := w.issuer.Last(authntest.Token)
 
@@ -154,7 +154,7 @@ func TestPromiseWhoeverReadsTheStoreCanActAsNoProgram(t *testing.T) {
 			}
 		}
 	}
-	if fmt.Sprint(kinds) != "map[apikey:true apikeys:true result:true token:true]" {
+	if fmt.Sprint(kinds) != "map[apikey:true apikeys:true name:true person:true result:true token:true]" {
 		t.Errorf("the store holds %v", kinds)
 	}
 }

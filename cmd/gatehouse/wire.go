@@ -35,6 +35,8 @@ type gateway struct {
 	upstreams []config.Upstream
 	store     session.Store
 	sessions  *session.Sessions
+	register  *session.Register
+	news      *session.News
 
 	exchangers []*exchange.Exchanger
 }
@@ -59,19 +61,24 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	landings := authn.NewLandings(origin, c.Hosts(), c.Paths.Owns)
 
 	routes := map[string]authn.Route{}
+	news := session.NewNews(store, log)
+	register := session.NewRegister(store, keys, news, c.Session.IdleTimeout.Std())
 	sessions := session.New(session.Options{
-		Store:       store,
-		Keys:        keys,
-		Cookie:      cookie,
-		Lifetime:    c.Session.Lifetime.Std(),
-		IdleTimeout: c.Session.IdleTimeout.Std(),
-		OutageGrace: c.Session.OutageGrace.Std(),
-		Renew:       renewBy(routes),
-		Log:         log,
+		Store:         store,
+		Register:      register,
+		Remember:      c.Session.Cache.Lifetime.Std(),
+		RememberBytes: uint64(c.Session.Cache.MaxSize), //nolint:gosec // the settings were checked
+		Keys:          keys,
+		Cookie:        cookie,
+		Lifetime:      c.Session.Lifetime.Std(),
+		IdleTimeout:   c.Session.IdleTimeout.Std(),
+		OutageGrace:   c.Session.OutageGrace.Std(),
+		Renew:         renewBy(routes),
+		Log:           log,
 	})
 
-	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions}
-	house := house{origin, cookie, keys, store, sessions, landings, pages, g.accounts, log}
+	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, log}
 	chain, last := authn.Chain{}, authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
@@ -174,6 +181,7 @@ type house struct {
 	cookie   session.Cookie
 	keys     session.Keyring
 	store    session.Store
+	register *session.Register
 	sessions *session.Sessions
 	landings authn.Landings
 	pages    *page.Pages
@@ -210,6 +218,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Cookie:          h.cookie,
 			Keys:            h.keys,
 			Store:           h.store,
+			Register:        h.register,
 			Sessions:        h.sessions,
 			Landings:        h.landings,
 			Pages:           h.pages,
@@ -227,6 +236,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,
 			Store:           h.store,
+			Register:        h.register,
 			Log:             h.log,
 		})
 	case section.APIKey != nil:
@@ -238,6 +248,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Keys:            h.keys,
 			Store:           h.store,
+			Register:        h.register,
 			Log:             h.log,
 		})
 	}
@@ -329,6 +340,7 @@ func (g *gateway) close() error {
 		x.Close()
 	}
 	g.sessions.Close()
+	g.news.Close()
 	var err error
 	for _, r := range g.routes {
 		if r.Close != nil {

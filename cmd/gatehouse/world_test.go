@@ -64,6 +64,7 @@ func newWorld(t *testing.T, settings string) *world {
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
+	w.gw.news.Start()
 	w.server = httptest.NewUnstartedServer(nil)
 	w.server.Config = proxy.Server(c.Listen, w.gw.handler, log)
 	w.server.EnableHTTP2 = true
