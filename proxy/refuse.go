@@ -93,6 +93,9 @@ func (h *Handler) allow(x *exchange) bool {
 	if allow := h.routes[x.identity.Route].Allow; allow != nil {
 		err = allow(x.identity)
 	}
+	if not := (*authn.NotAllowed)(nil); errors.As(err, &not) {
+		err = fmt.Errorf("the route %s itself does not let them in, and no rule was asked: %w", x.identity.Route, err)
+	}
 	if err == nil {
 		err = x.rule.Allow(x.standing.Subject)
 	}
