@@ -82,7 +82,7 @@ func (h *Handler) admit(x *exchange) bool {
 
 // judges reports whether an upstream knows the credentials that are the
 // application's own. To any other they are a stranger's, and no reason to let
-// anybody in.
+// anybody in. The settings let one route alone take such credentials.
 func (h *Handler) judges(u *upstream) bool {
 	return slices.ContainsFunc(h.o.Routes, func(r authn.Route) bool { return slices.Contains(r.Upstreams, u.name) })
 }
