@@ -34,6 +34,7 @@ type Somebody struct {
 	Anonymous bool                `json:"anonymous"`
 	Subject   string              `json:"subject"`
 	Username  string              `json:"username"`
+	Name      string              `json:"name"`
 	Email     string              `json:"email"`
 	Groups    []string            `json:"groups"`
 	Teams     []string            `json:"teams"`
@@ -46,7 +47,7 @@ type Somebody struct {
 
 // Nobody says whether nothing is said of them.
 func (s Somebody) Nobody() bool {
-	return s.Subject+s.Username+s.Email+s.Route+s.Issuer+s.Kind+s.Account == "" && len(s.Groups)+len(s.Teams)+len(s.Claims) == 0
+	return s.Subject+s.Username+s.Name+s.Email+s.Route+s.Issuer+s.Kind+s.Account == "" && len(s.Groups)+len(s.Teams)+len(s.Claims) == 0
 }
 
 // Expectation is what should become of a request. What it does not name may be

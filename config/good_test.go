@@ -470,6 +470,29 @@ func TestOpenDoors(t *testing.T) {
 	}
 }
 
+// TestNamesakes: who may have somebody else's username is warned of where the
+// application is told nothing else.
+func TestNamesakes(t *testing.T) {
+	two := []Route{{Name: "a", LDAP: &LDAP{AllowedGroups: []string{"x"}}}, {Name: "b", LDAP: &LDAP{AllowedGroups: []string{"x"}}}}
+	identity := func(of ...Header) Headers { return Headers{Identity: of, Preset: "gatehouse"} }
+	for name, tt := range map[string]struct {
+		c    Config
+		want string
+	}{
+		"authelia":              {Config{Authn: two, Headers: Headers{Preset: "authelia"}}, "headers.preset: says the username"},
+		"authelia, one route":   {Config{Authn: two[:1], Headers: Headers{Preset: "authelia"}}, ""},
+		"authelia, an account":  {Config{Authn: two[:1], ServiceAccounts: []ServiceAccount{{Name: "ci"}}, Headers: Headers{Preset: "authelia"}}, "headers.preset: says the username"},
+		"an address is one's":   {Config{Authn: two, Headers: Headers{Preset: "cloudflare-access"}}, ""},
+		"a subject is one's":    {Config{Authn: two, Headers: Headers{Preset: "pomerium"}}, ""},
+		"of one's own":          {Config{Authn: two, Headers: identity(Header{Name: "X-User", From: "username"})}, "headers.identity: says the username"},
+		"of one's own, a route": {Config{Authn: two, Headers: identity(Header{Name: "X-User", Template: "{route}/{username}"})}, ""},
+	} {
+		if got := strings.Join(tt.c.Warnings(), "\n"); (got == "") != (tt.want == "") || !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: warned of %q", name, got)
+		}
+	}
+}
+
 // TestPresetDeniesFirst: what a preset denies is denied before a rule that lets
 // somebody into all of an application, unless a rule names it.
 func TestPresetDeniesFirst(t *testing.T) {

@@ -24,8 +24,8 @@ type Team struct {
 type TeamGroup struct {
 	// The group as its route spells it. "*" stands for any text, "\*" for a star.
 	Group string `json:"group,omitempty"`
-	// The group's cn, where the route spells groups as distinguished names. "*"
-	// stands for any text; case does not matter.
+	// The cn in the first part of the group's name, where the route spells groups as
+	// distinguished names. "*" stands for any text; case does not matter.
 	CN string `json:"cn,omitempty"`
 	// What its people are in the team: admin, member, viewer or a name of your own.
 	Role string `json:"role" jsonschema:"default=member,pattern=^[a-z][a-z0-9_-]*$"`

@@ -1,6 +1,10 @@
 package config
 
-import "os"
+import (
+	"os"
+	"slices"
+	"strings"
+)
 
 // Warnings names what is not wrong but deserves a look, each with its path:
 // doors that stand open, and files of secrets that every user of the machine
@@ -14,6 +18,7 @@ func (c Config) openDoors() []string {
 	if c.InsecurePublicHTTP {
 		out = append(out, "insecurePublicHTTP: anyone on the network can take over sessions")
 	}
+	out = append(out, c.namesakes()...)
 	for i, u := range c.Upstreams {
 		if u.Exchanges() {
 			out = append(out, c.openExchange(indexed("upstreams", i), u)...)
@@ -45,6 +50,22 @@ func (c Config) openDoors() []string {
 		}
 	}
 	return out
+}
+
+// namesakes warns of headers by which two people of one username can't be told apart.
+// A subject is one person's, whichever route they come by, and so is an address.
+func (c Config) namesakes() []string {
+	at, says := "headers.identity", func(source string) bool {
+		return slices.ContainsFunc(c.Headers.Identity, func(h Header) bool { return h.From == source || strings.Contains(h.Template, "{"+source+"}") })
+	}
+	alone := says("username") && !slices.ContainsFunc([]string{"subject", "issuer", "route"}, says)
+	if len(c.Headers.Identity) == 0 {
+		at, alone = "headers.preset", c.Headers.Preset == "authelia"
+	}
+	if !alone || len(c.Authn)+len(c.ServiceAccounts) < 2 {
+		return nil
+	}
+	return []string{at + ": says the username, and nothing of the subject or the route: whoever has a username by one route is, to the application, whoever has it by another, or the service account of that name; let the application verify the signed header, or send it the subject (headers.identity)"}
 }
 
 func (c Config) openExchange(at string, u Upstream) []string {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +24,9 @@ type app struct {
 	seen []*http.Request
 }
 
+// uploadPath is where it reads a body to its end.
+const uploadPath = "/upload"
+
 func startApp(t *testing.T) *app {
 	t.Helper()
 	a := &app{}
@@ -36,6 +40,12 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	a.seen = append(a.seen, r.Clone(r.Context()))
 	a.mu.Unlock()
+	if r.URL.Path == uploadPath {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	fmt.Fprintf(w, `<!doctype html><html lang="en"><title>App</title><link rel="icon" href="data:,"><h1>%s</h1><p>%s</p><p>%s</p><a href="/logout">Sign out</a></html>`,
 		r.URL.Path, r.Header.Get("X-Forwarded-User"), r.Header.Get("X-Forwarded-Groups"))

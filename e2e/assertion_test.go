@@ -7,12 +7,15 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json/v2"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,12 +26,13 @@ import (
 )
 
 // The drivers are the rest of the programs that docs/assertion.md shows the heart of:
-// they verify each of their arguments and print who it is, or no.
+// they verify each of their arguments and print who it is, no (401) or later (503).
 const (
 	goDriver = `package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -42,9 +46,12 @@ func main() {
 	}
 	for _, token := range os.Args[1:] {
 		r := &http.Request{Header: http.Header{"X-Gatehouse-Jwt-Assertion": {token}}}
-		if id, err := who(r); err != nil {
+		switch id, err := who(r); {
+		case errors.Is(err, errUnavailable):
+			fmt.Println("later")
+		case err != nil:
 			fmt.Println("no")
-		} else {
+		default:
 			fmt.Println(id.Subject, strings.Join(id.Groups, ","))
 		}
 	}
@@ -59,15 +66,17 @@ for token in sys.argv[1:]:
         print(claims["sub"], ",".join(claims["groups"]))
     except jwt.PyJWTError:
         print("no")
+    except Unavailable:
+        print("later")
 `
-	nodeDriver = `import { who } from "./who.mjs";
+	nodeDriver = `import { Unavailable, who } from "./who.mjs";
 
 for (const token of process.argv.slice(2)) {
   try {
     const claims = await who({ headers: { "x-gatehouse-jwt-assertion": token } });
     console.log(claims.sub, claims.groups.join(","));
-  } catch {
-    console.log("no");
+  } catch (e) {
+    console.log(e instanceof Unavailable ? "later" : "no");
   }
 }
 `
@@ -120,26 +129,48 @@ func TestAssertionDocumentation(t *testing.T) {
 				}
 			}
 			command := program.run(dir)
-			names, tokens, want := g.cases(t)
-			ctx, cancel := context.WithTimeout(t.Context(), programPatience)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, command[0], append(command[1:], tokens...)...)
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			out, err := cmd.Output()
-			if err != nil {
-				t.Fatalf("%v\n%s", err, stderr.Bytes())
+			verify(t, command, g.cases(t))
+			good := verdict{"a good one", g.signed(t, "A"), "jo a,b"}
+			unknown := verdict{"by a key that may be new", g.signed(t, "B"), "later"}
+			if language == "js" {
+				unknown.want = "no" // jose believes what it has fetched for half a minute
 			}
-			got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-			if len(got) != len(want) {
-				t.Fatalf("%d answers for %d tokens:\n%s", len(got), len(want), out)
-			}
-			for i := range want {
-				if got[i] != want[i] {
-					t.Errorf("%s: %s", names[i], got[i])
-				}
-			}
+			g.fetches.Store(1)
+			verify(t, command, []verdict{good, unknown})
+			g.fetches.Store(0)
+			good.want = "later"
+			verify(t, command, []verdict{good, {"no token", "jo", "no"}})
 		})
+	}
+}
+
+// verdict is a token, what it is, and what a verifier has to say of it.
+type verdict struct{ name, token, want string }
+
+// verify runs a verifier on tokens.
+func verify(t *testing.T, command []string, cases []verdict) {
+	t.Helper()
+	args := slices.Clone(command[1:])
+	for _, c := range cases {
+		args = append(args, c.token)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), programPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr.Bytes())
+	}
+	got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	if len(got) != len(cases) {
+		t.Fatalf("%d answers for %d tokens:\n%s", len(got), len(cases), out)
+	}
+	for i, c := range cases {
+		if got[i] != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got[i], c.want)
+		}
 	}
 }
 
@@ -157,8 +188,9 @@ func snippet(t *testing.T, page, language string) string {
 // publisher is as much of a gateway as a verifier sees: an issuer and its keys, and
 // among those one that tests sign with what no gateway would.
 type publisher struct {
-	url string
-	own *ecdsa.PrivateKey
+	url     string
+	own     *ecdsa.PrivateKey
+	fetches atomic.Int64 // how often the keys can be fetched before the gateway is down
 }
 
 const ownKey = "own"
@@ -170,12 +202,17 @@ func newPublisher(t *testing.T) *publisher {
 		t.Fatal(err)
 	}
 	p := &publisher{own: own}
+	p.fetches.Store(math.MaxInt64)
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	p.url = server.URL
 	set := p.set(t)
 	mux.HandleFunc("GET /.gatehouse/jwks.json", func(w http.ResponseWriter, r *http.Request) {
+		if p.fetches.Add(-1) < 0 {
+			http.Error(w, "the gateway is down", http.StatusServiceUnavailable)
+			return
+		}
 		w.Header().Set("Content-Type", "application/jwk-set+json")
 		w.Write(set)
 	})
@@ -193,6 +230,16 @@ func (p *publisher) signer(t *testing.T, letter string, wrong time.Duration) *as
 		t.Fatal(err)
 	}
 	return s
+}
+
+// signed is a token for the application of the page.
+func (p *publisher) signed(t *testing.T, letter string) string {
+	t.Helper()
+	token, _, err := p.signer(t, letter, 0).Sign(assertion.Claims{Subject: "jo", Groups: []string{"a", "b"}}, "my-app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 // set is the gateway's key set with the tests' own key in it.
@@ -223,8 +270,8 @@ func (p *publisher) adapt(text string) string {
 	return strings.ReplaceAll(text, "https://app.example.com", p.url)
 }
 
-// cases are tokens, what is wrong with each, and what a verifier has to say.
-func (p *publisher) cases(t *testing.T) (names, tokens, want []string) {
+// cases are tokens, each wrong in its own way but for the first ones.
+func (p *publisher) cases(t *testing.T) []verdict {
 	t.Helper()
 	signed := func(s *assertion.Signer, audience string) string {
 		token, _, err := s.Sign(assertion.Claims{Subject: "jo", Groups: []string{"a", "b"}}, audience)
@@ -258,7 +305,7 @@ func (p *publisher) cases(t *testing.T) (names, tokens, want []string) {
 	good := signed(p.signer(t, "A", 0), "my-app")
 	parts := strings.Split(good, ".")
 	const jo, no = "jo a,b", "no"
-	for _, c := range []struct{ name, token, want string }{
+	return []verdict{
 		{"a good one", good, jo},
 		{"a clock that is fast", signed(p.signer(t, "A", 20*time.Second), "my-app"), jo},
 		{"a clock that is slow", signed(p.signer(t, "A", -20*time.Second-assertion.MaxLifetime), "my-app"), jo},
@@ -277,8 +324,5 @@ func (p *publisher) cases(t *testing.T) (names, tokens, want []string) {
 		{"no end", made(jwt.SigningMethodES256, p.own, jwt.MapClaims{"exp": nil}), no},
 		{"no algorithm", made(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil), no},
 		{"the public key for a secret", made(jwt.SigningMethodHS256, public, nil), no},
-	} {
-		names, tokens, want = append(names, c.name), append(tokens, c.token), append(want, c.want)
 	}
-	return names, tokens, want
 }

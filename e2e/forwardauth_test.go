@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,7 @@ type edgeHouse struct {
 	app      *app
 	provider *nodeProvider
 	gateway  string // its address
+	running  *process
 	dir      string
 	page     string
 }
@@ -36,7 +38,7 @@ func newEdgeHouse(t *testing.T, more string) *edgeHouse {
 		"https://app.example.com", h.url, "127.0.0.1:8080", h.gateway, "app.example.com", "localhost", "https://login.example.com", h.provider.issuer(),
 		"clientID: gatehouse", "clientID: public, scopes: [openid, profile, email, groups]",
 	).Replace(snippet(t, h.page, "yaml")) + "operations: {address: \"" + ops + "\"}\n" + more
-	h.start("gatehouse.yaml", text, func(file string) *exec.Cmd {
+	h.running = h.start("gatehouse.yaml", text, func(file string) *exec.Cmd {
 		program, err := shared.gatehouse()
 		if err != nil {
 			t.Fatal("build the gateway: ", err)
@@ -62,6 +64,7 @@ func (h *edgeHouse) start(name, text string, command func(file string) *exec.Cmd
 func (h *edgeHouse) adapt(text string) string {
 	return strings.NewReplacer("127.0.0.1:8080", h.gateway, "127.0.0.1:9000", strings.TrimPrefix(h.app.URL, "http://"),
 		"listen 443 ssl;", fmt.Sprintf("listen 127.0.0.1:%d;", h.port), "server_name app.example.com;", "server_name localhost;",
+		"bind :443 ssl crt /etc/haproxy/app.example.com.pem", fmt.Sprintf("bind 127.0.0.1:%d", h.port), "/etc/haproxy/", h.dir+"/",
 		"app.example.com {", fmt.Sprintf("http://localhost:%d {\n	bind 127.0.0.1", h.port)).Replace(text)
 }
 
@@ -92,6 +95,20 @@ func (h *edgeHouse) caddy() {
 	}, h.url+"/healthz")
 }
 
+func (h *edgeHouse) haproxy() {
+	h.t.Helper()
+	program, err := find("haproxy", "/usr/sbin/haproxy")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.dir, "gatehouse.lua"), []byte(h.adapt(snippet(h.t, h.page, "lua"))), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	h.start("haproxy.cfg", h.adapt(snippet(h.t, h.page, "haproxy")), func(file string) *exec.Cmd {
+		return exec.Command(program, "-db", "-f", file)
+	}, h.url+"/healthz")
+}
+
 // ask sends a program's request, which follows no redirect.
 func (h *edgeHouse) ask(t *testing.T, method, path string, headers ...string) *http.Response {
 	t.Helper()
@@ -114,6 +131,25 @@ func (h *edgeHouse) ask(t *testing.T, method, path string, headers ...string) *h
 	return res
 }
 
+// upload sends a body of unknown length, more than any proxy has room for.
+func (h *edgeHouse) upload(t *testing.T, cookie string) {
+	t.Helper()
+	const size = 20 << 20
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, h.url+uploadPath, io.LimitReader(rand.Reader, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Cookie", cookie)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got := h.app.last(t, uploadPath).Header.Get("X-Forwarded-User"); res.StatusCode != http.StatusOK || got != "bob" {
+		t.Errorf("an upload: %s, from %q", res.Status, got)
+	}
+}
+
 func (h *edgeHouse) wants(t *testing.T, what string, res *http.Response, status int) {
 	t.Helper()
 	if res.StatusCode != status {
@@ -121,11 +157,11 @@ func (h *edgeHouse) wants(t *testing.T, what string, res *http.Response, status 
 	}
 }
 
-// TestForwardAuth: an application behind nginx, and one behind Caddy, by the settings
+// TestForwardAuth: an application behind nginx, Caddy and HAProxy each, by the settings
 // of the documentation.
 func TestForwardAuth(t *testing.T) {
 	t.Parallel()
-	for name, run := range map[string]func(*edgeHouse){"nginx": (*edgeHouse).nginx, "caddy": (*edgeHouse).caddy} {
+	for name, run := range map[string]func(*edgeHouse){"nginx": (*edgeHouse).nginx, "caddy": (*edgeHouse).caddy, "haproxy": (*edgeHouse).haproxy} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newEdgeHouse(t, "")
@@ -150,7 +186,7 @@ func testForwardAuth(t *testing.T, h *edgeHouse) {
 	if n := h.app.count("/healthz"); n != heard {
 		t.Errorf("HDR-01: the application heard %d forged requests", n-heard)
 	}
-	for _, question := range []string{"/.gatehouse/auth/nginx", "/.gatehouse/auth/caddy", "/.gatehouse/auth/traefik", "/.gatehouse/auth/envoy/x"} {
+	for _, question := range []string{"/.gatehouse/auth/nginx", "/.gatehouse/auth/caddy", "/.gatehouse/auth/traefik", "/.gatehouse/auth/haproxy", "/.gatehouse/auth/envoy/x"} {
 		h.wants(t, question+" from outside", h.ask(t, "GET", question, "X-Original-Url", h.url+"/healthz", "X-Original-Method", "GET"), 404)
 	}
 
@@ -185,12 +221,21 @@ func testForwardAuth(t *testing.T, h *edgeHouse) {
 		t.Errorf("the application was asked for /admin/x %d times, want alice's once", n)
 	}
 	h.wants(t, "bob elsewhere", h.ask(t, "DELETE", "/x", "Cookie", bob), 200)
+	h.upload(t, bob)
+	h.wants(t, "bob's HEAD", h.ask(t, "HEAD", "/x", "Cookie", bob), 200)
+	h.wants(t, "nobody's HEAD", h.ask(t, "HEAD", "/x"), 401)
 
 	b.open(h.url + "/logout")
 	b.press("button")
 	b.awaitThat("alice is signed out", func() bool {
 		return h.ask(t, "GET", "/y", "Cookie", alice).StatusCode == 401
 	})
+
+	heard = h.app.count("/x")
+	h.running.stop()
+	if res := h.ask(t, "GET", "/x", "Cookie", bob); res.StatusCode < 500 || h.app.count("/x") != heard {
+		t.Errorf("bob, without a gateway: %s, and the application heard %d requests", res.Status, h.app.count("/x")-heard)
+	}
 }
 
 // TestForwardAuthLegacy: a configuration of nginx as people have it for oauth2-proxy

@@ -157,6 +157,16 @@ func TestForwardAuthIsAsked(t *testing.T) {
 			off.untouched()
 		})
 	}
+	t.Run("the log names who may not ask, and is not flooded", func(t *testing.T) {
+		g := asking(t, func(o *Options) { o.TrustedProxies, o.Access = []netip.Prefix{mustPrefix("10.0.0.0/8")}, false })
+		for range 50 {
+			g.raw(questions()["nginx"]("GET", gwHost, "/public/x", "X-Forwarded-For: 10.0.0.1\r\n"))
+		}
+		log := g.log.String()
+		if n := strings.Count(log, "trustedProxies"); n < 1 || n > 12 || !strings.Contains(log, "127.0.0.1") || !strings.Contains(log, "WARN") {
+			t.Errorf("%d warnings:\n%s", n, log)
+		}
+	})
 	t.Run("FWD-01 FWD-09 a request of its own", func(t *testing.T) {
 		g := newRig(t, func(o *Options) {
 			rules(o)

@@ -105,6 +105,7 @@ type Handler struct {
 	forms     *http.CrossOriginProtection // for what a POST changes
 
 	outages      *rate.Limiter // for what the log has to say of them
+	strangers    *rate.Limiter // the same, of those who ask and may not
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
 }
 
@@ -135,6 +136,7 @@ func New(o Options) (*Handler, error) {
 		origin:    o.PublicURL.Scheme + "://" + o.PublicURL.Host,
 
 		outages:      rate.NewLimiter(10, 100),
+		strangers:    rate.NewLimiter(rate.Every(10*time.Second), 10),
 		drainTimeout: drainTimeout,
 	}
 	for _, r := range o.Routes {

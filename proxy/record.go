@@ -99,6 +99,9 @@ func (h *Handler) listen(x *exchange, s sender) {
 		return
 	}
 	if !s.trusted {
+		if h.strangers.Allow() {
+			h.o.Log.Warn("a question was refused; if your proxy asks it, name its address in trustedProxies", "request_id", x.id[0], "peer", s.remote)
+		}
 		x.unasked = fault{http.StatusForbidden, "Only proxies that the settings name may ask here (trustedProxies)."}
 		return
 	}

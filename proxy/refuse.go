@@ -82,7 +82,7 @@ func (h *Handler) admit(x *exchange) bool {
 
 // judges reports whether an upstream knows the credentials that are the
 // application's own. To any other they are a stranger's, and no reason to let
-// anybody in.
+// anybody in. The settings let one route alone take such credentials.
 func (h *Handler) judges(u *upstream) bool {
 	return slices.ContainsFunc(h.o.Routes, func(r authn.Route) bool { return slices.Contains(r.Upstreams, u.name) })
 }
@@ -92,6 +92,9 @@ func (h *Handler) allow(x *exchange) bool {
 	var err error
 	if allow := h.routes[x.identity.Route].Allow; allow != nil {
 		err = allow(x.identity)
+	}
+	if not := (*authn.NotAllowed)(nil); errors.As(err, &not) {
+		err = fmt.Errorf("the route %s itself does not let them in, and no rule was asked: %w", x.identity.Route, err)
 	}
 	if err == nil {
 		err = x.rule.Allow(x.standing.Subject)

@@ -64,6 +64,7 @@ type Pages struct {
 // site is what every page shows of its brand.
 type site struct {
 	Name, Style, Logo    string
+	Named                bool // people go to a place of that name, and not to Gatehouse
 	Contact, ContactText string
 }
 
@@ -90,7 +91,7 @@ func New(b Brand, prefix string) (*Pages, error) {
 		return nil, err
 	}
 	prefix = strings.TrimRight(prefix, "/")
-	s := site{Name: b.Name, Style: prefix + "/style.css?v=" + style.version, Logo: prefix + "/logo?v=" + logo.version}
+	s := site{Name: b.Name, Named: b.Name != defaultName, Style: prefix + "/style.css?v=" + style.version, Logo: prefix + "/logo?v=" + logo.version}
 	if s.Contact, s.ContactText, err = contact(b.Contact); err != nil {
 		return nil, err
 	}

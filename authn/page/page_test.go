@@ -297,7 +297,9 @@ func TestEmptyPages(t *testing.T) {
 		"nobody in no group": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) { p.Me(w, r, page.Me{}) },
 			"<dt>Groups</dt><dd>None</dd>"},
 		"nobody to ask": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) { p.Refused(w, r, page.Refused{}) },
-			"ask the people who run <bdi>Gatehouse</bdi>"},
+			"ask the people who run this site"},
+		"a place without a name": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) { p.Refused(w, r, page.Refused{}) },
+			"this account may not use this site."},
 		"no reason": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) { p.TryAgain(w, r, page.TryAgain{}) },
 			"This sign-in can&#39;t be finished. Start again.<"},
 		"nobody knows where to": {func(p *page.Pages, w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -204,15 +205,19 @@ func (r *report) look(ctx context.Context, l aLook) {
 
 func (r *report) section(title string, findings []authn.Finding) {
 	fmt.Fprintf(r.out, "%s\n", title)
+	width := whatWidth
+	for _, f := range findings {
+		width = max(width, utf8.RuneCountInString(f.What))
+	}
 	for _, f := range findings {
 		mark := "ok   "
 		if !f.OK {
 			mark = "FAULT"
 			r.faults++
 		}
-		r.line(mark, f.What, f.Detail)
+		r.line(width, mark, f.What, f.Detail)
 		if f.Fix != "" {
-			fmt.Fprintf(r.out, "         %-22s %s\n", "to do:", indent(f.Fix))
+			r.line(width, "     ", "to do:", f.Fix)
 		}
 	}
 }
@@ -221,17 +226,17 @@ func (r *report) section(title string, findings []authn.Finding) {
 func (r *report) warn(warnings []string) {
 	r.warnings += len(warnings)
 	for _, w := range warnings {
-		r.line("WARN ", "settings", w)
+		r.line(whatWidth, "WARN ", "settings", w)
 	}
 }
 
-func (r *report) line(mark, what, detail string) {
-	fmt.Fprintf(r.out, "  %s  %-22s %s\n", mark, what, indent(detail))
-}
+// whatWidth is the least room for what was looked at, in characters.
+const whatWidth = 22
 
-// indent keeps the further lines of a text below its first.
-func indent(s string) string {
-	return strings.ReplaceAll(s, "\n", "\n"+strings.Repeat(" ", 32))
+// line prints three columns. The further lines of a detail stay below its first.
+func (r *report) line(width int, mark, what, detail string) {
+	detail = strings.ReplaceAll(detail, "\n", "\n"+strings.Repeat(" ", len("  FAULT   ")+width))
+	fmt.Fprintf(r.out, "  %s  %-*s %s\n", mark, width, what, detail)
 }
 
 func (r *report) end() error {

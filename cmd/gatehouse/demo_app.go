@@ -31,6 +31,8 @@ var demoFiles embed.FS
 
 const (
 	groupsHeader = "X-Forwarded-Groups"
+	teamsHeader  = "X-Gatehouse-Teams"
+	rolesHeader  = "X-Gatehouse-Roles"
 	// maxSlow bounds how long /slow can be told to wait.
 	maxSlow = 5 * time.Minute
 	// maxEcho bounds a WebSocket message, in bytes.
@@ -82,6 +84,8 @@ type demoIdentity struct {
 	Username string   `json:"username,omitempty"`
 	Email    string   `json:"email,omitempty"`
 	Groups   []string `json:"groups,omitempty"`
+	Teams    []string `json:"teams,omitempty"`
+	Roles    []string `json:"roles,omitempty"` // what they are in each of Teams
 	Issuer   string   `json:"issuer,omitempty"`
 	Route    string   `json:"route,omitempty"`
 }
@@ -120,17 +124,19 @@ func readDemoIdentity(h http.Header) *demoIdentity {
 		Issuer:   percentDecode(h.Get("X-Gatehouse-Issuer")),
 		Route:    percentDecode(h.Get("X-Gatehouse-Route")),
 	}
-	if groups := h.Get(groupsHeader); groups != "" {
-		id.Groups = identityValues(groupsHeader, groups)
+	for name, list := range map[string]*[]string{groupsHeader: &id.Groups, teamsHeader: &id.Teams, rolesHeader: &id.Roles} {
+		if value := h.Get(name); value != "" {
+			*list = identityValues(name, value)
+		}
 	}
 	return id
 }
 
-// identityValues decodes what is in an identity header. The commas between
-// groups come first: one inside a group is encoded.
+// identityValues decodes what is in an identity header. The commas of lists come
+// first: one inside a group is encoded.
 func identityValues(name, value string) []string {
 	values := []string{value}
-	if name == groupsHeader {
+	if name == groupsHeader || name == teamsHeader || name == rolesHeader {
 		values = strings.Split(value, ",")
 	}
 	for n := range values {

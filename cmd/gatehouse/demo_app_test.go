@@ -37,6 +37,8 @@ func withDemoIdentity(r *http.Request) *http.Request {
 		"X-Gatehouse-Subject":            "1001",
 		"X-Gatehouse-Issuer":             "https://id.example.com",
 		"X-Gatehouse-Route":              "okta",
+		"X-Gatehouse-Teams":              "research,vision",
+		"X-Gatehouse-Roles":              "admin,member",
 		"Accept-Language":                "en",
 	} {
 		r.Header.Set(name, value)
@@ -54,7 +56,7 @@ func TestDemoWhoami(t *testing.T) {
 		want := demoRequest{
 			Method: "GET", Target: path + "?a=b", Host: "example.com", Protocol: "HTTP/1.1",
 			Identity: &demoIdentity{Subject: "1001", Username: "Renée", Email: "renee@example.com",
-				Groups: []string{"admins", "r&d, east"}, Issuer: "https://id.example.com", Route: "okta"},
+				Groups: []string{"admins", "r&d, east"}, Teams: []string{"research", "vision"}, Roles: []string{"admin", "member"}, Issuer: "https://id.example.com", Route: "okta"},
 			Headers: withDemoIdentity(httptest.NewRequest("GET", "/", nil)).Header,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -97,7 +99,7 @@ func TestDemoPage(t *testing.T) {
 		order = append(order, n[1])
 	}
 	want := []string{"X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-User",
-		"X-Gatehouse-Issuer", "X-Gatehouse-Route", "X-Gatehouse-Subject", "Accept-Language", "X-Evil"}
+		"X-Gatehouse-Issuer", "X-Gatehouse-Roles", "X-Gatehouse-Route", "X-Gatehouse-Subject", "X-Gatehouse-Teams", "Accept-Language", "X-Evil"}
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Errorf("order of headers (-want +got):\n%s", diff)
 	}

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gatehouse/authn"
 	"gatehouse/config"
@@ -28,7 +30,8 @@ application would get. Secrets are not shown, nor is the query of the URL.
 
 Who it comes from is said by flags, from --subject to --account; nobody if there are
 none. What they leave open: the subject is the user name, the e-mail address or
-"somebody"; the route is the first that people sign in by, or programs come by.
+"somebody"; the route is the first that people sign in by, or programs come by
+(--kind service), or the one that vouches for the --issuer.
 
 Or by a credential, in --header or --token-file. Its place and shape tell which route
 would take it and who would be asked. Nobody is, and so flags may say who it stands
@@ -97,14 +100,15 @@ func newExplainFlags(cmd *cobra.Command) *explainFlags {
 	flags.BoolVar(&f.verify, "verify", false, "look at the credential as the gateway would; may open connections")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
 	flags.BoolVar(&f.who.Anonymous, "anonymous", false, "nobody, as if nothing is said")
-	flags.StringVar(&f.who.Subject, "subject", "", "who it is, for ever")
+	flags.StringVar(&f.who.Subject, "subject", "", "who it is, for ever, with the subjectPrefix of the route")
 	flags.StringVar(&f.who.Username, "username", "", "the name that people type")
+	flags.StringVar(&f.who.Name, "name", "", "a name for people to read")
 	flags.StringVar(&f.who.Email, "email", "", "the e-mail address")
 	flags.StringArrayVar(&f.who.Groups, "group", nil, "a group, as the route spells it; may be repeated")
 	flags.StringArrayVar(&f.who.Teams, "team", nil, "a team that the token itself names (claims.teams); may be repeated")
 	flags.StringVar(&f.who.Route, "route", "", "the route that they came by")
-	flags.StringVar(&f.who.Issuer, "issuer", "", "who vouches for them, if the route has several issuers")
-	flags.StringVar(&f.who.Kind, "kind", "", "person or service")
+	flags.StringVar(&f.who.Issuer, "issuer", "", "who vouches for them; says the route too")
+	flags.StringVar(&f.who.Kind, "kind", "", "person or service; without it, what the issuer makes")
 	flags.StringArrayVar(&f.claims, "claim", nil, "a claim that the policy asks for, name=value; may be repeated")
 	flags.StringVar(&f.who.Account, "account", "", "a service account of the settings")
 	return f
@@ -112,6 +116,9 @@ func newExplainFlags(cmd *cobra.Command) *explainFlags {
 
 // question reads the flags. Its errors quote no header and no token.
 func (f *explainFlags) question(cmd *cobra.Command, args []string) (question, error) {
+	if name := emptyFlag(cmd.Flags()); name != "" {
+		return question{}, fmt.Errorf("--%s is empty: say something, or leave it out", name)
+	}
 	q := question{method: http.MethodGet, url: args[len(args)-1], browser: f.browser, who: f.who, verify: f.verify}
 	if len(args) == 2 {
 		q.method = args[0]
@@ -149,6 +156,22 @@ func (f *explainFlags) question(cmd *cobra.Command, args []string) (question, er
 		q.headers = append(q.headers, [2]string{"Authorization", "Bearer " + token})
 	}
 	return q, nil
+}
+
+// emptyFlag is the name of a flag that is there and says nothing, as with a variable
+// that a script has not set: what it was to say must not count as left open.
+func emptyFlag(flags *pflag.FlagSet) string {
+	name := ""
+	flags.Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		if f.Name != "config" && slices.Contains(values, "") {
+			name = f.Name
+		}
+	})
+	return name
 }
 
 // readToken reads a token from a file, or from standard input for "-".

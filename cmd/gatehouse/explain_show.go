@@ -85,10 +85,7 @@ type shownDropped struct {
 func (e explained) shown() shownExplanation {
 	s := shownExplanation{
 		Method: e.method, URL: e.url, Decision: e.Decision, Status: e.Status, Sentence: e.Sentence, Upstream: e.Upstream, Target: e.Target,
-		Application: e.Application, Host: e.Host,
-	}
-	if not := (*authn.NotAllowed)(nil); e.Cause != nil && !errors.As(e.Cause, &not) && !errors.Is(e.Cause, authn.ErrNoCredential) {
-		s.Cause = e.Cause.Error() // those two say no more than the sentence
+		Cause: cause(e.Cause), Application: e.Application, Host: e.Host,
 	}
 	if to, _, query := strings.Cut(e.Location, "?"); query { // it holds the query of the request
 		s.Location = to + "?…"
@@ -123,6 +120,18 @@ func (e explained) shown() shownExplanation {
 		s.Dropped = append(s.Dropped, shownDropped{d.Name, d.Why})
 	}
 	return s
+}
+
+// cause is why a request is refused, as far as the sentence has not said it.
+func cause(err error) string {
+	if err == nil || errors.Is(err, authn.ErrNoCredential) {
+		return ""
+	}
+	text := err.Error()
+	if not := (*authn.NotAllowed)(nil); errors.As(err, &not) {
+		text = strings.TrimSuffix(strings.TrimSuffix(text, not.Error()), ": ")
+	}
+	return text
 }
 
 const hidden = "[secret]"
@@ -175,7 +184,7 @@ func (e explained) write(w io.Writer) error {
 	p.say("decision", s.inWords()...)
 	switch {
 	case s.Upstream != "":
-		p.say("upstream", s.Upstream+", "+s.Target)
+		p.say("upstream", strings.TrimSuffix(s.Upstream+", "+s.Target, ", "))
 		p.say("rule", s.ruleInWords()...)
 	case s.Decision != "own":
 		p.say("upstream", "none")

@@ -93,7 +93,7 @@ func (g *gateway) identity(c config.Config, who config.Somebody, by string) (aut
 		return authn.Identity{}, fmt.Errorf("the credential is one for the route %s, and not for %s: correct the route, or leave it out", by, who.Route)
 	}
 	id := authn.Identity{
-		Issuer: who.Issuer, Subject: cmp.Or(who.Subject, who.Username, who.Email, "somebody"), Username: who.Username, Email: who.Email,
+		Issuer: who.Issuer, Subject: cmp.Or(who.Subject, who.Username, who.Email, "somebody"), Username: who.Username, Name: who.Name, Email: who.Email,
 		Kind: authn.Kind(cmp.Or(who.Kind, string(authn.Person))), Groups: who.Groups, Teams: who.Teams, Claims: who.Claims,
 		AuthTime: time.Now().UTC().Truncate(time.Second),
 	}
@@ -101,13 +101,13 @@ func (g *gateway) identity(c config.Config, who config.Somebody, by string) (aut
 		if err := knownAccount(c, who.Account); err != nil {
 			return id, err
 		}
-		if who.Kind == string(authn.Person) || who.Subject+who.Username+who.Email != "" || len(who.Groups)+len(who.Teams) > 0 {
+		if who.Kind == string(authn.Person) || who.Subject+who.Username+who.Name+who.Email != "" || len(who.Groups)+len(who.Teams) > 0 {
 			return id, errors.New("a service account is no person, and has its name, its teams and no groups by itself: say the account alone")
 		}
 		id.Account, _ = g.accounts.Named(who.Account)
 		id.Kind, id.Subject, id.Username = authn.Service, config.AccountPrefix+who.Account, who.Account
 	}
-	i, err := routeFor(c, cmp.Or(who.Route, by), id)
+	i, err := g.routeFor(c, cmp.Or(who.Route, by), id)
 	if err != nil {
 		return id, err
 	}
@@ -115,53 +115,78 @@ func (g *gateway) identity(c config.Config, who config.Somebody, by string) (aut
 	route := g.routes[i]
 	id.Onward = by != "" && c.Authn[i].APIKey != nil && id.Account.Name == "" // a key of the application
 	if id.Issuer == "" {
-		id.Issuer = issuerFor(c, c.Authn[i], route, id)
+		id.Issuer = issuerFor(c, c.Authn[i], route, id.Account.Name, who.Kind)
+	}
+	if who.Kind == "" && id.Account.Name == "" {
+		id.Kind = kindOf(c.Authn[i], id.Issuer)
 	}
 	if !route.Vouches(id) {
 		return id, fmt.Errorf("the route %s does not vouch for identities of the issuer %q: it is one of %s", route.Name, id.Issuer,
-			strings.Join(append(slices.Clone(route.Issuers), route.Issuer), " "))
+			strings.Join(issuers(route), " "))
 	}
 	return id, nil
 }
 
 // routeFor is the index of the route of that name, or of the first by which such an
-// identity comes.
-func routeFor(c config.Config, name string, id authn.Identity) (int, error) {
-	fits := func(r config.Route) bool {
-		switch {
-		case name != "":
-			return r.Name == name
-		case id.Account.Name != "" && external(c, id.Account.Name):
-			return r.Bearer != nil
-		case id.Account.Name != "":
-			return r.APIKey != nil
-		case id.Kind == authn.Service:
-			return r.Bearer != nil
+// identity comes: of those that vouch for its issuer, if there is one.
+func (g *gateway) routeFor(c config.Config, name string, id authn.Identity) (int, error) {
+	if name != "" {
+		i := slices.IndexFunc(c.Authn, func(r config.Route) bool { return r.Name == name })
+		if i < 0 {
+			return 0, fmt.Errorf("there is no route %q: there are %s", name, strings.Join(routeNames(c), ", "))
 		}
-		return r.OIDC != nil || r.LDAP != nil
-	}
-	if i := slices.IndexFunc(c.Authn, fits); i >= 0 {
 		return i, nil
 	}
+	found := -1
+	for i, r := range c.Authn {
+		switch {
+		case id.Issuer != "" && !slices.Contains(issuers(g.routes[i]), id.Issuer):
+		case comesBy(c, r, id):
+			return i, nil
+		case found < 0:
+			found = i
+		}
+	}
+	if found < 0 {
+		return 0, fmt.Errorf("no route vouches for identities of the issuer %q: write it as authn has it, letter by letter", id.Issuer)
+	}
+	return found, nil
+}
+
+// comesBy says whether such an identity comes by a route of that kind.
+func comesBy(c config.Config, r config.Route, id authn.Identity) bool {
+	switch {
+	case id.Account.Name != "" && external(c, id.Account.Name):
+		return r.Bearer != nil
+	case id.Account.Name != "":
+		return r.APIKey != nil
+	case id.Kind == authn.Service:
+		return r.Bearer != nil
+	}
+	return r.OIDC != nil || r.LDAP != nil
+}
+
+func routeNames(c config.Config) []string {
 	names := make([]string, len(c.Authn))
 	for i, r := range c.Authn {
 		names[i] = r.Name
 	}
-	if name != "" {
-		return 0, fmt.Errorf("there is no route %q: there are %s", name, strings.Join(names, ", "))
-	}
-	return 0, nil // the first, whatever it is
+	return names
 }
+
+// issuers are those that a route vouches for.
+func issuers(r authn.Route) []string { return append(slices.Clone(r.Issuers), r.Issuer) }
 
 // external says whether a service account proves itself by a JWT.
 func external(c config.Config, account string) bool {
 	return slices.ContainsFunc(c.ServiceAccounts, func(a config.ServiceAccount) bool { return a.Name == account && a.Subject != "" })
 }
 
-// issuerFor is who vouches for identities of a route, the first if there are several.
-func issuerFor(c config.Config, section config.Route, route authn.Route, id authn.Identity) string {
+// issuerFor is who vouches for identities of a route: for an account's its own issuer,
+// otherwise the first that makes that kind of them.
+func issuerFor(c config.Config, section config.Route, route authn.Route, account, kind string) string {
 	switch {
-	case section.APIKey != nil && id.Account.Name != "":
+	case section.APIKey != nil && account != "":
 		return c.Origin().String()
 	case section.APIKey != nil:
 		return c.Origin().JoinPath("graphql").String()
@@ -169,9 +194,26 @@ func issuerFor(c config.Config, section config.Route, route authn.Route, id auth
 		return route.Issuer
 	}
 	for _, a := range c.ServiceAccounts {
-		if issuer := accountIssuer(c, a); a.Name == id.Account.Name && issuer != "" {
+		if issuer := accountIssuer(c, a); a.Name == account && issuer != "" {
 			return issuer
 		}
 	}
+	for _, i := range section.Bearer.Issuers {
+		if i.Kind == kind {
+			return i.Issuer
+		}
+	}
 	return route.Issuers[0]
+}
+
+// kindOf is what an issuer's subjects are, if nothing is said of one.
+func kindOf(section config.Route, issuer string) authn.Kind {
+	if section.Bearer != nil {
+		for _, i := range section.Bearer.Issuers {
+			if i.Issuer == issuer {
+				return authn.Kind(i.Kind)
+			}
+		}
+	}
+	return authn.Person
 }

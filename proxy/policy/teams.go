@@ -213,27 +213,39 @@ func teamName(s string) bool {
 	return s != ""
 }
 
-// commonName is the cn of a distinguished name (RFC 4514) whose first name is one.
+// commonName is the cn in the first part of a distinguished name (RFC 4514). That may
+// hold several names, in any order; with two cn, none is the one.
 func commonName(dn string) (string, bool) {
-	if len(dn) < len("cn=") || !strings.EqualFold(dn[:len("cn=")], "cn=") {
-		return "", false
-	}
-	rest := strings.TrimLeft(dn[len("cn="):], " ")
-	var b strings.Builder
-	for i := 0; i < len(rest); i++ {
-		switch c := rest[i]; {
-		case c == ',' || c == '+' || c == ';':
-			return strings.TrimRight(b.String(), " "), b.Len() > 0
-		case c == '\\' && i+1 < len(rest):
-			i++
-			escaped := []byte{rest[i]}
-			if two, err := hex.DecodeString(rest[i:min(i+2, len(rest))]); err == nil && len(two) == 1 {
-				i, escaped = i+1, two
-			}
-			b.Write(escaped)
-		default:
-			b.WriteByte(c)
+	cn, found := "", 0
+	for more := true; more; {
+		var name, value string
+		if name, value, dn, more = cutName(dn); strings.EqualFold(name, "cn") {
+			cn, found = value, found+1
 		}
 	}
-	return strings.TrimRight(b.String(), " "), b.Len() > 0
+	return cn, found == 1 && cn != ""
+}
+
+// cutName takes the first name off a distinguished name, with its value unescaped. More
+// says that what is left goes on in the same part of it.
+func cutName(dn string) (name, value, rest string, more bool) {
+	name, rest, _ = strings.Cut(dn, "=")
+	rest = strings.TrimLeft(rest, " ")
+	var b strings.Builder
+	i := 0
+	for ; i < len(rest) && !strings.ContainsRune(",;+", rune(rest[i])); i++ {
+		if rest[i] != '\\' || i+1 == len(rest) {
+			b.WriteByte(rest[i])
+			continue
+		}
+		i++
+		if two, err := hex.DecodeString(rest[i:min(i+2, len(rest))]); err == nil && len(two) == 1 {
+			i++
+			b.Write(two)
+		} else {
+			b.WriteByte(rest[i])
+		}
+	}
+	value, more = strings.TrimRight(b.String(), " "), i < len(rest) && rest[i] == '+'
+	return strings.Trim(name, " "), value, rest[min(i+1, len(rest)):], more
 }
