@@ -75,3 +75,55 @@ func TestSignOutRevokes(t *testing.T) {
 		t.Errorf("revoked %v\n%s", got, w.log)
 	}
 }
+
+// A provider's word ends the sessions that it names, by whichever way it comes,
+// and no other.
+func TestLogoutAtTheProvider(t *testing.T) {
+	for name, tell := range map[string]func(w *world, subject, sid string) answer{
+		"by a logout token with sid": func(w *world, _, sid string) answer { return w.backChannel(w.issuer.LogoutToken("gatehouse", "", sid)) },
+		"by a logout token with both": func(w *world, sub, sid string) answer {
+			return w.backChannel(w.issuer.LogoutToken("gatehouse", sub, sid))
+		},
+		"by a logout token with sub": func(w *world, sub, _ string) answer { return w.backChannel(w.issuer.LogoutToken("gatehouse", sub, "")) },
+		"LGO-19 in a frame": func(w *world, _, sid string) answer {
+			return w.framed("/.gatehouse/frontchannel-logout/corp", w.issuer.URL(), sid)
+		},
+		"LGO-19 in a frame at the sign-out": func(w *world, _, sid string) answer { return w.framed("/logout", w.issuer.URL(), sid) },
+		"LGO-19 in a frame of Entra ID":     func(w *world, _, sid string) answer { return w.framed("/logout", "", sid) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "")
+			subject := ""
+			for _, p := range demoPeople() {
+				if p.Username == "ada" {
+					subject = p.Subject
+				}
+			}
+			ada, ben := w.signIn("ada"), w.signIn("ben")
+			sids := w.issuer.SIDs(subject)
+			if len(sids) != 1 {
+				t.Fatalf("sessions at the provider: %v", sids)
+			}
+			if res := tell(w, subject, sids[0]); res.status != http.StatusOK || res.header.Get("Cache-Control") != "no-store" {
+				t.Fatalf("%d %v %s\n%s", res.status, res.header, res.body, w.log)
+			}
+			ada.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+			if res := w.get(ada, "/app", navigation); res.status == http.StatusOK {
+				t.Error("ada is signed in still")
+			}
+			if res := w.get(ben, "/app", navigation); res.status != http.StatusOK {
+				t.Errorf("ben is signed out: %d", res.status)
+			}
+		})
+	}
+}
+
+// framed asks for a front-channel address as a frame of a provider's page does.
+func (w *world) framed(path, issuer, sid string) answer {
+	w.t.Helper()
+	q := url.Values{"sid": {sid}}
+	if issuer != "" {
+		q.Set("iss", issuer)
+	}
+	return w.get(w.program(), path+"?"+q.Encode(), frame)
+}
