@@ -180,23 +180,13 @@ type Proof struct {
 	Grant []byte
 	// RenewAt is when to ask the provider again; zero means never.
 	RenewAt time.Time
-	// SID is the provider's own session, by which it says later what has ended; empty if
-	// it names none.
+	// SID names the provider's own session (OpenID Connect Front-Channel Logout,
+	// section 3), of at most [MaxID] bytes; empty if the provider did not say.
 	SID string
-	// IssuedAt is when the provider vouched for the identity, by its clock; zero if it
-	// does not say.
+	// IssuedAt is when the provider vouched for the sign-in, by its own clock, and
+	// does not change at a renewal: what it ended afterwards is this session too.
+	// Zero if that is not known.
 	IssuedAt time.Time
-}
-
-// Logout says which sessions a provider has ended.
-type Logout struct {
-	Issuer string
-	// Subject is whose sessions, all of them, unless SID says which.
-	Subject string
-	// SID is the provider's own session; empty for all.
-	SID string
-	// At is when, by the provider's clock. What it vouched for later stands.
-	At time.Time
 }
 
 // Route is one way in. Every field but Name may be zero.
@@ -237,6 +227,14 @@ type Route struct {
 	// SignOutURL is where the browser goes to sign out at the provider too;
 	// empty when the provider offers no such place.
 	SignOutURL func(p Proof) string
+	// Revoke has the provider take back what it granted for a session that the
+	// person has ended (RFC 7009). Nothing depends on it, and ctx says how long it
+	// may take.
+	Revoke func(ctx context.Context, p Proof) error
+	// FrontChannel ends the session of the provider that the query names by iss and
+	// sid, and no other (OpenID Connect Front-Channel Logout, section 2). It has a
+	// path of its own; this is for who has registered another.
+	FrontChannel http.HandlerFunc
 	// Allow says whether the route lets this identity in, on every request, so
 	// that a change of settings acts at once on live sessions. Its refusal is a
 	// *[NotAllowed]. It is pure.

@@ -60,6 +60,8 @@ type nodeOptions struct {
 	as string
 	// accessTokenLife is an hour if zero.
 	accessTokenLife time.Duration
+	// logoutURI is where it tells that somebody has signed out; empty for nowhere.
+	logoutURI string
 	// keepKey makes a restart sign with the same key as before.
 	keepKey bool
 }
@@ -78,6 +80,9 @@ func startNodeProvider(t *testing.T, o nodeOptions) *nodeProvider {
 		"REDIRECT_URIS="+o.paths.redirect, "POST_LOGOUT_URIS="+o.paths.signedOut)
 	if o.accessTokenLife > 0 {
 		n.env = append(n.env, "ACCESS_TOKEN_LIFE="+o.accessTokenLife.String())
+	}
+	if o.logoutURI != "" {
+		n.env = append(n.env, "LOGOUT_URI="+o.logoutURI)
 	}
 	if o.keepKey {
 		n.env = append(n.env, "KEY_FILE="+n.keyFile())

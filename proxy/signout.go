@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -14,6 +15,10 @@ import (
 // send one, so it asks first, unless it can be seen that the person clicked on
 // a link of this very site.
 func (h *Handler) askSignOut(x *exchange) {
+	if there := h.frontChannel(x.r); there != nil {
+		there(x, x.r)
+		return
+	}
 	if clicked(x.r) {
 		h.signOut(x)
 		return
@@ -33,6 +38,28 @@ func (h *Handler) askSignOut(x *exchange) {
 		action += "?rd=" + url.QueryEscape(h.afterSignOut(x.r))
 	}
 	h.o.Pages.SignOut(x, x.r, page.SignOut{Name: called(id), Action: action, FormAction: h.leavesTo(id)})
+}
+
+// frontChannel finds the route whose provider asks, in a frame of its own page, to
+// end a session (OpenID Connect Front-Channel Logout, section 2). The sign-out path
+// is what a W&B server has registered for it. Nil means that it is a person who
+// comes, or that it can't be told which provider is meant.
+func (h *Handler) frontChannel(r *http.Request) http.HandlerFunc {
+	q := r.URL.Query()
+	if !q.Has("sid") || r.Header.Get("Sec-Fetch-Dest") == "document" {
+		return nil
+	}
+	var found authn.Route
+	for _, route := range h.o.Routes {
+		switch {
+		case route.FrontChannel == nil, q.Has("iss") && q.Get("iss") != route.Issuer:
+		case found.FrontChannel != nil && found.Issuer != route.Issuer: // Entra ID leaves iss out
+			return nil
+		default:
+			found = route
+		}
+	}
+	return found.FrontChannel
 }
 
 // postSignOut answers the button of the page that asks.
@@ -59,6 +86,11 @@ func clicked(r *http.Request) bool {
 // signOut ends the session and leads to the provider's own sign-out, if it has one.
 func (h *Handler) signOut(x *exchange) {
 	p, found, err := h.o.Sessions.End(x, x.r)
+	route := h.routes[p.Identity.Route]
+	ours := found && route.Vouches(p.Identity)
+	if ours && route.Revoke != nil {
+		h.revoke(x, route, p)
+	}
 	if err != nil {
 		h.o.Log.Error("end a session", "request_id", x.id[0], "err", err)
 		h.o.Pages.Error(x, x.r, http.StatusServiceUnavailable, "Signing out is not complete. This browser has forgotten your "+
@@ -68,7 +100,7 @@ func (h *Handler) signOut(x *exchange) {
 	to := h.afterSignOut(x.r)
 	if found {
 		h.o.Log.Info("signed out", "request_id", x.id[0], "route", p.Identity.Route, "subject", p.Identity.Subject)
-		if route := h.routes[p.Identity.Route]; route.Vouches(p.Identity) && route.SignOutURL != nil {
+		if ours && route.SignOutURL != nil {
 			if there := route.SignOutURL(p); there != "" {
 				to = there
 				h.keepState(x, there)
@@ -76,6 +108,19 @@ func (h *Handler) signOut(x *exchange) {
 		}
 	}
 	redirect(x, to, http.StatusSeeOther)
+}
+
+// revokeTime bounds what a sign-out waits for a provider to take back.
+const revokeTime = 3 * time.Second
+
+// revoke has the provider take back what it granted. The sign-out does not depend
+// on it, nor on whether the browser still waits.
+func (h *Handler) revoke(x *exchange, route authn.Route, p authn.Proof) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), revokeTime)
+	defer cancel()
+	if err := route.Revoke(ctx, p); err != nil {
+		h.o.Log.Warn("not revoked at the provider", "request_id", x.id[0], "route", route.Name, "subject", p.Identity.Subject, "err", err)
+	}
 }
 
 // afterSignOut is where a browser lands that has nothing left to sign out of.

@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/authn"
 )
@@ -155,4 +158,92 @@ func TestSignOut(t *testing.T) {
 			want(t, target, a.Header.Get("Location"), "/logout")
 		}
 	})
+}
+
+// TestFrontChannel: the sign-out path is a provider's front-channel address too.
+func TestFrontChannel(t *testing.T) {
+	route := func(name, issuer string) authn.Route {
+		return authn.Route{Name: name, Issuer: issuer, FrontChannel: func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, name, " ", r.Method, " ", r.URL.Query().Get("sid"))
+		}}
+	}
+	const frame = "Accept: text/html\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n"
+	one := []authn.Route{route("a", "https://a.test"), {Name: "other"}}
+	two := append(one[:1:1], route("b", "https://b.test"))
+	clients := append(one[:1:1], route("a2", "https://a.test"))
+	for name, c := range map[string]struct {
+		routes []authn.Route
+		query  string
+		header string
+		want   string // empty: the page that asks
+	}{
+		"LGO-19 iss and sid":                   {two, "?iss=https%3A%2F%2Fb.test&sid=s1", frame, "b GET s1"},
+		"LGO-19 the first route's":             {two, "?iss=https%3A%2F%2Fa.test&sid=s1", frame, "a GET s1"},
+		"LGO-19 signed in here":                {one, "?iss=https%3A%2F%2Fa.test&sid=s1", frame + aliceOnly, "a GET s1"},
+		"LGO-19 a browser that says nothing":   {one, "?iss=https%3A%2F%2Fa.test&sid=s1", "", "a GET s1"},
+		"LGO-19 Entra ID, the only provider":   {one, "?sid=s1", frame, "a GET s1"},
+		"LGO-19 two clients of one provider":   {clients, "?sid=s1", frame, "a2 GET s1"},
+		"LGO-19 Entra ID, one of two":          {two, "?sid=s1", frame, ""},
+		"LGO-19 wrong iss":                     {one, "?iss=https://c.test&sid=s1", frame, ""},
+		"LGO-19 empty iss":                     {one, "?iss=&sid=s1", frame, ""},
+		"LGO-19 no params":                     {one, "", frame, ""},
+		"LGO-19 iss alone":                     {one, "?iss=https://a.test", frame, ""},
+		"LGO-19 a page that people are led to": {one, "?iss=https%3A%2F%2Fa.test&sid=s1", strings.Replace(frame, "iframe", "document", 1), ""},
+		"LGO-19 no such route":                 {nil, "?sid=s1", frame, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, func(o *Options) { o.Routes = append(o.Routes, c.routes...) })
+			if !strings.Contains(c.header, "Cookie") {
+				c.header += aliceOnly
+			}
+			a := g.get("/logout"+c.query, c.header)
+			want(t, "status", a.StatusCode, 200)
+			want(t, "sessions ended by cookie", g.ender.calls, 0)
+			if c.want != "" {
+				want(t, "body", a.body, c.want)
+				return
+			}
+			want(t, "asks", strings.Contains(a.body, `action="/logout"`), true)
+			want(t, "LGO-20 framed", strings.Contains(a.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'"), true)
+		})
+	}
+}
+
+// TestRevocation: LGO-22. The provider takes back what it granted, and if it does
+// not, the sign-out goes on.
+func TestRevocation(t *testing.T) {
+	for name, revoke := range map[string]func(context.Context, authn.Proof) error{
+		"revoked":        func(context.Context, authn.Proof) error { return nil },
+		"LGO-22 refused": func(context.Context, authn.Proof) error { return errors.New("answered 500") },
+		"LGO-22 slow":    func(ctx context.Context, _ authn.Proof) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked []authn.Proof
+			g := newRig(t, func(o *Options) {
+				twoRoutes(o)
+				o.Routes[0].Revoke = func(ctx context.Context, p authn.Proof) error {
+					asked = append(asked, p)
+					return revoke(ctx, p)
+				}
+			})
+			g.ender.found, g.ender.proof = true, authn.Proof{Identity: person("alice"), Grant: []byte("grant")}
+			began := time.Now()
+			a := g.get("/logout", aliceOnly+navigation)
+			want(t, "status", a.StatusCode, 303)
+			want(t, "Location", a.Header.Get("Location"), "https://idp.test/end?hint=grant")
+			want(t, "bounded", time.Since(began) < 2*revokeTime, true)
+			want(t, "asked", len(asked), 1)
+			want(t, "with", string(asked[0].Grant), "grant")
+			want(t, "logged", strings.Contains(g.log.String(), "not revoked at the provider"), name != "revoked")
+
+			g.ender.err = errors.New("redis: i/o timeout")
+			want(t, "LGO-03 the store is down", g.get("/logout", aliceOnly+navigation).StatusCode, 503)
+			want(t, "asked all the same", len(asked), 2)
+			g.ender.err, g.ender.proof.Identity.Issuer = nil, "https://former.test"
+			g.gw.routes["corp"] = authn.Route{Name: "corp", Issuer: "https://idp.test", Revoke: g.gw.routes["corp"].Revoke}
+			want(t, "another provider's proof", g.get("/logout", aliceOnly+navigation).StatusCode, 303)
+			want(t, "not asked", len(asked), 2)
+		})
+	}
 }

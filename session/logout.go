@@ -21,16 +21,13 @@ func (s *Sessions) EndSessions(ctx context.Context, l authn.Logout) (int, error)
 	if l.Issuer == "" || l.Subject == "" && l.SID == "" {
 		return 0, errors.New("session: a logout of nobody")
 	}
-	at := binary.BigEndian.AppendUint64(nil, uint64(l.At.UnixMilli()))
-	for _, mark := range s.logoutMarks(l.Issuer, l.Subject, l.SID) {
-		if err := s.store.Set(ctx, mark, at, logoutKept); err != nil {
-			return 0, err
-		}
+	if err := s.markLogout(ctx, l); err != nil {
+		return 0, err
 	}
 	var ended map[Person][]string
 	var err error
 	if l.SID != "" {
-		ended, err = s.register.bySID(ctx, l.Issuer, l.SID)
+		ended, err = s.register.bySID(ctx, l)
 	} else {
 		ended, err = s.register.sessionsOf(ctx, Person{l.Issuer, l.Subject})
 	}
@@ -46,6 +43,21 @@ func (s *Sessions) EndSessions(ctx context.Context, l authn.Logout) (int, error)
 		s.log.Info("session ended", "reason", "the provider ended it", "subject", p.Subject, "issuer", p.Issuer, "sessions", len(ids))
 	}
 	return n, nil
+}
+
+// markLogout keeps in mind what a provider has ended, if it is certain that it said so:
+// nobody else is to fill the store.
+func (s *Sessions) markLogout(ctx context.Context, l authn.Logout) error {
+	if l.Unsigned {
+		return nil
+	}
+	at := binary.BigEndian.AppendUint64(nil, uint64(l.At.UnixMilli()))
+	for _, mark := range s.logoutMarks(l.Issuer, l.Subject, l.SID) {
+		if err := s.store.Set(ctx, mark, at, logoutKept); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // logoutMarks are the keys of the mark of a provider's logout, one for each key of the
@@ -86,17 +98,17 @@ func logoutTime(mark []byte) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(mark))) //nolint:gosec // as it was written
 }
 
-// bySID are the sessions that a provider's session made.
-func (g *Register) bySID(ctx context.Context, issuer, sid string) (map[Person][]string, error) {
+// bySID are the sessions that a provider's session made, of whom the logout names.
+func (g *Register) bySID(ctx context.Context, l authn.Logout) (map[Person][]string, error) {
 	out := map[Person][]string{}
-	for _, index := range g.indexes(sidIndex, issuer, sid) {
+	for _, index := range g.indexes(sidIndex, l.Issuer, l.SID) {
 		members, err := g.store.Members(ctx, index)
 		if err != nil {
 			return nil, err
 		}
 		for id, value := range members {
 			var p Person
-			if g.open(index, id, value, &p) {
+			if g.open(index, id, value, &p) && (l.Subject == "" || l.Subject == p.Subject) {
 				out[p] = append(out[p], id)
 			}
 		}

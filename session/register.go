@@ -167,6 +167,20 @@ func (g *Register) enter(ctx context.Context, a Access, sid string) error {
 	return errors.Join(errs[:]...)
 }
 
+// enterSID notes the provider's session of an access again: with its renewal the provider
+// may have given it another.
+func (g *Register) enterSID(ctx context.Context, a Access, sid string) error {
+	if sid == "" {
+		return nil
+	}
+	index := g.newest(sidIndex, a.Issuer, sid)
+	value, err := g.seal(index, a.ID, a.Person)
+	if err != nil {
+		return err
+	}
+	return g.store.Enter(ctx, index, a.ID, value, time.Until(a.Ends))
+}
+
 type entering struct {
 	index, member string
 	value         any

@@ -288,6 +288,9 @@ func (s *Sessions) ask(ctx context.Context, t ticket, rec record) (record, error
 	if is.Issuer != was.Issuer || is.Subject != was.Subject || is.Route != was.Route {
 		return record{}, errChanged
 	}
+	if err := s.register.enterSID(ctx, accessOf(t.session(), AccessSession, rec, Client{}, now), p.SID); err != nil {
+		s.log.Warn("session can't be ended by the provider's session", "route", is.Route, "subject", is.Subject, "err", err)
+	}
 	next := record{identity: is, created: rec.created, ends: rec.ends, renewAt: p.RenewAt}
 	if next.expired(now) && !is.Expires.Equal(was.Expires) {
 		return record{}, errors.New("session: the renewed proof has expired already")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Answer says what a signed token is the answer to: an ID token but for the last two.
+// Answer says what a signed token is the answer to: an ID token but for the last three.
 type Answer string
 
 // The answers that tokens come in.
@@ -20,6 +20,7 @@ const (
 	FromRefresh   Answer = "refresh"   // the token endpoint, for a refresh token
 	FromUserinfo  Answer = "userinfo"  // the userinfo endpoint, when it signs
 	FromService   Answer = "service"   // the token endpoint, for client credentials: an access token
+	FromLogout    Answer = "logout"    // a logout token
 )
 
 // Signature is how tokens are signed.

@@ -42,6 +42,7 @@ const (
 	JWKS       Endpoint = "jwks"        // /jwks
 	Userinfo   Endpoint = "userinfo"    // /userinfo
 	EndSession Endpoint = "end_session" // /end-session
+	Revocation Endpoint = "revocation"  // /revoke
 	Home       Endpoint = "home"        // / and the stylesheet
 	// Everything stands, in [Faults].At alone, for each endpoint that is not in it.
 	Everything Endpoint = "*"
@@ -185,6 +186,7 @@ func (i *Issuer) table() map[string]route {
 		"/token":                            {Token, "POST", i.serveToken},
 		"/userinfo":                         {Userinfo, "GET POST", i.serveUserinfo},
 		"/end-session":                      {EndSession, "GET POST", i.serveEndSession},
+		"/revoke":                           {Revocation, "POST", i.serveRevoke},
 		"/":                                 {Home, "GET", i.serveHome},
 		"/style.css":                        {Home, "GET", i.pages.serveAsset},
 		"/submit.js":                        {Home, "GET", i.pages.serveAsset},

@@ -158,6 +158,9 @@ func (i *Issuer) token(a Answer, client Client, claims map[string]any) string {
 		payload = f.Payload(a, payload)
 	}
 	header := map[string]any{"alg": key.Algorithm, "kid": key.ID, "typ": "JWT"}
+	if a == FromLogout {
+		header["typ"] = "logout+jwt"
+	}
 	if f.NoKid {
 		delete(header, "kid")
 	}

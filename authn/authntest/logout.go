@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -86,4 +87,50 @@ func (i *Issuer) readHint(token string) (hint, bool) {
 		}
 	}
 	return hint{}, false
+}
+
+// logoutLifetime is how long a logout token is good.
+const logoutLifetime = 2 * time.Minute
+
+// LogoutToken tells a client that somebody, or one session of the provider, has
+// been signed out (OpenID Connect Back-Channel Logout, section 2.4). Subject or sid
+// may be empty. It is what the provider would post; it ends nothing by itself.
+func (i *Issuer) LogoutToken(client, subject, sid string) string {
+	now := i.now()
+	claims := map[string]any{
+		"iss": i.options.URL, "aud": client, "iat": now.Unix(), "exp": now.Add(logoutLifetime).Unix(), "jti": newID("jwt"),
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	}
+	setIf(claims, "sub", subject)
+	setIf(claims, "sid", sid)
+	known, _ := i.client(client)
+	return i.token(FromLogout, known, claims)
+}
+
+// SIDs are the sessions that somebody has at the provider, as ID tokens name them.
+func (i *Issuer) SIDs(subject string) []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var out []string
+	for _, s := range i.sessions {
+		if s.subject == subject {
+			out = append(out, s.id)
+		}
+	}
+	return out
+}
+
+// serveRevoke takes a refresh token back, and all that came of the same sign-in
+// (RFC 7009, section 2). A token that is not there needs no revoking.
+func (i *Issuer) serveRevoke(w http.ResponseWriter, r *http.Request) {
+	client, err := i.authenticateClient(r)
+	if err != nil {
+		refuseToken(w, err)
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if t, ok := i.refreshes[r.PostForm.Get("token")]; ok && t.grant.client == client.ID {
+		i.revokeWhere(func(g *grant) bool { return g == t.grant })
+	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"gatehouse/authn/authntest"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"golang.org/x/oauth2"
 )
 
@@ -103,5 +105,62 @@ func TestLogoutWithOldKey(t *testing.T) {
 	p.issuer.SetKeys(append([]authntest.Key{authntest.NewKey("ES256")}, p.issuer.Keys()...)...)
 	if response, _ := p.endSession(url.Values{"id_token_hint": {rawIDToken(token)}}); response.StatusCode != http.StatusOK || p.signedIn() {
 		t.Errorf("%d", response.StatusCode)
+	}
+}
+
+// A logout token is signed like every other, and says what it is.
+func TestLogoutToken(t *testing.T) {
+	key := authntest.NewKey("ES256")
+	p := newParty(t, authntest.IssuerOptions{Keys: []authntest.Key{key}})
+	p.signInByPage("1001")
+	sids := p.issuer.SIDs("1001")
+	if len(sids) != 1 || len(p.issuer.SIDs("1002")) != 0 {
+		t.Fatalf("sessions %v", sids)
+	}
+	token, err := jwt.ParseSigned(p.issuer.LogoutToken("rp", "1001", sids[0]), []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims jwt.Claims
+	var more map[string]any
+	if err := token.Claims(key.Private.Public(), &claims, &more); err != nil {
+		t.Fatal(err)
+	}
+	if err := claims.Validate(jwt.Expected{Issuer: p.issuer.URL(), Subject: "1001", AnyAudience: jwt.Audience{"rp"}}); err != nil || claims.ID == "" {
+		t.Errorf("%+v, %v", claims, err)
+	}
+	_, nonce := more["nonce"]
+	event, _ := more["events"].(map[string]any)["http://schemas.openid.net/event/backchannel-logout"].(map[string]any)
+	if more["sid"] != sids[0] || event == nil || nonce || token.Headers[0].ExtraHeaders["typ"] != "logout+jwt" {
+		t.Errorf("%v %v", token.Headers, more)
+	}
+}
+
+// A revoked refresh token renews nothing; nobody revokes another client's.
+func TestRevocation(t *testing.T) {
+	p := newParty(t, authntest.IssuerOptions{Clients: []authntest.Client{
+		{ID: "rp", RedirectURIs: []string{redirectURI}}, {ID: "other", Secret: "s"},
+	}})
+	token := p.signInByPage("1001")
+	revoke := func(token string, client url.Values) int {
+		client.Set("token", token)
+		response, _ := p.post(p.issuer.URL()+"/revoke", client)
+		return response.StatusCode
+	}
+	if got := revoke(token.RefreshToken, url.Values{"client_id": {"other"}, "client_secret": {"s"}}); got != http.StatusOK {
+		t.Errorf("another's token: %d", got)
+	}
+	if got := revoke(token.RefreshToken, url.Values{"client_id": {"other"}}); got != http.StatusUnauthorized {
+		t.Errorf("no secret: %d", got)
+	}
+	if _, err := p.refresh(token); err != nil {
+		t.Fatalf("revoked by another client: %v", err)
+	}
+	token = p.signInByPage("1001")
+	for range 2 {
+		if got := revoke(token.RefreshToken, url.Values{"client_id": {"rp"}}); got != http.StatusOK {
+			t.Errorf("status %d", got)
+		}
+		wantError(t, "invalid_grant")(p.refresh(token))
 	}
 }

@@ -102,7 +102,7 @@ func (o *relying) answer(w http.ResponseWriter, r *http.Request) (q url.Values, 
 		if given(r.URL.Query()) {
 			return nil, http.StatusBadRequest
 		}
-		if raw, status = readForm(w, r); status != 0 {
+		if raw, status = readForm(w, r, maxForm); status != 0 {
 			return nil, status
 		}
 	}
@@ -132,14 +132,14 @@ func given(q url.Values) bool {
 
 // readForm reads a posted form, within bounds of size and time (OAuth 2.0 Form
 // Post Response Mode, section 2).
-func readForm(w http.ResponseWriter, r *http.Request) (body string, status int) {
+func readForm(w http.ResponseWriter, r *http.Request, most int64) (body string, status int) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" || r.Header.Get("Content-Encoding") != "" {
 		return "", http.StatusUnsupportedMediaType
 	}
 	c := http.NewResponseController(w)
 	timed := c.SetReadDeadline(time.Now().Add(formTime)) == nil
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if timed && err == nil { // or the connection would be cut while the provider is asked
 		err = c.SetReadDeadline(time.Time{})
 	}

@@ -29,12 +29,23 @@ type advertised struct {
 	ClientAuth    []string `json:"token_endpoint_auth_methods_supported"`
 	Claims        []string `json:"claims_supported"`
 	EndSession    string   `json:"end_session_endpoint"`
+	Revocation    string   `json:"revocation_endpoint"`
+	BackChannel   bool     `json:"backchannel_logout_supported"`
+	FrontChannel  bool     `json:"frontchannel_logout_supported"`
+}
+
+// Addresses are the gateway's own, to be registered at the provider.
+type Addresses struct {
+	// Redirect is where the provider sends people back to.
+	Redirect string
+	// BackChannel and FrontChannel are where it says that it has signed them out.
+	BackChannel, FrontChannel string
 }
 
 // checker gathers findings about one provider.
 type checker struct {
 	settings config.OIDC
-	redirect string
+	here     Addresses
 	client   *http.Client
 	findings []authn.Finding
 }
@@ -47,12 +58,12 @@ func (k *checker) bad(what, detail, fix string) {
 	k.findings = append(k.findings, authn.Finding{What: what, Detail: detail, Fix: fix})
 }
 
-// Check looks at whether people could sign in at the provider of c with this
-// redirect URI: it asks for metadata and keys, compares what the provider says
+// Check looks at whether people could sign in at the provider of c with these
+// addresses: it asks for metadata and keys, compares what the provider says
 // that it supports with what the settings need, and tries the client's
 // credentials with a code that is none. Nobody is signed in.
-func Check(ctx context.Context, c config.OIDC, redirectURI string) []authn.Finding {
-	k := &checker{settings: withDefaults(c), redirect: redirectURI}
+func Check(ctx context.Context, c config.OIDC, here Addresses) []authn.Finding {
+	k := &checker{settings: withDefaults(c), here: here}
 	if err := validate(k.settings); err != nil {
 		k.bad("settings", err.Error(), "correct this setting")
 		return k.findings
@@ -78,14 +89,14 @@ func Check(ctx context.Context, c config.OIDC, redirectURI string) []authn.Findi
 
 func (k *checker) checkRedirect() {
 	const what = "redirect URI"
-	u, err := url.Parse(k.redirect)
+	u, err := url.Parse(k.here.Redirect)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Path == "" || u.Path == "/" || u.RawQuery != "" || u.Fragment != "":
-		k.bad(what, fmt.Sprintf("%q is not a URL with a path", k.redirect), "set publicURL and paths.callback")
+		k.bad(what, fmt.Sprintf("%q is not a URL with a path", k.here.Redirect), "set publicURL and paths.callback")
 	case u.Scheme != "https" && !issuer.Loopback(u):
-		k.bad(what, k.redirect+" is not https", "set publicURL to the https address that browsers use")
+		k.bad(what, k.here.Redirect+" is not https", "set publicURL to the https address that browsers use")
 	default:
-		k.good(what, k.redirect+" (register exactly this at the provider)")
+		k.good(what, k.here.Redirect+" (register exactly this at the provider)")
 	}
 }
 
@@ -245,11 +256,32 @@ func (k *checker) checkAsked(says advertised) {
 	if len(says.Claims) > 0 && len(k.settings.AllowedGroups) > 0 && !slices.Contains(says.Claims, groups) {
 		k.good("claims", fmt.Sprintf("the provider does not list %q; see that it sends it, since allowedGroups needs it", groups))
 	}
-	if says.EndSession == "" {
-		k.good("sign-out", "the provider has no sign-out of its own; people are signed out here alone")
-		return
+	k.checkSignOut(says)
+}
+
+// checkSignOut: from here to the provider, and back.
+func (k *checker) checkSignOut(says advertised) {
+	to := "the provider has no sign-out of its own; people are signed out here alone"
+	if says.EndSession != "" {
+		to = "signs out at the provider too"
 	}
-	k.good("sign-out", "signs out at the provider too")
+	if says.Revocation != "" && k.settings.AuthMethod != "implicit" {
+		to += ", and has the refresh token revoked"
+	}
+	k.good("sign-out", to)
+	if says.BackChannel {
+		how := "register it, and who is signed out at the provider is signed out here"
+		if claim := k.settings.Claims.Subject; claim != "sub" {
+			how += "; have it send sid, since people are known by the claim " + claim + " and not by sub"
+		}
+		k.good("back-channel logout", k.here.BackChannel+" ("+how+")")
+	}
+	if says.FrontChannel {
+		k.good("front-channel logout", k.here.FrontChannel+" (register it if the provider can't do it by the back channel)")
+	}
+	if !says.BackChannel && !says.FrontChannel {
+		k.good("logout at provider", "the provider does not say that it tells anybody; it shows here at the next renewal")
+	}
 }
 
 // authName spells a way to authenticate as metadata does.
@@ -283,7 +315,7 @@ func (k *checker) checkClient(ctx context.Context, m *metadata, says advertised)
 		k.good(what, "not needed for authMethod implicit")
 		return
 	}
-	o := &relying{settings: k.settings, redirectURI: k.redirect, client: k.client, assertion: key}
+	o := &relying{settings: k.settings, redirectURI: k.here.Redirect, client: k.client, assertion: key}
 	_, err = o.exchange(ctx, m, random(), random())
 	var no refusal
 	switch {

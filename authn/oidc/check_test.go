@@ -38,13 +38,13 @@ func TestCheck(t *testing.T) {
 	}
 	t.Run("all is well", func(t *testing.T) {
 		_, c := start(t)
-		got := Check(t.Context(), c, callback)
+		got := Check(t.Context(), c, Addresses{callback, gatewayURL + "/back", gatewayURL + "/front"})
 		if bad := faults(got); len(bad) != 0 {
 			t.Errorf("%+v", bad)
 		}
 		text := fmt.Sprint(got)
 		for _, what := range []string{
-			"redirect URI", "discovery", "clock", "signing keys", "signature algorithms", "PKCE", "flow", "scopes", "sign-out", "client_secret_basic is accepted",
+			"redirect URI", "discovery", "clock", "signing keys", "signature algorithms", "PKCE", "flow", "scopes", "signs out at the provider too, and has the refresh token revoked", gatewayURL + "/back", "client_secret_basic is accepted",
 		} {
 			if !strings.Contains(text, what) {
 				t.Errorf("nothing about %s", what)
@@ -89,6 +89,9 @@ func TestCheck(t *testing.T) {
 		"PKCE unknown": {at("code_challenge_methods_supported", nil), nil, "", "sent all the same"},
 		"odd scope":    {nil, func(c *config.OIDC) { c.Scopes = []string{"openid", "api"} }, "", "does not list api"},
 		"no sign-out":  {at("end_session_endpoint", nil), nil, "", "no sign-out of its own"},
+		"by frames":    {at("frontchannel_logout_supported", true), nil, "", gatewayURL + "/front"},
+		"not by sub":   {nil, func(c *config.OIDC) { c.Claims.Subject = "oid" }, "", "have it send sid"},
+		"tells nobody": {at("backchannel_logout_supported", false), nil, "", "at the next renewal"},
 		"groups claim": {at("claims_supported", []string{"sub"}), func(c *config.OIDC) { c.AllowedGroups = []string{"a"} }, "", "allowedGroups needs it"},
 		"implicit":     {nil, func(c *config.OIDC) { c.AuthMethod = "implicit" }, "", "not needed"},
 		"odd refusal":  {func(f *authntest.Faults) { f.At[authntest.Token] = authntest.Refuse("invalid_request") }, nil, "", "can't tell"},
@@ -105,7 +108,7 @@ func TestCheck(t *testing.T) {
 			if c.change != nil {
 				c.change(&settings)
 			}
-			findings := Check(t.Context(), settings, callback)
+			findings := Check(t.Context(), settings, Addresses{callback, gatewayURL + "/back", gatewayURL + "/front"})
 			bad := faults(findings)
 			if c.what == "" {
 				if len(bad) != 0 || !strings.Contains(fmt.Sprint(findings), c.fix) {
@@ -123,7 +126,7 @@ func TestCheck(t *testing.T) {
 		callback: true, "http://127.0.0.1:8080/oidc/callback": true, "http://gw.test/oidc/callback": false,
 		"https://gw.test": false, "https://gw.test/": false, "gw.test/x": false, "https://gw.test/x?a=b": false,
 	} {
-		k := &checker{redirect: redirect}
+		k := &checker{here: Addresses{Redirect: redirect}}
 		k.checkRedirect()
 		if k.findings[0].OK != good {
 			t.Errorf("%s: %+v", redirect, k.findings)

@@ -205,14 +205,8 @@ func (m mapping) identity(id issuer.Claims, p profile) (authn.Identity, error) {
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	if len(who) > authn.MaxID || !authn.CleanID(who) {
-		return authn.Identity{}, fmt.Errorf("claim %q can't name anybody", m.settings.Claims.Subject)
-	}
-	who = m.settings.SubjectPrefix + who
-	for _, f := range m.foreign {
-		if len(f) > len(m.settings.SubjectPrefix) && strings.HasPrefix(who, f) {
-			return authn.Identity{}, errors.New("the subject looks like one of another route")
-		}
+	if who, err = m.spelled(who); err != nil {
+		return authn.Identity{}, err
 	}
 	proved, err := id.Instant("auth_time")
 	if err == nil && proved.IsZero() {
@@ -224,6 +218,20 @@ func (m mapping) identity(id issuer.Claims, p profile) (authn.Identity, error) {
 	return p.put(authn.Identity{
 		Issuer: m.settings.Issuer, Subject: who, Kind: authn.Person, Route: m.route, AuthTime: proved.UTC().Truncate(time.Second),
 	}), nil
+}
+
+// spelled is the subject as the gateway spells what names a person at the provider.
+func (m mapping) spelled(who string) (string, error) {
+	if len(who) > authn.MaxID || !authn.CleanID(who) {
+		return "", fmt.Errorf("claim %q can't name anybody", m.settings.Claims.Subject)
+	}
+	who = m.settings.SubjectPrefix + who
+	for _, f := range m.foreign {
+		if len(f) > len(m.settings.SubjectPrefix) && strings.HasPrefix(who, f) {
+			return "", errors.New("the subject looks like one of another route")
+		}
+	}
+	return who, nil
 }
 
 // subject reads what names a person for ever. An address does so only if it is

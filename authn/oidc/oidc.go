@@ -1,6 +1,6 @@
 // Package oidc is sign-in at an OpenID provider: the authorization code flow
-// with PKCE, or the implicit flow by form_post; renewal by refresh token; and
-// the way to the provider's own sign-out.
+// with PKCE, or the implicit flow by form_post; renewal by refresh token; the way
+// to the provider's own sign-out; and the sign-outs that the provider tells of.
 //
 // It relies on go-oidc for discovery, on x/oauth2 for the token endpoint and on
 // go-jose for signatures. What a provider says is believed only as far as the
@@ -13,6 +13,10 @@
 // An attempt to sign in lives in a sealed cookie of the browser that began it,
 // so that nothing is stored for somebody who never comes back. The only write
 // before a session is the mark that makes an attempt usable once.
+//
+// A provider that has signed somebody out says so by a logout token, from server
+// to server, or in a frame of its own page. Both end what they name exactly, at
+// this issuer, and nothing at all if they name nobody.
 //
 // The package never fetches anything that a token names (jku, x5u, claim
 // sources), never maps one person to another by e-mail address, and never says
@@ -61,6 +65,8 @@ type Deps struct {
 	Keys     session.Keyring
 	Store    session.Store
 	Sessions session.Starter
+	// Ender ends sessions when the provider says so.
+	Ender    Ender
 	Landings authn.Landings
 	Pages    *page.Pages
 	Log      *slog.Logger
@@ -122,6 +128,7 @@ func (o *relying) route(label string) authn.Route {
 	if label == "" {
 		label = o.name
 	}
+	back, front := LogoutPaths(o.Prefix, o.name)
 	return authn.Route{
 		Name:       o.name,
 		Issuer:     o.settings.Issuer,
@@ -130,11 +137,15 @@ func (o *relying) route(label string) authn.Route {
 		Mount: func(mux *http.ServeMux) {
 			mux.HandleFunc(o.signInPath(), page.Quiet(o.start))
 			mux.HandleFunc(o.CallbackPath, page.Quiet(o.callback))
+			mux.HandleFunc(back, page.Quiet(o.backChannel))
+			mux.HandleFunc(front, page.Quiet(o.frontChannel))
 		},
-		Renew:      o.renew,
-		SignOutURL: o.signOutURL,
-		Allow:      o.admission.Allow,
-		Ready:      o.provider.ready,
+		Renew:        o.renew,
+		SignOutURL:   o.signOutURL,
+		Revoke:       o.revoke,
+		FrontChannel: page.Quiet(o.frontChannel),
+		Allow:        o.admission.Allow,
+		Ready:        o.provider.ready,
 	}
 }
 

@@ -35,6 +35,7 @@ type metadata struct {
 	TokenEndpoint         string   `json:"token_endpoint"`
 	UserinfoEndpoint      string   `json:"userinfo_endpoint"`
 	EndSessionEndpoint    string   `json:"end_session_endpoint"`
+	RevocationEndpoint    string   `json:"revocation_endpoint"`
 	JWKSURI               string   `json:"jwks_uri"`
 	SigningAlgorithms     []string `json:"id_token_signing_alg_values_supported"`
 	Prompts               []string `json:"prompt_values_supported"`
@@ -209,6 +210,7 @@ func (m *metadata) check(c config.OIDC) error {
 		{"token_endpoint", m.TokenEndpoint, c.AuthMethod != "implicit"},
 		{"userinfo_endpoint", m.UserinfoEndpoint, c.Userinfo == "always"},
 		{"end_session_endpoint", m.EndSessionEndpoint, false},
+		{"revocation_endpoint", m.RevocationEndpoint, false},
 	} {
 		if e.url == "" && !e.needed {
 			continue

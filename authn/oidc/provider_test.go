@@ -59,6 +59,7 @@ func TestDiscoveryLies(t *testing.T) {
 		"SSRF-09 authorization_endpoint":        at("authorization_endpoint", "javascript:alert(1)"),
 		"SSRF-09 authorization_endpoint none":   at("authorization_endpoint", ""),
 		"SSRF-09 end_session_endpoint":          at("end_session_endpoint", "javascript:alert(1)"),
+		"SSRF-09 revocation_endpoint":           at("revocation_endpoint", "http://evil.test/revoke"),
 		"fragment":                              at("authorization_endpoint", issuerURL+"/authorize#x"),
 		"wrong type":                            at("token_endpoint", []string{"https://idp.test"}),
 		"no issuer.Algorithms algorithm":        at("id_token_signing_alg_values_supported", []string{"none", "HS256"}),

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -36,6 +37,10 @@ type grant struct {
 	Nonce    string `json:"n"`
 	Sub      string `json:"s"`
 	AuthTime int64  `json:"a,omitempty"` // Unix seconds; zero if the provider did not say
+	// SID and IssuedAt are for the proof. A renewal has no say in IssuedAt, and in
+	// SID only if it has one.
+	SID      string `json:"d,omitempty"`
+	IssuedAt int64  `json:"m,omitempty"` // Unix seconds
 	// FromUserinfo names the fields that came from userinfo.
 	FromUserinfo []string `json:"u,omitempty"`
 }
@@ -43,10 +48,24 @@ type grant struct {
 func newGrant(nonce string, id issuer.Claims, p profile) grant {
 	g := grant{Nonce: nonce, FromUserinfo: p.FromUserinfo}
 	g.Sub, _ = id.Text("sub")
+	g.SID = sidOf(id)
+	if t, _ := id.Instant("iat"); !t.IsZero() {
+		g.IssuedAt = t.Unix()
+	}
 	if t, _ := id.Instant("auth_time"); !t.IsZero() {
 		g.AuthTime = t.Unix()
 	}
 	return g
+}
+
+// sidOf is the provider's session that an ID token is of. One that could name
+// nothing is none: nobody is kept out for its sake.
+func sidOf(id issuer.Claims) string {
+	sid, err := named(id, "sid")
+	if err != nil {
+		return ""
+	}
+	return sid
 }
 
 // proof joins an identity with the means to renew it.
@@ -60,7 +79,10 @@ func (o *relying) proof(who authn.Identity, id issuer.Claims, t tokens, g grant)
 	if len(g.IDToken) > maxHintToken {
 		g.IDToken = ""
 	}
-	p := authn.Proof{Identity: who}
+	p := authn.Proof{Identity: who, SID: g.SID}
+	if g.IssuedAt != 0 {
+		p.IssuedAt = time.Unix(g.IssuedAt, 0)
+	}
 	p.Identity.Expires = time.Time{}
 	if g.Refresh != "" {
 		p.Identity.Expires, p.RenewAt = schedule(time.Now(), t.expiry, id)
@@ -186,6 +208,7 @@ func (o *relying) again(ctx context.Context, m *metadata, old authn.Identity, t 
 		return authn.Identity{}, nil, fmt.Errorf("%w: it is about somebody else", errForeign)
 	}
 	who.AuthTime = old.AuthTime
+	g.SID = cmp.Or(sidOf(id), g.SID)
 	g.FromUserinfo = profile.FromUserinfo
 	return who, id, nil
 }

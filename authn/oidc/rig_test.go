@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -71,6 +72,7 @@ type setup struct {
 	issuer authntest.IssuerOptions
 	oidc   config.OIDC
 	deps   Deps
+	faults func(*authntest.Faults) // from the beginning; nil for none
 }
 
 // rig is a gateway with one route, its provider, and browsers.
@@ -84,12 +86,13 @@ type rig struct {
 	deps   Deps
 	log    *authntest.Log
 	starts *starter
+	ends   *ender
 }
 
 func newRig(t *testing.T, changes ...func(*setup)) *rig {
 	t.Helper()
 	w := &world{hosts: map[string]http.Handler{}, calls: map[string]int{}}
-	r := &rig{t: t, world: w, mux: http.NewServeMux(), log: &authntest.Log{}, starts: &starter{}}
+	r := &rig{t: t, world: w, mux: http.NewServeMux(), log: &authntest.Log{}, starts: &starter{}, ends: &ender{}}
 	public, err := url.Parse(gatewayURL)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +110,7 @@ func newRig(t *testing.T, changes ...func(*setup)) *rig {
 		deps: Deps{
 			PublicURL: public, Prefix: "/.gatehouse", CallbackPath: "/oidc/callback", SignOutPath: "/logout",
 			Cookie: session.NewCookie("gatehouse", "", true), Keys: session.RandomKeyring(gatewayURL),
-			Store: session.NewMemory(), Sessions: r.starts, Pages: pages,
+			Store: session.NewMemory(), Sessions: r.starts, Ender: r.ends, Pages: pages,
 			Landings: authn.NewLandings(public, nil, func(p string) bool {
 				return p == "/logout" || strings.HasPrefix(p, "/oidc/") || strings.HasPrefix(p, "/.gatehouse/")
 			}),
@@ -119,6 +122,9 @@ func newRig(t *testing.T, changes ...func(*setup)) *rig {
 	}
 	r.issuer, r.deps = authntest.NewIssuer(s.issuer), s.deps
 	r.issuer.AutoLogin("1001")
+	if s.faults != nil {
+		r.issuer.Set(s.faults)
+	}
 	w.hosts["idp.test"], w.hosts["gw.test"] = r.issuer, r.mux
 	r.o = r.add("main", s.oidc, s.deps)
 	r.route = r.o.route("")
@@ -164,6 +170,42 @@ func (s *starter) Start(w http.ResponseWriter, _ *http.Request, p authn.Proof, _
 	s.proofs = append(s.proofs, p)
 	http.SetCookie(w, &http.Cookie{Name: "__Host-gatehouse", Value: fmt.Sprint("session", len(s.proofs)), Path: "/", Secure: true})
 	return nil
+}
+
+// ender stands for the sessions: it records logouts.
+type ender struct {
+	mu      sync.Mutex
+	logouts []authn.Logout
+	err     error
+}
+
+func (e *ender) EndSessions(ctx context.Context, l authn.Logout) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if e.err != nil {
+		return 0, e.err
+	}
+	e.logouts = append(e.logouts, l)
+	return 1, nil
+}
+
+// fails makes it fail with err from now on.
+func (e *ender) fails(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.err = err
+}
+
+// took returns the logouts since it was last asked.
+func (e *ender) took() []authn.Logout {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := e.logouts
+	e.logouts = nil
+	return all
 }
 
 func (s *starter) Former(*http.Request) []string { return nil }

@@ -71,7 +71,7 @@ func (o *relying) readUserinfo(ctx context.Context, m *metadata, text []byte) (i
 	if strings.HasPrefix(token, "{") || strings.Count(token, ".") != 2 {
 		return issuer.ParseClaims(text)
 	}
-	if _, err := readHeader(token); err != nil {
+	if _, err := readHeader(token, idTokenTypes()...); err != nil {
 		return nil, err
 	}
 	payload, err := m.keys.Verify(ctx, token, m.algorithms(o.settings))

@@ -41,19 +41,7 @@ type expected struct {
 // client and this attempt. It is one list, in order; each line has its own text
 // for the log.
 func (o *relying) verify(ctx context.Context, m *metadata, token string, want expected) (issuer.Claims, error) {
-	alg, err := readHeader(token)
-	if err != nil {
-		return nil, fmt.Errorf("ID token: %w", err)
-	}
-	algs := m.algorithms(o.settings)
-	if !slices.Contains(algs, alg) {
-		return nil, fmt.Errorf("ID token: algorithm %q is not one of %s", authn.Bounded(alg), strings.Join(algs, ", "))
-	}
-	payload, err := m.keys.Verify(ctx, token, algs)
-	if err != nil {
-		return nil, fmt.Errorf("ID token: %w", err)
-	}
-	c, err := issuer.ParseClaims(payload)
+	c, alg, err := o.signed(ctx, m, token, idTokenTypes()...)
 	if err != nil {
 		return nil, fmt.Errorf("ID token: %w", err)
 	}
@@ -72,9 +60,30 @@ func (o *relying) verify(ctx context.Context, m *metadata, token string, want ex
 	return c, nil
 }
 
-// readHeader returns a token's algorithm. Its type must say that it is no other
-// kind of JWT (RFC 8725, section 3.11).
-func readHeader(token string) (alg string, err error) {
+// signed returns the claims of a token of one of these types that the provider
+// signed by one of the route's algorithms, and by which.
+func (o *relying) signed(ctx context.Context, m *metadata, token string, types ...string) (c issuer.Claims, alg string, err error) {
+	if alg, err = readHeader(token, types...); err != nil {
+		return nil, "", err
+	}
+	algs := m.algorithms(o.settings)
+	if !slices.Contains(algs, alg) {
+		return nil, "", fmt.Errorf("algorithm %q is not one of %s", authn.Bounded(alg), strings.Join(algs, ", "))
+	}
+	payload, err := m.keys.Verify(ctx, token, algs)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err = issuer.ParseClaims(payload)
+	return c, alg, err
+}
+
+// idTokenTypes are what an ID token may say that it is.
+func idTokenTypes() []string { return []string{"jwt", "application/jwt"} }
+
+// readHeader returns a token's algorithm. Its type, if it has one, must say that
+// it is no other kind of JWT (RFC 8725, section 3.11).
+func readHeader(token string, types ...string) (alg string, err error) {
 	if len(token) > maxToken {
 		return "", fmt.Errorf("larger than %d bytes", maxToken)
 	}
@@ -82,8 +91,8 @@ func readHeader(token string) (alg string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if typ := authn.FoldASCII(head.Type); typ != "" && typ != "jwt" && typ != "application/jwt" {
-		return "", fmt.Errorf("header: type %q is not an ID token's", authn.Bounded(typ))
+	if typ := authn.FoldASCII(head.Type); typ != "" && !slices.Contains(types, typ) {
+		return "", fmt.Errorf("header: type %q is that of another kind of token", authn.Bounded(typ))
 	}
 	return head.Algorithm, nil
 }
@@ -94,24 +103,9 @@ func (o *relying) checkParties(c issuer.Claims) error {
 	if _, ok := c["events"]; ok {
 		return errors.New("it is a security event")
 	}
-	iss, err := c.Text("iss")
+	aud, err := o.checkAddress(c)
 	if err != nil {
 		return err
-	}
-	if iss != o.settings.Issuer {
-		return fmt.Errorf("issuer is %q", authn.Bounded(iss))
-	}
-	aud, err := c.Audience()
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(aud, o.settings.ClientID) {
-		return fmt.Errorf("audience is %q", authn.Bounded(strings.Join(aud, " ")))
-	}
-	for _, a := range aud {
-		if a != o.settings.ClientID && !slices.Contains(o.settings.ExtraAudiences, a) {
-			return fmt.Errorf("audience %q is neither the client nor one of extraAudiences", authn.Bounded(a))
-		}
 	}
 	azp, err := c.Text("azp")
 	if err != nil {
@@ -122,6 +116,30 @@ func (o *relying) checkParties(c issuer.Claims) error {
 		return fmt.Errorf("authorized party is %q", authn.Bounded(azp))
 	}
 	return nil
+}
+
+// checkAddress: from this issuer, byte for byte, and for this client and nobody
+// but those whom the settings name beside it.
+func (o *relying) checkAddress(c issuer.Claims) (aud []string, err error) {
+	iss, err := c.Text("iss")
+	if err != nil {
+		return nil, err
+	}
+	if iss != o.settings.Issuer {
+		return nil, fmt.Errorf("issuer is %q", authn.Bounded(iss))
+	}
+	if aud, err = c.Audience(); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(aud, o.settings.ClientID) {
+		return nil, fmt.Errorf("audience is %q", authn.Bounded(strings.Join(aud, " ")))
+	}
+	for _, a := range aud {
+		if a != o.settings.ClientID && !slices.Contains(o.settings.ExtraAudiences, a) {
+			return nil, fmt.Errorf("audience %q is neither the client nor one of extraAudiences", authn.Bounded(a))
+		}
+	}
+	return aud, nil
 }
 
 // inTime makes times that don't fit something that could not be found out at a

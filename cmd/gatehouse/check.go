@@ -98,9 +98,13 @@ func looks(c config.Config) []aLook {
 	var out []aLook
 	for i, r := range c.Authn {
 		if r.OIDC != nil {
-			redirect := c.Origin().JoinPath(c.CallbackPath(i)).String()
+			back, front := oidc.LogoutPaths(c.Paths.Prefix, r.Name)
+			here := oidc.Addresses{
+				Redirect:    c.Origin().JoinPath(c.CallbackPath(i)).String(),
+				BackChannel: c.Origin().JoinPath(back).String(), FrontChannel: c.Origin().JoinPath(front).String(),
+			}
 			out = append(out, aLook{"route " + r.Name + " (OpenID provider " + r.OIDC.Issuer + ")", func(ctx context.Context) []authn.Finding {
-				return oidc.Check(ctx, *r.OIDC, redirect)
+				return oidc.Check(ctx, *r.OIDC, here)
 			}})
 		}
 		if r.Bearer != nil {

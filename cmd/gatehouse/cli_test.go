@@ -102,7 +102,7 @@ func TestCheckLooksAtEverything(t *testing.T) {
 	if code != 0 || strings.Contains(out, "FAULT") || !strings.Contains(out, "All is well, with 1 warning(s).") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
-	for _, part := range []string{"settings", "route oidc", "store (memory)", "upstream"} {
+	for _, part := range []string{"settings", "route oidc", "/.gatehouse/backchannel-logout/oidc", "store (memory)", "upstream"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the report says nothing of %q:\n%s", part, out)
 		}

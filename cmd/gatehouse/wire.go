@@ -203,6 +203,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Sessions:        h.sessions,
+			Ender:           h.sessions,
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),

@@ -8,11 +8,13 @@
 //   ISSUER              where to listen: http://127.0.0.1:PORT
 //   REDIRECT_URIS       space-separated
 //   POST_LOGOUT_URIS    space-separated
+//   LOGOUT_URI          where clients are told that somebody has signed out here; none without it
 //   PEOPLE_FILE         JSON: {"alice": {claims…}}; read again for every token
 //   ACCESS_TOKEN_LIFE   like "10s"; an hour without it
 //   KEY_FILE            where the signing key is kept, in PEM, from start to start
 //
-// Each line on stdout is an event: "ready", "token GRANT_TYPE", "refused ERROR".
+// Each line on stdout is an event: "ready", "token GRANT_TYPE", "refused ERROR",
+// "told CLIENT" and "not told CLIENT ERROR".
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -32,6 +34,7 @@ const code = {
   post_logout_redirect_uris: landings,
   response_types: ['code'],
   grant_types: ['authorization_code', 'refresh_token'],
+  ...(env.LOGOUT_URI && { backchannel_logout_uri: env.LOGOUT_URI, backchannel_logout_session_required: true }),
 };
 
 function signingKey(file) {
@@ -96,6 +99,7 @@ const provider = new Provider(env.ISSUER, {
   features: {
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: true },
+    backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
     introspection: { enabled: true },
@@ -114,6 +118,8 @@ const provider = new Provider(env.ISSUER, {
     AuthorizationCode: 60, ClientCredentials: 3600, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600,
   },
   rotateRefreshToken: true,
+  // Its own dispatcher would not call anybody on this machine.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   async findAccount(ctx, id) {
@@ -133,6 +139,8 @@ const provider = new Provider(env.ISSUER, {
 provider.on('grant.success', (ctx) => console.log('token', ctx.oidc.params.grant_type));
 provider.on('grant.error', (ctx, err) => console.log('refused', err.error, err.error_description));
 provider.on('authorization.error', (ctx, err) => console.log('refused', err.error, err.error_description));
+provider.on('backchannel.success', (ctx, client) => console.log('told', client.clientId));
+provider.on('backchannel.error', (ctx, err, client) => console.log('not told', client.clientId, err.message));
 provider.on('server_error', (ctx, err) => console.error(err));
 
 const form = `<!doctype html><html lang="en"><title>Sign in</title>
