@@ -30,9 +30,18 @@ type stage struct {
 	bare, memory, redis       *process
 	forgetful                 *process // the gateway that remembers no token
 	asked                     *process // the gateway that only answers other proxies
+	asking                    *process // the gateway that asks Redis for each request
+	redisAddress              string
 	signer                    signer
 	memoryCookie, redisCookie string
-	askedCookie               string
+	askedCookie, askingCookie string
+}
+
+// gateway is what is particular about the settings of one.
+type gateway struct {
+	place   string // upstreams and store
+	session string
+	bearer  string
 }
 
 // newStage starts the application, the bare proxy, a provider, Redis and two
@@ -71,18 +80,30 @@ func newStage(ctx context.Context, o options) (s *stage, err error) {
 	if err != nil {
 		return s, err
 	}
-	upstream := fmt.Sprintf("upstreams: [{url: %q}]\n", app.url)
-	if s.memory, s.memoryCookie, err = s.startGateway(ctx, upstream); err != nil {
-		return s, err
+	s.redisAddress = fmt.Sprintf("127.0.0.1:%d", redisPort)
+	return s, s.startGateways(ctx, fmt.Sprintf("upstreams: [{url: %q}]\n", app.url))
+}
+
+func (s *stage) startGateways(ctx context.Context, upstream string) error {
+	shared := upstream + "store: {redis: {url: redis://" + s.redisAddress + "}}\n"
+	var forgotten string
+	for _, g := range []struct {
+		process  **process
+		cookie   *string
+		settings gateway
+	}{
+		{&s.memory, &s.memoryCookie, gateway{place: upstream}},
+		{&s.asked, &s.askedCookie, gateway{place: "trustedProxies: [127.0.0.1]\nforwardAuth: {hosts: [localhost]}\n"}},
+		{&s.forgetful, &forgotten, gateway{place: upstream, bearer: "cache: {lifetime: 0s, rejectedLifetime: 0s}"}},
+		{&s.redis, &s.redisCookie, gateway{place: shared}},
+		{&s.asking, &s.askingCookie, gateway{place: shared, session: "cache: {lifetime: 0s}, "}},
+	} {
+		var err error
+		if *g.process, *g.cookie, err = s.startGateway(ctx, g.settings); err != nil {
+			return err
+		}
 	}
-	if s.asked, s.askedCookie, err = s.startGateway(ctx, "trustedProxies: [127.0.0.1]\nforwardAuth: {hosts: [localhost]}\n"); err != nil {
-		return s, err
-	}
-	if s.forgetful, _, err = s.startGateway(ctx, upstream, "cache: {lifetime: 0s, rejectedLifetime: 0s}"); err != nil {
-		return s, err
-	}
-	s.redis, s.redisCookie, err = s.startGateway(ctx, fmt.Sprintf("%sstore: {redis: {url: redis://127.0.0.1:%d}}\n", upstream, redisPort))
-	return s, err
+	return nil
 }
 
 // start runs a role and reads its address.
@@ -129,8 +150,28 @@ func (s *stage) startRedis(ctx context.Context) (int, error) {
 	})
 }
 
+// redisCommands is how many commands Redis has carried out, but for those that ask for
+// that.
+func (s *stage) redisCommands(ctx context.Context) (int, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.redisAddress)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "INFO stats\r\nQUIT\r\n"); err != nil {
+		return 0, err
+	}
+	text, err := io.ReadAll(conn)
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := strings.Cut(string(text), "total_commands_processed:")
+	line, _, _ := strings.Cut(after, "\r\n")
+	return strconv.Atoi(line)
+}
+
 // startGateway runs the program under test with an access log to a file, and signs in.
-func (s *stage) startGateway(ctx context.Context, place string, bearer ...string) (*process, string, error) {
+func (s *stage) startGateway(ctx context.Context, g gateway) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -156,8 +197,8 @@ authn:
     bearer:
       issuers: [{issuer: "%s", keyFile: "%s", audiences: [bench], subjectPrefix: "jwt:"}]
       %s
-session: {keys: ["rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="]}
-%s`, url, port, ops, issuer, s.directoryURL, baseDN, tokenIssuer, s.signer.file, strings.Join(bearer, ""), place)
+session: {%skeys: ["rT0bWvQ5yXk2mN8cJ4hF7gD1sA9pL3zE6uI0oKqVxYw="]}
+%s`, url, port, ops, issuer, s.directoryURL, baseDN, tokenIssuer, s.signer.file, g.bearer, g.session, g.place)
 	if err := os.WriteFile(file+".yaml", []byte(settings), 0o600); err != nil {
 		return nil, "", err
 	}
