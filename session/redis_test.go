@@ -344,3 +344,15 @@ func TestRedisTLS(t *testing.T) {
 		t.Error("plain text at the TLS port works")
 	}
 }
+
+// memory is what the server uses for data, in bytes.
+func (s *server) memory(t testing.TB) int64 {
+	t.Helper()
+	_, after, _ := strings.Cut(s.raw.Info(t.Context(), "memory").Val(), "used_memory_dataset:")
+	line, _, _ := strings.Cut(after, "\r\n")
+	n, err := strconv.ParseInt(line, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
