@@ -84,8 +84,10 @@ func NewRedis(o RedisOptions) (*Redis, error) {
 	// By itself the library writes a line to stderr for each failed connection,
 	// in its own format. All of that is in the errors that it returns, too.
 	logging.Disable()
+	client := redis.NewClient(c)
+	client.AddHook(&breaker{patience: o.Timeout / 2})
 	return &Redis{
-		client: redis.NewClient(c), prefix: o.KeyPrefix, timeout: o.Timeout,
+		client: client, prefix: o.KeyPrefix, timeout: o.Timeout,
 		swap: redis.NewScript(swapScript), entering: redis.NewScript(enterScript), retiring: redis.NewScript(retireScript),
 	}, nil
 }
