@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -70,7 +71,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 		log.Warn("settings", "warning", warning)
 	}
 	looking := tryOut(ctx, c, log)
-	servers := []server{{proxy.Server(c.Listen, g.handler, log), public}, {opsServer(newReadiness(g), log), ops}}
+	servers := []server{{publicServer(c, g, log), public}, {opsServer(newReadiness(g), log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
@@ -80,6 +81,14 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	looking()
 	log.Info("stopped")
 	return errors.Join(err, g.close())
+}
+
+// publicServer is the server that people come to. It knows nothing of WebSockets, so
+// they are ended by who does, once it is shut down.
+func publicServer(c config.Config, g *gateway, log *slog.Logger) *http.Server {
+	s := proxy.Server(c.Listen, g.handler, log)
+	s.RegisterOnShutdown(g.handler.Drain)
+	return s
 }
 
 // tryOut looks at every directory as gatehouse check does and logs the faults, and
