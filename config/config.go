@@ -101,6 +101,10 @@ type Listen struct {
 	MaxHeaderSize Size `json:"maxHeaderSize" jsonschema:"default=64KiB"`
 	// How long open requests may take to finish when the gateway is told to stop.
 	DrainTimeout Duration `json:"drainTimeout" jsonschema:"default=30s"`
+	// How long the gateway goes on taking requests when it is told to stop, while
+	// /readyz says 503: longer than whoever shares out requests among replicas
+	// takes to see that. Otherwise requests that are just coming are cut off.
+	DrainDelay Duration `json:"drainDelay" jsonschema:"default=0s"`
 }
 
 // Operations is the listener for those who run the gateway.

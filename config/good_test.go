@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 		PublicURL: "https://wandb.example.com",
 		Listen: Listen{
 			Address: ":8080", HeaderTimeout: d(10 * time.Second), IdleTimeout: d(2 * time.Minute),
-			StallTimeout: d(5 * time.Minute), MaxHeaderSize: 64 << 10, DrainTimeout: d(30 * time.Second),
+			StallTimeout: d(5 * time.Minute), MaxHeaderSize: 64 << 10, DrainTimeout: d(30 * time.Second), DrainDelay: 0,
 		},
 		Operations: Operations{Address: "127.0.0.1:8081"},
 		Upstreams: []Upstream{{

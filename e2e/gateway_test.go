@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"text/template"
@@ -36,6 +38,16 @@ type place struct {
 	// url is what people type, without a path.
 	url       string
 	port, ops int
+	// address is what it listens at; empty means 127.0.0.1.
+	address string
+}
+
+// at is one of its ports.
+func (p place) at(port int) string {
+	if p.address != "" {
+		return net.JoinHostPort(p.address, strconv.Itoa(port))
+	}
+	return loopback(port)
 }
 
 // securePlace is an https address on a site of its own.
@@ -98,6 +110,8 @@ type settings struct {
 	Routes   []route
 	// Redis is its URL.
 	Redis string
+	// DrainDelay is how long it goes on when it is told to stop.
+	DrainDelay string
 }
 
 // sessionKey is the key of every gateway's cookies.
@@ -107,6 +121,9 @@ const settingsText = `
 publicURL: {{.URL}}
 listen:
   address: {{.Listen}}
+{{- with .DrainDelay}}
+  drainDelay: {{.}}
+{{- end}}
 {{- if .Cert}}
   certFile: {{.Cert}}
   keyFile: {{.Cert}}
@@ -132,6 +149,7 @@ authn:
 {{- end}}
 session:
   keys: [{{.Key}}]
+  cache: {lifetime: 2s}
 store:
   redis:
     url: {{.Redis}}
@@ -154,7 +172,7 @@ func startGateway(t *testing.T, s settings) *gateway {
 	data := struct {
 		settings
 		URL, Listen, Operations, Cert, Key string
-	}{s, s.url, loopback(s.port), loopback(s.ops), "", sessionKey}
+	}{s, s.url, s.at(s.port), s.at(s.ops), "", sessionKey}
 	if s.secure() {
 		data.Cert = writeCertificate(t, "gatehouse.test")
 	}
@@ -179,14 +197,14 @@ func (g *gateway) restart() {
 	}
 	cmd := exec.Command(program, "serve", "--config", g.file)
 	cmd.Env = []string{} // settings come from there too
-	g.process = start(g.t, cmd, answers("http://"+loopback(g.ops)+"/livez"))
+	g.process = start(g.t, cmd, answers("http://"+g.at(g.ops)+"/livez"))
 }
 
 // operations asks the listener for those who run the gateway.
 func (g *gateway) operations(path string) (int, string) {
 	g.t.Helper()
 	client := &http.Client{Timeout: patience}
-	res, err := client.Get("http://" + loopback(g.ops) + path)
+	res, err := client.Get("http://" + g.at(g.ops) + path)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestProviderOutage starts a gateway whose provider is down: who is signed in
@@ -60,6 +61,10 @@ func TestStoreOutage(t *testing.T) {
 	cookie := b.cookies()[h.cookie()]
 	h.redis.stop()
 
+	if status := b.open(h.url + "/remembered"); status != http.StatusOK {
+		t.Errorf("somebody who was seen a moment ago gets %d", status)
+	}
+	time.Sleep(2 * time.Second) // session.cache.lifetime
 	if status := b.open(h.url + "/during"); status != http.StatusServiceUnavailable {
 		t.Errorf("somebody who is signed in gets %d", status)
 	}

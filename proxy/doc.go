@@ -83,4 +83,14 @@
 // On a path that is not public it must come from one of the gateway's own origins,
 // or from a program that has no session cookie. On a public path anybody may open one; the
 // tunnel leads to that path of the upstream and carries no identity.
+//
+// # Open requests
+//
+// A request of somebody that lasts is asked again whom it comes from, with the
+// credential that it came with: every fifteen seconds, when its identity expires,
+// and soon after [Handler.Recheck]. It ends when a new one would be refused or be
+// somebody else's. A WebSocket is then closed with 1008, at the end of a frame, and
+// any other answer is broken off, so that it does not pass for a whole one. What can't
+// be found out ends nothing for ten minutes, but for an identity that has expired.
+// WebSockets are closed with 1001 by [Handler.Drain] and [Handler.Close].
 package proxy

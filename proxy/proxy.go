@@ -81,8 +81,8 @@ type Options struct {
 // maxStandings bounds how many people's teams and headers are kept.
 const maxStandings = 10_000
 
-// Handler is the gateway. It is safe for concurrent use; nothing in it changes
-// once it is made.
+// Handler is the gateway. It is safe for concurrent use. A goroutine of its own looks
+// after the requests that are open, until it is closed.
 type Handler struct {
 	o         Options
 	places    *places
@@ -103,6 +103,7 @@ type Handler struct {
 	own       *http.ServeMux
 	buffers   *buffers
 	forms     *http.CrossOriginProtection // for what a POST changes
+	open      *openRequests
 
 	outages      *rate.Limiter // for what the log has to say of them
 	strangers    *rate.Limiter // the same, of those who ask and may not
@@ -164,11 +165,22 @@ func New(o Options) (*Handler, error) {
 	h.origins = origins(o.PublicURL, h.places)
 	h.challenge = h.challenges()
 	h.own = h.ownMux()
+	h.open = newOpenRequests(h)
 	return h, nil
 }
 
-// Close closes the connections to upstreams that are not in use.
+// Recheck says that somebody's access may have ended: every open request is soon asked
+// again whom it comes from. It returns at once, and may be called as often as one likes.
+func (h *Handler) Recheck() { h.open.recheck() }
+
+// Drain tells the clients of all WebSockets that the gateway is going away, now and as
+// they are opened. It returns at once; Close waits for them. Other requests go on.
+func (h *Handler) Drain() { h.open.drain() }
+
+// Close ends the WebSockets that are open, and closes the connections to upstreams
+// that are not in use. Other requests must have ended.
 func (h *Handler) Close() {
+	h.open.close()
 	for _, u := range h.upstreams {
 		u.transport.CloseIdleConnections()
 	}

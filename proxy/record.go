@@ -63,7 +63,12 @@ type exchange struct {
 	interimBytes int          // of 1xx headers; only the transport's
 	tunnelled    atomic.Int64 // bytes to the client of a WebSocket
 	life         sync.Mutex
-	over         bool // the handler is done
+	over         bool    // the handler is done
+	ended        bool    // the gateway has cut it off
+	tunnel       *tunnel // of a WebSocket that is open
+
+	cancel context.CancelFunc // ends its way to the upstream, once it is listed
+	listed listed             // while it is open
 }
 
 // exchangeKey is the context key of a request's *exchange.
@@ -170,10 +175,16 @@ func (h *Handler) end(x *exchange) {
 		x.WriteHeader(status)
 	}
 	now := time.Now()
-	x.expire()
-	x.lastCall(now)
+	h.open.remove(x)
+	ended := x.expire()
+	if ended && !x.hijacked {
+		cause = http.ErrAbortHandler // what it has been given so far must not pass for a whole answer
+	}
+	if cause == nil {
+		x.lastCall(now)
+	}
 	if h.o.Access {
-		h.logAccess(x, now.Sub(x.start), cause != nil)
+		h.logAccess(x, now.Sub(x.start), cause != nil || ended)
 	}
 	if cause != nil {
 		panic(http.ErrAbortHandler)

@@ -87,22 +87,27 @@ func (h *Handler) judges(u *upstream) bool {
 	return slices.ContainsFunc(h.o.Routes, func(r authn.Route) bool { return slices.Contains(r.Upstreams, u.name) })
 }
 
-// allow asks the route and the rule whether they let the person in.
+// allow lets a person in or refuses them.
 func (h *Handler) allow(x *exchange) bool {
-	var err error
-	if allow := h.routes[x.identity.Route].Allow; allow != nil {
-		err = allow(x.identity)
-	}
-	if not := (*authn.NotAllowed)(nil); errors.As(err, &not) {
-		err = fmt.Errorf("the route %s itself does not let them in, and no rule was asked: %w", x.identity.Route, err)
-	}
-	if err == nil {
-		err = x.rule.Allow(x.standing.Subject)
-	}
+	err := h.allowed(x.standing.Subject, x.rule)
 	if err != nil {
 		h.forbid(x, err)
 	}
 	return err == nil
+}
+
+// allowed asks the route and the rule whether they let somebody in.
+func (h *Handler) allowed(s policy.Subject, rule policy.Rule) error {
+	if allow := h.routes[s.Route].Allow; allow != nil {
+		err := allow(s.Identity)
+		if not := (*authn.NotAllowed)(nil); errors.As(err, &not) {
+			return fmt.Errorf("the route %s itself does not let them in, and no rule was asked: %w", s.Route, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return rule.Allow(s)
 }
 
 // sameSite keeps other sites from opening WebSockets.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -24,7 +25,7 @@ func Server(l config.Listen, h http.Handler, log *slog.Logger) *http.Server {
 	protocols.SetUnencryptedHTTP2(l.H2C)
 	return &http.Server{
 		Handler:           h,
-		ConnContext:       rememberHop,
+		ConnContext:       connected,
 		ReadHeaderTimeout: l.HeaderTimeout.Std(),
 		IdleTimeout:       l.IdleTimeout.Std(),
 		MaxHeaderBytes:    int(l.MaxHeaderSize),
@@ -40,6 +41,15 @@ func Server(l config.Listen, h http.Handler, log *slog.Logger) *http.Server {
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// cutKey is the context key of what cancels all that happens on a connection.
+type cutKey struct{}
+
+// connected is the context of a connection.
+func connected(ctx context.Context, c net.Conn) context.Context {
+	ctx, cancel := context.WithCancel(rememberHop(ctx, c))
+	return context.WithValue(ctx, cutKey{}, cancel)
 }
 
 // Check opens one connection to the upstream, with TLS if it is https, and says

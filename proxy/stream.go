@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"bufio"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/textproto"
 	"os"
@@ -149,43 +147,6 @@ func (x *exchange) FlushError() error {
 	return err
 }
 
-// Hijack hands the connection over for a WebSocket. What the client has sent
-// already is read first; httputil.ReverseProxy would lose it.
-func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(x.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	x.hijacked, x.status = true, http.StatusSwitchingProtocols
-	return &tunnel{Conn: conn, early: rw.Reader, x: x}, rw, nil
-}
-
-// tunnel is the client's side of a WebSocket.
-type tunnel struct {
-	net.Conn
-	early *bufio.Reader // nil once it is empty
-	x     *exchange
-}
-
-func (t *tunnel) Read(p []byte) (int, error) {
-	if t.early != nil {
-		if n := min(t.early.Buffered(), len(p)); n > 0 {
-			return t.early.Read(p[:n])
-		}
-		t.early = nil
-	}
-	return t.Conn.Read(p)
-}
-
-func (t *tunnel) Write(p []byte) (int, error) {
-	n, err := t.Conn.Write(p)
-	t.x.tunnelled.Add(int64(n))
-	return n, err
-}
-
-// CloseWrite ends one direction, where the connection can.
-func (t *tunnel) CloseWrite() error { return closeWrite(t.Conn) }
-
 // arm gives the client StallTimeout to take what is about to be written.
 func (x *exchange) arm() {
 	if x.h.o.StallTimeout > 0 {
@@ -291,7 +252,7 @@ func (x *exchange) deadline(d time.Duration) {
 	}
 	x.life.Lock()
 	defer x.life.Unlock()
-	if x.over {
+	if x.over || x.ended {
 		return
 	}
 	var t time.Time
@@ -304,11 +265,13 @@ func (x *exchange) deadline(d time.Duration) {
 // expire ends the use of the request's connection. The transport may read on in
 // the body, on a goroutine of its own, when an upstream has answered early and
 // the handler is done; in HTTP/1 the connection is then another request's, and
-// in HTTP/2 the server's writer is gone and to touch it is to crash.
-func (x *exchange) expire() {
+// in HTTP/2 the server's writer is gone and to touch it is to crash. It reports
+// whether the request was ended before its own end.
+func (x *exchange) expire() (ended bool) {
 	x.life.Lock()
+	defer x.life.Unlock()
 	x.over = true
-	x.life.Unlock()
+	return x.ended
 }
 
 // drain bounds how long the server waits for the rest of a body that nobody

@@ -157,7 +157,7 @@ func (u *upstream) forward(x *exchange) {
 		_ = http.NewResponseController(x.ResponseWriter).EnableFullDuplex()
 	}
 	trace := &httptrace.ClientTrace{GotConn: settle, Got1xxResponse: x.bearInterim}
-	ctx := context.WithValue(httptrace.WithClientTrace(x.r.Context(), trace), exchangeKey{}, x)
+	ctx := context.WithValue(httptrace.WithClientTrace(u.h.open.add(x), trace), exchangeKey{}, x)
 	send := u.proxy
 	send.BufferPool = copying{u.h.buffers, x}
 	if x.trial != nil {
@@ -234,6 +234,9 @@ const sentenceTooLarge = "That is more than may be sent here."
 // stays in the log.
 func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
+	if x.isEnded() {
+		panic(http.ErrAbortHandler)
+	}
 	if x.r.Context().Err() != nil && x.upload != nil {
 		// The server ends the context when it can't read on, so a client that
 		// stands still looks like one that has gone away.

@@ -16,7 +16,6 @@ import (
 	"gatehouse/authn/apikey"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
-	"gatehouse/proxy"
 )
 
 func demoCommand(sh shell) *cobra.Command {
@@ -182,8 +181,8 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 			ID: demoProgram, Secret: demoSecret, Audience: d.publicURL(),
 		}},
 	})
-	err = runServers(ctx, time.Second, log,
-		server{proxy.Server(c.Listen, g.handler, log), d.gateway},
+	err = runServers(ctx, func() {}, time.Second, log,
+		server{publicServer(c, g, log), d.gateway},
 		server{demoServer(issuer), d.provider},
 		server{demoServer(newDemoApp(verifyBy(d.publicURL(), "demo-app"))), d.app})
 	return errors.Join(err, g.close(), d.directory.Close())

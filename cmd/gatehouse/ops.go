@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/config"
@@ -34,6 +35,7 @@ type readiness struct {
 	dependencies []dependency
 	mu           sync.Mutex
 	seen         map[string]bool
+	stopping     atomic.Bool
 }
 
 func newReadiness(g *gateway) *readiness {
@@ -64,6 +66,9 @@ func reach(u config.Upstream) func(context.Context) error {
 
 // report is a line for each dependency, and whether the gateway is ready.
 func (r *readiness) report(ctx context.Context) (text string, ready bool) {
+	if r.stopping.Load() {
+		return "stopping\n", false
+	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	errs := make([]error, len(r.dependencies))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -71,16 +72,28 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
-	servers := []server{{proxy.Server(c.Listen, g.handler, log), public}, {opsServer(newReadiness(g), log), ops}}
+	ready := newReadiness(g)
+	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
 		}), questions})
 	}
-	err = runServers(ctx, c.Listen.DrainTimeout.Std(), log, servers...)
+	err = runServers(ctx, func() {
+		ready.stopping.Store(true)
+		time.Sleep(c.Listen.DrainDelay.Std())
+	}, c.Listen.DrainTimeout.Std(), log, servers...)
 	looking()
 	log.Info("stopped")
 	return errors.Join(err, g.close())
+}
+
+// publicServer is the server that people come to. It knows nothing of WebSockets, so
+// they are ended by who does, once it is shut down.
+func publicServer(c config.Config, g *gateway, log *slog.Logger) *http.Server {
+	s := proxy.Server(c.Listen, g.handler, log)
+	s.RegisterOnShutdown(g.handler.Drain)
+	return s
 }
 
 // tryOut looks at every directory as gatehouse check does and logs the faults, and
@@ -171,9 +184,10 @@ type serving interface {
 	Close() error
 }
 
-// runServers serves until ctx ends or one of the servers fails, then gives open
-// requests the drain time to finish.
-func runServers(ctx context.Context, drain time.Duration, log *slog.Logger, servers ...server) error {
+// runServers serves until ctx ends or one of the servers fails. In the first case it calls
+// leaving and serves on until that is done. Then open requests have the drain time to
+// finish.
+func runServers(ctx context.Context, leaving func(), drain time.Duration, log *slog.Logger, servers ...server) error {
 	failed := make(chan error, len(servers))
 	for _, s := range servers {
 		go func() { failed <- s.Serve(s.ln) }()
@@ -183,6 +197,7 @@ func runServers(ctx context.Context, drain time.Duration, log *slog.Logger, serv
 	case err = <-failed:
 	case <-ctx.Done():
 		log.Info("stopping", "drain", drain.String())
+		leaving()
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()

@@ -99,6 +99,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	if g.handler, err = house.openHandler(c, g); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
+	news.OnEnd(g.handler.Recheck)
 	return g, nil
 }
 
