@@ -444,10 +444,10 @@ func TestDuration(t *testing.T) {
 func TestClientTLS(t *testing.T) {
 	putFiles(t)
 	c, err := ClientTLS{CAFile: "cert.pem", CertFile: "cert.pem", KeyFile: "key.pem", ServerName: "app"}.Load()
-	if err != nil || c.RootCAs == nil || len(c.Certificates) != 1 || c.ServerName != "app" || c.MinVersion != 0x0303 {
+	if err != nil || c.RootCAs == nil || c.GetClientCertificate == nil || c.ServerName != "app" || c.MinVersion != 0x0303 {
 		t.Errorf("%+v %v", c, err)
 	}
-	if c, err := (ClientTLS{}).Load(); err != nil || c.RootCAs != nil || c.Certificates != nil {
+	if c, err := (ClientTLS{}).Load(); err != nil || c.RootCAs != nil || c.GetClientCertificate != nil {
 		t.Errorf("without settings: %+v %v", c, err)
 	}
 	for _, bad := range []ClientTLS{{CAFile: "nowhere.pem"}, {CAFile: "key.pem"}, {CertFile: "cert.pem", KeyFile: "other.pem"}, {CertFile: "nowhere.pem", KeyFile: "key.pem"}, {CertFile: "cert.pem", KeyFile: "nowhere.pem"}} {
