@@ -200,7 +200,13 @@ type once struct{ node string }
 func (h once) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (h once) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { return h.final(next(ctx, cmd)) }
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if name := cmd.Name(); name == "hello" || name == "auth" {
+			return err // within the command for which a connection is made
+		}
+		return h.final(err)
+	}
 }
 
 func (h once) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {

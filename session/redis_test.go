@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,49 +71,52 @@ func TestRedisDown(t *testing.T) {
 // TestRedisRepeatsNothing: an Add whose answer got lost and that is sent again
 // would be told that somebody else was faster.
 func TestRedisRepeatsNothing(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for name, mode := range modes() {
+		t.Run(name, func(t *testing.T) {
+			f := startFake(t, func(string) string { return "" })
+			store := open(t, mode(f))
+			if added, err := store.Add(t.Context(), "k", []byte("v"), time.Minute); added || err == nil {
+				t.Errorf("Add = %v, %v", added, err)
+			}
+			if _, err := store.Swap(t.Context(), "k", []byte("v"), nil, 0); err == nil {
+				t.Error("Swap found out")
+			}
+			if n := f.commands.Load(); n != 2 {
+				t.Errorf("%d commands were sent for 2", n)
+			}
+		})
 	}
-	commands := make(chan string, 100)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b := make([]byte, 4096)
-			for {
-				n, err := c.Read(b)
-				if err != nil {
-					break
+}
+
+// TestRedisRefusals: what a server in trouble says is an error, and never that
+// there is no such key.
+func TestRedisRefusals(t *testing.T) {
+	for name, mode := range modes() {
+		for _, reply := range append(replies, "CLUSTERDOWN The cluster is down", "TRYAGAIN Multiple keys request during rehashing of slot",
+			"ASK 1 10.0.0.1:6379", "NOREPLICAS Not enough good replicas to write.", "NOPERM this user has no permissions", "ERR max number of clients reached") {
+			word, _, _ := strings.Cut(reply, " ")
+			t.Run("RDS-06 "+name+" "+word, func(t *testing.T) {
+				f := startFake(t, func(string) string { return "-" + reply + "\r\n" })
+				o := mode(f)
+				o.Timeout = time.Second
+				store, ctx := open(t, o), t.Context()
+				_, found, get := store.Get(ctx, "k")
+				added, add := store.Add(ctx, "k", nil, time.Minute)
+				swapped, swap := store.Swap(ctx, "k", nil, nil, 0)
+				if found || added || swapped {
+					t.Errorf("found %v, added %v, swapped %v", found, added, swapped)
 				}
-				if bytes.Contains(b[:n], []byte("hello")) {
-					c.Write([]byte("-ERR unknown command\r\n"))
-					continue
+				for verb, err := range map[string]error{"get": get, "add": add, "swap": swap, "set": store.Set(ctx, "k", nil, time.Minute),
+					"touch": store.Touch(ctx, "k", time.Minute), "delete": store.Delete(ctx, "k")} {
+					if err == nil {
+						t.Errorf("%s is no error", verb)
+					}
 				}
-				commands <- string(b[:n])
-				break // takes the command and hangs up
-			}
-			c.Close()
+				if n := f.commands.Load(); n != 6 {
+					t.Errorf("%d commands were sent for 6", n)
+				}
+			})
 		}
-	})
-	store, err := session.NewRedis(session.RedisOptions{URL: "redis://" + l.Addr().String()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if added, err := store.Add(t.Context(), "k", []byte("v"), time.Minute); added || err == nil {
-		t.Errorf("Add = %v, %v", added, err)
-	}
-	if _, err := store.Swap(t.Context(), "k", []byte("v"), nil, 0); err == nil {
-		t.Error("Swap found out")
-	}
-	store.Close()
-	l.Close()
-	serving.Wait()
-	if len(commands) != 2 {
-		t.Errorf("%d commands were sent for 2", len(commands))
 	}
 }
 

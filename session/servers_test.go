@@ -101,6 +101,14 @@ func (s *server) hangUp(t testing.TB) {
 	s.do(t, "client kill type pubsub")
 }
 
+// deniedNothing wants nobody to have tried what they have no right to.
+func (s *server) deniedNothing(t testing.TB) {
+	t.Helper()
+	if log := s.do(t, "acl log").([]any); len(log) > 0 {
+		t.Errorf("more was tried than the rights allow: %v", log)
+	}
+}
+
 // do sends one command.
 func (s *server) do(t testing.TB, words string) any {
 	t.Helper()

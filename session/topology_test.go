@@ -33,6 +33,9 @@ func contract(t *testing.T, o session.RedisOptions, servers ...*server) {
 			}
 		}
 	})
+	for _, s := range servers {
+		s.deniedNothing(t)
+	}
 }
 
 // TestRedis runs the suite over each way in which Redis is run, with users that
@@ -66,6 +69,9 @@ func TestRedis(t *testing.T) {
 	t.Run("Sentinel", func(t *testing.T) {
 		r := startReplicated(t, nil)
 		contract(t, r.options(), r.primary)
+		for _, s := range r.sentinels {
+			s.deniedNothing(t)
+		}
 	})
 	t.Run("Sentinel, TLS, both sides with certificates", func(t *testing.T) {
 		m := newMutual(t)
@@ -111,28 +117,71 @@ func strangers(t *testing.T, m *mutual, o session.RedisOptions) {
 	}
 }
 
+// TestRedisRights: none of the documented rights can be done without. But for
+// hello: a server that refuses it is asked in the old way.
 func TestRedisRights(t *testing.T) {
-	s := startRedis(t, user(userRule)...)
-	o := session.RedisOptions{URL: s.url(), Username: "gatehouse", Password: fixed("hunter2")}
-	ok(t, open(t, o).Ping(t.Context()))
-	other, wrong := o, o
-	other.KeyPrefix = "other:"
-	if err := open(t, other).Set(t.Context(), "k", nil, time.Minute); err == nil {
-		t.Error("may write outside its prefix")
+	login := session.RedisOptions{Username: "gatehouse", Password: fixed("hunter2"), Timeout: 2 * time.Second}
+	t.Run("one server", func(t *testing.T) {
+		s := startRedis(t, user(userRule)...)
+		o := login
+		o.URL = s.url() + "/3"
+		ok(t, everything(t, o))
+		needed(t, o, "getrange get set del pexpire eval evalsha ping select", s)
+		o.KeyPrefix = "other:"
+		if err := open(t, o).Set(t.Context(), "k", nil, time.Minute); err == nil {
+			t.Error("may write outside its prefix")
+		}
+	})
+	t.Run("Sentinel", func(t *testing.T) {
+		r := startReplicated(t, nil)
+		o := r.options()
+		needed(t, o, "role", r.primary)
+		needed(t, o, "sentinel|get-master-addr-by-name role", r.sentinels...)
+	})
+	t.Run("Cluster", func(t *testing.T) {
+		nodes := startCluster(t, nil, 3, 0)
+		needed(t, clusterOptions("redis", nodes), "cluster|slots", nodes...)
+	})
+}
+
+// needed takes each right away for a while.
+func needed(t *testing.T, o session.RedisOptions, rights string, servers ...*server) {
+	t.Helper()
+	for right := range strings.FieldsSeq(rights) {
+		for _, s := range servers {
+			s.do(t, "acl setuser gatehouse -"+right)
+			s.raw.ScriptFlush(t.Context()) // a Sentinel has no scripts
+		}
+		if everything(t, o) == nil {
+			t.Errorf("%s is not needed", right)
+		}
+		for _, s := range servers {
+			s.do(t, "acl setuser gatehouse +"+right)
+		}
 	}
-	wrong.Password = fixed("wrong-secret")
-	if err := open(t, wrong).Ping(t.Context()); err == nil || strings.Contains(err.Error(), "wrong-secret") {
-		t.Errorf("RDS-15 a wrong password: %v", err)
-	}
+	ok(t, everything(t, o))
+}
+
+// everything does what a store can do, each with an answer that says yes.
+func everything(t *testing.T, o session.RedisOptions) error {
+	t.Helper()
+	store, ctx := open(t, o), t.Context()
+	_, _, get := store.Get(ctx, "absent")
+	_, add := store.Add(ctx, "k", []byte("a"), time.Minute)
+	_, swap := store.Swap(ctx, "k", []byte("a"), []byte("b"), time.Minute)
+	_, again := store.Swap(ctx, "k", []byte("b"), nil, 0) // by the script's hash
+	return errors.Join(get, add, swap, again, store.Set(ctx, "k", nil, time.Minute),
+		store.Touch(ctx, "k", time.Minute), store.Delete(ctx, "k"), store.Ping(ctx))
 }
 
 func TestRedisTLS(t *testing.T) {
 	m := newMutual(t)
-	s := launch(t, m.client(), append(m.args(), "--save", "")...)
-	url := "rediss://" + s.address
-	ok(t, open(t, session.RedisOptions{URL: url, TLS: m.client()}).Ping(t.Context()))
-	strangers(t, m, session.RedisOptions{URL: url, TLS: m.client(), Password: fixed("x")})
-	if err := open(t, session.RedisOptions{URL: "redis://" + s.address, TLS: m.client(), Timeout: time.Second}).Ping(t.Context()); err == nil {
+	s := launch(t, m.client(), append(append(m.args(), "--save", ""), user(userRule)...)...)
+	o := session.RedisOptions{URL: "rediss://" + s.address, TLS: m.client(), Username: "gatehouse", Password: fixed("hunter2")}
+	ok(t, open(t, o).Ping(t.Context()))
+	strangers(t, m, o)
+	o.URL, o.Timeout = "redis://"+s.address, time.Second
+	if err := open(t, o).Ping(t.Context()); err == nil {
 		t.Error("plain text at the TLS port works")
 	}
 }
