@@ -44,19 +44,22 @@ func (r Redis) ways() []string {
 
 // servers are the URLs of the settings, and where each stands.
 func (r Redis) servers() (paths, urls []string) {
-	at := ""
 	switch {
 	case r.Sentinel != nil:
-		at, urls = "store.redis.sentinel.addresses", r.Sentinel.Addresses
+		return listed("store.redis.sentinel.addresses", r.Sentinel.Addresses), r.Sentinel.Addresses
 	case r.Cluster != nil:
-		at, urls = "store.redis.cluster.addresses", r.Cluster.Addresses
-	default:
-		return []string{"store.redis.url"}, []string{r.URL}
+		return listed("store.redis.cluster.addresses", r.Cluster.Addresses), r.Cluster.Addresses
 	}
-	for i := range urls {
-		paths = append(paths, indexed(at, i))
+	return []string{"store.redis.url"}, []string{r.URL}
+}
+
+// listed are the paths of a list's items.
+func listed(path string, items []string) []string {
+	out := make([]string, len(items))
+	for i := range items {
+		out[i] = indexed(path, i)
 	}
-	return paths, urls
+	return out
 }
 
 // sendsPassword says whether there is a password that a server or Sentinel is sent.

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -21,8 +20,6 @@ type certificate struct {
 	certFile, keyFile string
 	pool              *x509.CertPool
 }
-
-func (c certificate) trust() *tls.Config { return &tls.Config{RootCAs: c.pool} }
 
 func newCertificate(t testing.TB, address string) certificate {
 	t.Helper()

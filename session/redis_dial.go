@@ -50,8 +50,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return conn, err
 	}
 	if err := d.signIn(conn); err != nil {
-		conn.Close() //nolint:errcheck // the error that counts is the other one
-		return nil, fmt.Errorf("sign in at the Sentinel %s: %w", address, err)
+		return nil, errors.Join(fmt.Errorf("sign in at the Sentinel %s: %w", address, err), conn.Close())
 	}
 	return conn, nil
 }
