@@ -333,65 +333,6 @@ type Store struct {
 	Redis *Redis `json:"redis,omitempty"`
 }
 
-// Redis is Redis (or Valkey) and how it is run: by exactly one of url, sentinel
-// and cluster.
-type Redis struct {
-	// The URL of one server: redis://host:6379/0, rediss:// for TLS, or
-	// unix:///path/to/socket.
-	URL string `json:"url,omitempty"`
-	// Servers under Sentinel, instead of url.
-	Sentinel *RedisSentinel `json:"sentinel,omitempty"`
-	// A Redis Cluster, instead of url.
-	Cluster *RedisCluster `json:"cluster,omitempty"`
-	// The ACL user name. The user needs the keys below keyPrefix and the commands
-	// getrange get set del pexpire eval evalsha ping hello select; under Sentinel role
-	// too, in a Cluster cluster|slots and asking.
-	Username string `json:"username,omitempty"`
-	// The password.
-	Password Secret `json:"password,omitempty"`
-	// A file that holds the password. It is read again for each new connection, so
-	// that a new password needs no restart.
-	PasswordFile string `json:"passwordFile,omitempty"`
-	// Put before every key.
-	KeyPrefix string `json:"keyPrefix" jsonschema:"default=gatehouse:"`
-	// How long one command may take.
-	Timeout Duration `json:"timeout" jsonschema:"default=2s"`
-	// How to speak TLS to every server and Sentinel, for rediss URLs. certFile and
-	// keyFile are read again for each new connection.
-	TLS ClientTLS `json:"tls,omitempty"`
-	// Lets passwords go to other machines as they are. Anyone on the network can then
-	// read them, end all sessions and bring ended ones back. For tests behind closed
-	// doors.
-	InsecurePlainRedis bool `json:"insecurePlainRedis,omitempty"`
-}
-
-// RedisSentinel is a primary and its replicas, which Sentinels look after.
-type RedisSentinel struct {
-	// The name under which the Sentinels look after them (sentinel monitor NAME …).
-	Master string `json:"master" jsonschema:"required,pattern=^[A-Za-z0-9._-]+$"`
-	// The Sentinels: rediss://host:26379, or redis:// without TLS. The servers that
-	// they name are spoken to in the same way.
-	Addresses []string `json:"addresses" jsonschema:"required,uniqueItems=true"`
-	// The number of the database.
-	Database int `json:"database" jsonschema:"minimum=0,maximum=65535,default=0"`
-	// The ACL user name at the Sentinels. The user needs the channels +switch-master and
-	// +replica-reconf-done and the commands sentinel|get-master-addr-by-name
-	// sentinel|sentinels subscribe ping hello role.
-	Username string `json:"username,omitempty"`
-	// The password at the Sentinels, if they want one.
-	Password Secret `json:"password,omitempty"`
-	// A file that holds the password at the Sentinels. It is read again for each new
-	// connection.
-	PasswordFile string `json:"passwordFile,omitempty"`
-}
-
-// RedisCluster is a Redis Cluster.
-type RedisCluster struct {
-	// Some of its nodes, or the one name for all: rediss://host:6379, or redis://
-	// without TLS. They name the others.
-	Addresses []string `json:"addresses" jsonschema:"required,uniqueItems=true"`
-}
-
 // Headers is the identity headers that upstreams receive.
 type Headers struct {
 	// Whose headers to send, so that an application written for another gateway

@@ -150,6 +150,7 @@ func TestSentinelFailover(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := startReplicated(t, nil)
 			o := r.options()
 			o.Timeout = time.Second
@@ -162,13 +163,24 @@ func TestSentinelFailover(t *testing.T) {
 }
 
 func TestClusterFailover(t *testing.T) {
-	nodes := startCluster(t, nil, 3, 1)
-	o := clusterOptions("redis", nodes)
-	o.Timeout = time.Second
-	l := &load{store: open(t, o), replicated: follows(nodes[0])}
-	l.disturbed(t, 8*time.Second, nodes[0].stop)
-	ok(t, everything(t, o))
-	took(t, nodes[3])
+	for name, disturb := range map[string]func(s *server){
+		"a primary dies": (*server).stop,
+		"a primary hangs, and comes back when another has its place": func(s *server) {
+			s.freeze()
+			time.AfterFunc(5*time.Second, s.thaw)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nodes := startCluster(t, nil, 3, 1)
+			o := clusterOptions("redis", nodes)
+			o.Timeout = time.Second
+			l := &load{store: open(t, o), replicated: follows(nodes[0])}
+			l.disturbed(t, 8*time.Second, func() { disturb(nodes[0]) })
+			ok(t, everything(t, o))
+			took(t, nodes[3])
+		})
+	}
 }
 
 // took wants a server to have become the primary.

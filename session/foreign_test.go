@@ -137,6 +137,17 @@ func TestSentinels(t *testing.T) {
 			t.Errorf("%v, %v", found, err)
 		}
 	})
+	t.Run("to who has no name but a password", func(t *testing.T) {
+		r.sentinels[2].do(t, "acl setuser default resetpass >hunter4")
+		defer r.sentinels[2].do(t, "acl setuser default nopass")
+		o := r.options()
+		o.Sentinel = &session.RedisSentinel{Master: master, Addresses: o.Sentinel.Addresses[2:], Password: fixed("hunter4")}
+		ok(t, everything(t, o))
+		o.Sentinel.Password = fixed("wrong-secret")
+		if err := open(t, o).Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "sign in at the Sentinel "+r.sentinels[2].address+": WRONGPASS") || strings.Contains(err.Error(), "wrong-secret") {
+			t.Error(err)
+		}
+	})
 	t.Run("nothing, all of them", func(t *testing.T) {
 		for _, s := range r.sentinels {
 			s.freeze()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +24,7 @@ type server struct {
 	raw     *redis.Client
 	args    []string
 	process *exec.Cmd
+	exited  chan struct{}
 }
 
 // startRedis runs a server until the test ends.
@@ -34,20 +36,25 @@ func startRedis(t testing.TB, args ...string) *server {
 // launch runs redis-server as args say, with TLS alone if conf is not nil.
 func launch(t testing.TB, conf *tls.Config, args ...string) *server {
 	t.Helper()
-	s := &server{address: freeAddress(t)}
-	_, port, _ := net.SplitHostPort(s.address)
-	ports := []string{"--port", port}
-	if conf != nil {
-		ports = []string{"--port", "0", "--tls-port", port}
+	for range 5 {
+		s := &server{address: freeAddress(t)}
+		_, port, _ := net.SplitHostPort(s.address)
+		ports := []string{"--port", port}
+		if conf != nil {
+			ports = []string{"--port", "0", "--tls-port", port}
+		}
+		s.args = append(append(slices.Clone(args), "--bind", "127.0.0.1"), ports...)
+		s.raw = redis.NewClient(&redis.Options{Addr: s.address, Protocol: 2, DisableIdentity: true, TLSConfig: conf, MaxRetries: -1})
+		t.Cleanup(func() {
+			s.raw.Close()
+			s.stop()
+		})
+		if s.start(t) {
+			return s
+		}
 	}
-	s.args = append(append(args, "--bind", "127.0.0.1"), ports...)
-	s.raw = redis.NewClient(&redis.Options{Addr: s.address, Protocol: 2, DisableIdentity: true, TLSConfig: conf, MaxRetries: -1})
-	s.start(t)
-	t.Cleanup(func() {
-		s.raw.Close()
-		s.stop()
-	})
-	return s
+	t.Fatal("redis-server does not come up")
+	return nil
 }
 
 func freeAddress(t testing.TB) string {
@@ -65,28 +72,43 @@ func freeAddress(t testing.TB) string {
 	}
 }
 
-func (s *server) start(t testing.TB) {
+// start says whether the server came up. Somebody else may have its port by now.
+func (s *server) start(t testing.TB) bool {
 	t.Helper()
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Fatal("redis-server is missing; install it with: apt-get install redis-server")
 	}
-	s.process = exec.Command(binary, s.args...)
+	s.process, s.exited = exec.Command(binary, s.args...), make(chan struct{})
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "redis-server does not come up", func() bool {
-		c, err := net.Dial("tcp", s.address)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
+	go func() {
+		defer close(s.exited)
+		s.process.Wait()
+	}()
+	own := fmt.Sprintf("process_id:%d\r\n", s.process.Process.Pid)
+	up := false
+	eventually(t, "redis-server neither comes up nor ends", func() bool {
+		info, _ := s.raw.Info(t.Context(), "server").Result()
+		up = strings.Contains(info, own)
+		return up || s.ended()
 	})
+	return up
+}
+
+func (s *server) ended() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *server) stop() {
 	s.process.Process.Kill()
-	s.process.Wait()
+	<-s.exited
 }
 
 // freeze makes the server say nothing until thaw.

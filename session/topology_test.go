@@ -67,6 +67,7 @@ func TestRedis(t *testing.T) {
 		contract(t, login(session.RedisOptions{URL: "rediss://" + s.address, TLS: m.client()}), s)
 	})
 	t.Run("Sentinel", func(t *testing.T) {
+		t.Parallel()
 		r := startReplicated(t, nil)
 		contract(t, r.options(), r.primary)
 		for _, s := range r.sentinels {
@@ -74,6 +75,7 @@ func TestRedis(t *testing.T) {
 		}
 	})
 	t.Run("Sentinel, TLS, both sides with certificates", func(t *testing.T) {
+		t.Parallel()
 		m := newMutual(t)
 		r := startReplicated(t, m)
 		o := r.options()
@@ -82,10 +84,12 @@ func TestRedis(t *testing.T) {
 		t.Run("RDS-15 strangers", func(t *testing.T) { strangers(t, m, o) })
 	})
 	t.Run("Cluster", func(t *testing.T) {
+		t.Parallel()
 		nodes := startCluster(t, nil, 3, 0)
 		contract(t, clusterOptions("redis", nodes), nodes...)
 	})
 	t.Run("Cluster, TLS, both sides with certificates", func(t *testing.T) {
+		t.Parallel()
 		m := newMutual(t)
 		nodes := startCluster(t, m, 3, 0)
 		o := clusterOptions("rediss", nodes)
@@ -133,12 +137,14 @@ func TestRedisRights(t *testing.T) {
 		}
 	})
 	t.Run("Sentinel", func(t *testing.T) {
+		t.Parallel()
 		r := startReplicated(t, nil)
 		o := r.options()
 		needed(t, o, "role", r.primary)
 		needed(t, o, "sentinel|get-master-addr-by-name role", r.sentinels...)
 	})
 	t.Run("Cluster", func(t *testing.T) {
+		t.Parallel()
 		nodes := startCluster(t, nil, 3, 0)
 		needed(t, clusterOptions("redis", nodes), "cluster|slots", nodes...)
 	})
