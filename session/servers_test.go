@@ -215,9 +215,11 @@ type replicated struct {
 }
 
 const (
-	master      = "gatehouse-store"
-	userRule    = "on >hunter2 ~gatehouse:* resetchannels -@all +getrange +get +set +del +pexpire +eval +evalsha +ping +hello +select"
-	watcherRule = "on >hunter3 resetchannels &+switch-master &+replica-reconf-done -@all " +
+	master            = "gatehouse-store"
+	userRule          = "on >hunter2 ~gatehouse:* resetchannels -@all +getrange +get +set +del +pexpire +eval +evalsha +ping +hello +select"
+	underSentinelRule = "+role"
+	inClusterRule     = "+cluster|slots +asking"
+	watcherRule       = "on >hunter3 resetchannels &+switch-master &+replica-reconf-done -@all " +
 		"+sentinel|get-master-addr-by-name +sentinel|sentinels +subscribe +ping +hello +role"
 )
 
@@ -232,7 +234,7 @@ func startReplicated(t testing.TB, m *mutual) *replicated {
 	t.Helper()
 	r := &replicated{scheme: "redis"}
 	var conf *tls.Config
-	extra := append(user(userRule+" +role"), "--repl-diskless-sync-delay", "0")
+	extra := append(user(userRule+" "+underSentinelRule), "--repl-diskless-sync-delay", "0")
 	var forSentinels string
 	if m != nil {
 		r.scheme, conf = "rediss", m.client()
@@ -293,7 +295,7 @@ func startCluster(t testing.TB, m *mutual, nodes, spares int) []*server {
 	t.Helper()
 	var all []*server
 	var conf *tls.Config
-	extra := append(user(userRule+" +cluster|slots +asking"),
+	extra := append(user(userRule+" "+inClusterRule),
 		"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
 	if m != nil {
 		conf = m.client()

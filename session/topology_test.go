@@ -3,6 +3,7 @@ package session_test
 import (
 	"cmp"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -148,6 +149,21 @@ func TestRedisRights(t *testing.T) {
 		nodes := startCluster(t, nil, 3, 0)
 		needed(t, clusterOptions("redis", nodes), "cluster|slots", nodes...)
 	})
+}
+
+// TestDocumentedRights: what the tests run with is what people are told.
+func TestDocumentedRights(t *testing.T) {
+	text, err := os.ReadFile("../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := strings.ReplaceAll(string(text), "\\|", "|")
+	for _, rule := range []string{userRule, underSentinelRule, inClusterRule, watcherRule} {
+		words := strings.TrimPrefix(strings.TrimPrefix(rule, "on >hunter2 "), "on >hunter3 ")
+		if !strings.Contains(table, "`"+words+"`") {
+			t.Errorf("docs/redis.md does not say %s", words)
+		}
+	}
 }
 
 // needed takes each right away for a while.
