@@ -234,30 +234,3 @@ func (k *checks) keys() {
 		seen[key] = true
 	}
 }
-
-func (k *checks) store() {
-	r := k.c.Store.Redis
-	if r == nil {
-		return
-	}
-	if k.c.Session.Keys == nil && k.c.Session.KeysFile == "" {
-		k.fault("session.keys", "is missing, but sessions in Redis outlive this process only if their keys do", "make one with: openssl rand -base64 32")
-	}
-	const path = "store.redis.url"
-	u, problem := webURL(r.URL, "rediss", "redis")
-	database := ""
-	if u != nil {
-		database = strings.TrimPrefix(u.Path, "/")
-	}
-	if _, err := strconv.ParseUint(database, 10, 16); problem == "" && database != "" && err != nil {
-		problem = "its path is not the number of a database"
-	}
-	if problem != "" {
-		k.fault(path, problem, "write it like rediss://redis.example.com:6379/0; user name and password are settings of their own")
-		return
-	}
-	k.clientTLS("store.redis.tls", r.TLS, u.Scheme == "rediss")
-	if len(r.KeyPrefix) > 64 || strings.ContainsFunc(r.KeyPrefix, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		k.fault("store.redis.keyPrefix", "must be at most 64 printable ASCII characters without space", "write it like gatehouse:")
-	}
-}

@@ -346,28 +346,9 @@ type Cookie struct {
 
 // Store is where sessions live.
 type Store struct {
-	// A Redis (or Valkey) server, for sessions that survive restarts and are
-	// shared by replicas.
+	// Redis (or Valkey), for sessions that survive restarts and are shared by
+	// replicas.
 	Redis *Redis `json:"redis,omitempty"`
-}
-
-// Redis is a Redis (or Valkey) server.
-type Redis struct {
-	// Its URL: redis://host:6379/0, or rediss:// for TLS.
-	URL string `json:"url" jsonschema:"required"`
-	// The ACL user name. The user needs the keys below keyPrefix and the commands
-	// getrange get set del pexpire eval evalsha ping hello select.
-	Username string `json:"username,omitempty"`
-	// The password.
-	Password Secret `json:"password,omitempty"`
-	// A file that holds the password.
-	PasswordFile string `json:"passwordFile,omitempty"`
-	// Put before every key.
-	KeyPrefix string `json:"keyPrefix" jsonschema:"default=gatehouse:"`
-	// How long one command may take.
-	Timeout Duration `json:"timeout" jsonschema:"default=2s"`
-	// How to speak TLS to it, for a rediss url.
-	TLS ClientTLS `json:"tls,omitempty"`
 }
 
 // Headers is the identity headers that upstreams receive.

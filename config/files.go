@@ -33,6 +33,9 @@ func (k *checks) files() {
 	}
 	if r := k.c.Store.Redis; r != nil {
 		k.secret(&r.Password, r.PasswordFile, "store.redis.password")
+		if r.Sentinel != nil {
+			k.secret(&r.Sentinel.Password, r.Sentinel.PasswordFile, "store.redis.sentinel.password")
+		}
 	}
 	k.keyFile(&k.c.Session)
 }
@@ -76,21 +79,33 @@ func (k *checks) keyFile(s *Session) {
 	}
 }
 
-// secretText is the text of a secret's file without a byte order mark and
+// secretText is what [secretOf] reads, or a fault of the setting at path.
+func (k *checks) secretText(file, path string) (string, bool) {
+	text, err := secretOf(file)
+	switch {
+	case errors.Is(err, errEmpty):
+		k.fault(path, err.Error(), "put the secret in it")
+	case err != nil:
+		k.fault(path, err.Error(), readable)
+	}
+	return text, err == nil
+}
+
+var errEmpty = errors.New("the file is empty")
+
+// secretOf is the text of a secret's file without a byte order mark and
 // without the one line break at its end that editors and echo leave. All else
 // is the secret's own.
-func (k *checks) secretText(file, path string) (string, bool) {
+func secretOf(file string) (string, error) {
 	b, err := readFile(file, maxSecretFile)
 	if err != nil {
-		k.fault(path, "can't be read: "+reason(err), readable)
-		return "", false
+		return "", errors.New("can't be read: " + reason(err))
 	}
 	text := withoutLineBreak(string(bytes.TrimPrefix(b, []byte("\ufeff"))))
 	if strings.TrimSpace(text) == "" {
-		k.fault(path, "the file is empty", "put the secret in it")
-		return "", false
+		return "", errEmpty
 	}
-	return text, true
+	return text, nil
 }
 
 // withoutLineBreak is text without the one line break at its end.

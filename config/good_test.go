@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -163,6 +164,113 @@ func TestFull(t *testing.T) {
 	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::1/128")}
 	if got := c.Networks(); !slices.Equal(got, want) {
 		t.Errorf("networks are %v", got)
+	}
+}
+
+// TestRedisWays decodes each way in which Redis is run.
+func TestRedisWays(t *testing.T) {
+	putFiles(t)
+	read := func(redis string) Redis {
+		t.Helper()
+		c := decode(t, base[0].text+base[1].text+base[2].text+"session: {keysFile: keys.txt}\nstore: {redis: "+redis+"}\n")
+		return *c.Store.Redis
+	}
+	s := read(`{sentinel: {master: main, addresses: ["rediss://s-1:26379", "rediss://s-2:26379"], database: 3, username: watch, passwordFile: secret.txt}, tls: {caFile: cert.pem}}`)
+	if p, err := s.Sentinel.ReadPassword(); p != "hunter2" || err != nil || s.Sentinel.Password != "hunter2" || s.Sentinel.Database != 3 || s.Cluster != nil || s.URL != "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if d := read(`{sentinel: {master: main, addresses: ["redis://localhost:26379"]}}`); d.Sentinel.Database != 0 {
+		t.Errorf("%+v", d)
+	}
+	if c := read(`{cluster: {addresses: ["rediss://n-1", "rediss://n-2:6380"]}, tls: {serverName: redis.internal}}`); len(c.Cluster.Addresses) != 2 || c.Sentinel != nil {
+		t.Errorf("%+v", c)
+	}
+	read(`{url: "unix:///run/redis.sock", password: hunter2}`)
+	read(`{url: "redis://127.0.0.1:6379", password: hunter2}`)
+	read(`{url: "redis://redis:6379", password: hunter2, insecurePlainRedis: true}`)
+	t.Run("by the environment", func(t *testing.T) {
+		c := decode(t, "", minimal("GATEHOUSE_SESSION_KEYS="+goodKey, "GATEHOUSE_STORE_REDIS_SENTINEL_MASTER=main",
+			"GATEHOUSE_STORE_REDIS_SENTINEL_ADDRESSES=rediss://s-1:26379,rediss://s-2:26379")...)
+		if c.Store.Redis.Timeout.Std() != 2*time.Second || len(c.Store.Redis.Sentinel.Addresses) != 2 {
+			t.Errorf("%+v", c.Store.Redis)
+		}
+	})
+	t.Run("a password that is read again", func(t *testing.T) {
+		r := read(`{url: "rediss://redis", passwordFile: secret.txt}`)
+		check(t, os.WriteFile("secret.txt", []byte("hunter3\n"), 0o600))
+		if p, err := r.ReadPassword(); p != "hunter3" || err != nil {
+			t.Errorf("%q, %v", p, err)
+		}
+		check(t, os.Remove("secret.txt"))
+		if p, err := r.ReadPassword(); p != "" || err == nil || err.Error() != "store.redis.passwordFile: can't be read: no such file or directory" {
+			t.Errorf("%q, %v", p, err)
+		}
+	})
+	t.Run("none of it prints", func(t *testing.T) {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%d", "%x"} {
+			if text := fmt.Sprintf(verb+verb+verb, s, *s.Sentinel, &s); strings.Contains(text, "hunter") || strings.Contains(text, fmt.Sprintf("%x", "hunter")) {
+				t.Errorf("%s: %s", verb, text)
+			}
+		}
+	})
+}
+
+func TestRedisWarnings(t *testing.T) {
+	const plain, open = "store.redis: is spoken to without TLS", "store.redis.insecurePlainRedis: anyone"
+	for name, c := range map[string]struct {
+		redis Redis
+		want  string
+	}{
+		"this machine":            {Redis{URL: "redis://localhost", Password: "x"}, ""},
+		"a socket":                {Redis{URL: "unix:///s", Password: "x"}, ""},
+		"TLS":                     {Redis{URL: "rediss://redis", Password: "x"}, ""},
+		"in clear":                {Redis{URL: "redis://redis"}, plain},
+		"in clear, a password":    {Redis{URL: "redis://redis", Password: "x"}, open},
+		"one node in clear":       {Redis{Cluster: &RedisCluster{[]string{"redis://127.0.0.1:1", "redis://redis"}}}, plain},
+		"the Sentinels' password": {Redis{Sentinel: &RedisSentinel{Addresses: []string{"redis://s"}, Password: "x"}}, open},
+		"RDS-14 any authority":    {Redis{Cluster: &RedisCluster{[]string{"rediss://n"}}, Password: "x"}, "store.redis.tls: a server that"},
+		"one authority":           {Redis{Cluster: &RedisCluster{[]string{"rediss://n"}}, Password: "x", TLS: ClientTLS{CAFile: "ca.pem"}}, ""},
+		"one name":                {Redis{Cluster: &RedisCluster{[]string{"rediss://n"}}, Password: "x", TLS: ClientTLS{ServerName: "n"}}, ""},
+	} {
+		got := strings.Join(Config{Store: Store{Redis: &c.redis}}.Warnings(), "\n")
+		if (c.want == "") != (got == "") || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: warned of %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestClientPair: a certificate and its key are read again, and half of a new pair
+// is not used.
+func TestClientPair(t *testing.T) {
+	putFiles(t)
+	c, err := ClientTLS{CertFile: "cert.pem", KeyFile: "key.pem"}.Load()
+	check(t, err)
+	shown := func() *tls.Certificate {
+		t.Helper()
+		pair, err := c.GetClientCertificate(nil)
+		check(t, err)
+		return pair
+	}
+	first := shown()
+	dir, err := os.Getwd()
+	check(t, err)
+	putFiles(t) // others of the same names, elsewhere
+	copyTo := func(name string) {
+		t.Helper()
+		b, err := os.ReadFile(name)
+		check(t, err)
+		check(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+	copyTo("cert.pem")
+	copyTo("key.pem")
+	t.Chdir(dir)
+	second := shown()
+	if bytes.Equal(first.Certificate[0], second.Certificate[0]) {
+		t.Error("the files were not read again")
+	}
+	check(t, os.Remove("key.pem"))
+	if !bytes.Equal(shown().Certificate[0], second.Certificate[0]) {
+		t.Error("half of a pair is used")
 	}
 }
 
@@ -444,10 +552,10 @@ func TestDuration(t *testing.T) {
 func TestClientTLS(t *testing.T) {
 	putFiles(t)
 	c, err := ClientTLS{CAFile: "cert.pem", CertFile: "cert.pem", KeyFile: "key.pem", ServerName: "app"}.Load()
-	if err != nil || c.RootCAs == nil || len(c.Certificates) != 1 || c.ServerName != "app" || c.MinVersion != 0x0303 {
+	if err != nil || c.RootCAs == nil || c.GetClientCertificate == nil || c.ServerName != "app" || c.MinVersion != 0x0303 {
 		t.Errorf("%+v %v", c, err)
 	}
-	if c, err := (ClientTLS{}).Load(); err != nil || c.RootCAs != nil || c.Certificates != nil {
+	if c, err := (ClientTLS{}).Load(); err != nil || c.RootCAs != nil || c.GetClientCertificate != nil {
 		t.Errorf("without settings: %+v %v", c, err)
 	}
 	for _, bad := range []ClientTLS{{CAFile: "nowhere.pem"}, {CAFile: "key.pem"}, {CertFile: "cert.pem", KeyFile: "other.pem"}, {CertFile: "nowhere.pem", KeyFile: "key.pem"}, {CertFile: "cert.pem", KeyFile: "nowhere.pem"}} {

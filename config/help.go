@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // Origin is PublicURL, parsed. Of settings that [Load] returned it is never nil.
@@ -115,7 +116,8 @@ func (c Config) KeyUpstreams(a APIKey) []string {
 }
 
 // Load reads the files and makes what a client needs: TLS 1.2 or newer, the
-// certificates to trust (the system's without CAFile), the one to show.
+// certificates to trust (the system's without CAFile), the one to show, which is
+// read again for each connection.
 func (t ClientTLS) Load() (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
@@ -130,9 +132,26 @@ func (t ClientTLS) Load() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("config: %w", err)
 		}
-		out.Certificates = []tls.Certificate{pair}
+		p := &clientPair{certFile: t.CertFile, keyFile: t.KeyFile}
+		p.last.Store(&pair)
+		out.GetClientCertificate = p.current
 	}
 	return out, nil
+}
+
+// clientPair is a certificate to show, with its key, in files that may change.
+type clientPair struct {
+	certFile, keyFile string
+	last              atomic.Pointer[tls.Certificate]
+}
+
+// current is what is in the files, or was when they last belonged together: they
+// are not replaced at one moment.
+func (p *clientPair) current(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if pair, err := loadPair(p.certFile, p.keyFile); err == nil {
+		p.last.Store(&pair)
+	}
+	return p.last.Load(), nil
 }
 
 // maxPEM bounds a file of certificates or keys, in bytes.

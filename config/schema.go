@@ -30,6 +30,7 @@ type setting struct {
 	Default              any                 `json:"default"`
 	Required             []string            `json:"required"`
 	Properties           map[string]*setting `json:"properties"`
+	MinProperties        int                 `json:"minProperties"`
 	Items                *setting            `json:"items"`
 	AdditionalProperties any                 `json:"additionalProperties"`
 	Minimum              any                 `json:"minimum"`
@@ -108,7 +109,7 @@ func (s *setting) item() *setting {
 func (s *setting) names() []string { return slices.Sorted(maps.Keys(s.Properties)) }
 
 // fill puts the defaults where v says nothing. A group that is absent is made
-// only if it has no required setting: no route or store out of nothing.
+// only if it may be empty: no route or store out of nothing.
 func (s *setting) fill(v any) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -116,7 +117,7 @@ func (s *setting) fill(v any) {
 			if _, set := v[key]; !set {
 				if child.Default != nil {
 					v[key] = child.Default
-				} else if child.Properties != nil && child.Required == nil {
+				} else if child.Properties != nil && child.Required == nil && child.MinProperties == 0 {
 					v[key] = map[string]any{}
 				}
 			}

@@ -54,6 +54,13 @@ func generated(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
+// JSONSchemaExtend says that the group must say something, though no one setting
+// in it must be there.
+func (Redis) JSONSchemaExtend(s *jsonschema.Schema) {
+	one := uint64(1)
+	s.MinProperties = &one
+}
+
 // strict adds what holds for every setting: no empty text, no empty list, and
 // a size may be a plain number.
 func strict(s *jsonschema.Schema) {

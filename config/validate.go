@@ -117,6 +117,8 @@ func (s *setting) complaint(e jsonschema.ErrorKind) (problem, fix string) {
 		return "is empty", "give it a value or leave the setting out"
 	case *kind.MinItems:
 		return "is an empty list", "name at least one, or leave the setting out"
+	case *kind.MinProperties:
+		return "is an empty group", "set one of " + strings.Join(s.names(), ", ") + ", or leave the group out"
 	case *kind.Minimum:
 		if s.Type == "integer" {
 			return "is too small", "use " + s.bounds()

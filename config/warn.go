@@ -19,6 +19,9 @@ func (c Config) openDoors() []string {
 		out = append(out, "insecurePublicHTTP: anyone on the network can take over sessions")
 	}
 	out = append(out, c.namesakes()...)
+	if c.Store.Redis != nil {
+		out = append(out, c.Store.Redis.warnings()...)
+	}
 	for i, u := range c.Upstreams {
 		if u.Exchanges() {
 			out = append(out, c.openExchange(indexed("upstreams", i), u)...)
@@ -123,7 +126,10 @@ func (c Config) openFiles() []string {
 		}
 	}
 	if r := c.Store.Redis; r != nil {
-		files = append(files, [2]string{"store.redis.passwordFile", r.PasswordFile})
+		files = append(files, [2]string{"store.redis.passwordFile", r.PasswordFile}, [2]string{"store.redis.tls.keyFile", r.TLS.KeyFile})
+		if r.Sentinel != nil {
+			files = append(files, [2]string{"store.redis.sentinel.passwordFile", r.Sentinel.PasswordFile})
+		}
 	}
 	var out []string
 	for _, f := range files {

@@ -5,13 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/url"
-	"runtime"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/logging"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // swapScript compares and replaces (or, without a next value, deletes) in one step.
@@ -21,29 +17,65 @@ if #ARGV == 1 then redis.call('DEL', KEYS[1])
 else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1`
 
-// RedisOptions is how to reach a Redis or Valkey server.
+// RedisOptions is how to reach Redis or Valkey. One of URL, Sentinel and Cluster
+// says how it is run.
 type RedisOptions struct {
 	// URL is redis://host:port/database, rediss:// for TLS, or unix:///path/to/socket.
 	URL string
-	// Username and Password go before those in URL. Both may be empty.
-	Username, Password string
+	// Sentinel says which servers follow one another.
+	Sentinel *RedisSentinel
+	// Cluster is some nodes of a Redis Cluster, redis://host:port or rediss://host:port;
+	// these name the others.
+	Cluster []string
+	// Username and Password go before those in URL. Password is asked for each
+	// connection, so that it may change; nil means none.
+	Username string
+	Password func() (string, error)
 	// KeyPrefix is put before every key.
 	KeyPrefix string
 	// Timeout bounds each command, reconnecting included; zero means 2 s.
 	Timeout time.Duration
-	// TLS is for a rediss URL; nil means the system's roots. The server's name is
-	// the URL's host unless it is set here.
+	// TLS is for rediss URLs; nil means the system's roots. The name of every server
+	// and Sentinel is the host that it goes by, unless it is set here.
 	TLS *tls.Config
+	// InsecurePlain lets passwords go over the network as they are. Without it, a
+	// connection in clear to another machine is not made if there is a password.
+	InsecurePlain bool
 }
 
-// Redis is a [Store] on a Redis or Valkey server. Its user needs these rights
-// and no more: the keys of KeyPrefix, the commands GETRANGE, GET, SET, DEL, PEXPIRE, EVAL,
-// EVALSHA and PING (as an ACL rule: "~gatehouse:* resetchannels -@all +getrange
-// +get +set +del +pexpire +eval +evalsha +ping +hello +select"). The server
-// should not evict keys without being asked (maxmemory-policy noeviction): a
-// replay mark that was evicted is forgotten.
+// RedisSentinel is a primary and its replicas that Sentinels look after.
+type RedisSentinel struct {
+	// Master is what the Sentinels call them.
+	Master string
+	// Addresses are those of the Sentinels, redis://host:port or rediss://host:port.
+	Addresses []string
+	// Database is its number.
+	Database int
+	// Username and Password are for the Sentinels themselves. Password is asked for
+	// each connection; nil means none.
+	Username string
+	Password func() (string, error)
+}
+
+// Redis is a [Store] on Redis or Valkey: one server, servers under Sentinel, or a
+// Cluster. It reads and writes at primaries alone, never at a replica, whose
+// answers may be old. Its user needs the keys of KeyPrefix, the one channel below it,
+// and these rights, and no more:
+//
+//	~gatehouse:* resetchannels &gatehouse:news -@all +getrange +get +set +del
+//	+pexpire +pttl +hset +hget +hdel +hgetall +hrandfield +time +scan +publish
+//	+subscribe +eval +evalsha +ping +hello +select
+//
+// Under Sentinel it needs +role too, in a Cluster +cluster|slots and +asking. The
+// version must be 6.2 or later. The user of the Sentinels
+// needs "resetchannels &+switch-master &+replica-reconf-done -@all
+// +sentinel|get-master-addr-by-name +sentinel|sentinels +subscribe +ping +hello
+// +role". The server should not evict keys without being asked (maxmemory-policy
+// noeviction): a replay mark that was evicted is forgotten.
 //
 // No command is ever repeated: an answer that got lost is an error, not a guess.
+// Only where a node of a Cluster refuses a command and names the one to ask, that
+// one is asked.
 type Redis struct {
 	client  redis.UniversalClient
 	prefix  string
@@ -52,56 +84,21 @@ type Redis struct {
 	swap, entering, retiring *redis.Script
 }
 
-// NewRedis makes the store; the server need not be up. It fails only for a URL
-// that is none, without quoting it.
+// NewRedis makes the store; no server need be up. It fails only for a URL that is
+// none, without quoting it.
 func NewRedis(o RedisOptions) (*Redis, error) {
-	// The library's own errors would quote a password.
-	u, err := url.Parse(o.URL)
-	if err != nil || u.RawQuery != "" {
-		return nil, errors.New("session: redis url: not of the form redis://host:port/database")
-	}
-	c, err := redis.ParseURL(o.URL)
-	if err != nil {
-		return nil, errors.New("session: redis url: not of the form redis://host:port/database")
-	}
 	if o.Timeout <= 0 {
 		o.Timeout = 2 * time.Second
 	}
-	if o.Username != "" {
-		c.Username = o.Username
+	client, err := newClient(o)
+	if err != nil {
+		return nil, err
 	}
-	if o.Password != "" {
-		c.Password = o.Password
-	}
-	if c.TLSConfig != nil && o.TLS != nil {
-		name := c.TLSConfig.ServerName
-		c.TLSConfig = o.TLS.Clone()
-		if c.TLSConfig.ServerName == "" {
-			c.TLSConfig.ServerName = name
-		}
-	}
-	bound(c, o.Timeout)
-	// By itself the library writes a line to stderr for each failed connection,
-	// in its own format. All of that is in the errors that it returns, too.
-	logging.Disable()
-	client := redis.NewClient(c)
 	client.AddHook(&breaker{patience: o.Timeout / 2})
 	return &Redis{
 		client: client, prefix: o.KeyPrefix, timeout: o.Timeout,
 		swap: redis.NewScript(swapScript), entering: redis.NewScript(enterScript), retiring: redis.NewScript(retireScript),
 	}, nil
-}
-
-// bound sets the limits, and turns off what needs further rights on the server.
-func bound(c *redis.Options, timeout time.Duration) {
-	c.ContextTimeoutEnabled = true
-	c.DialTimeout, c.ReadTimeout, c.WriteTimeout, c.PoolTimeout = timeout, timeout, timeout, timeout
-	c.DialerRetries, c.MaxRetries = 1, -1
-	c.PoolSize = max(20, 10*runtime.GOMAXPROCS(0))
-	c.MaxActiveConns, c.PipelinePoolSize = c.PoolSize, -1
-	c.ReadBufferSize, c.WriteBufferSize = 8<<10, 8<<10
-	c.Protocol, c.DisableIdentity = 2, true
-	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
 // Get returns the value, and whether there is one. Of a value that is longer
@@ -208,10 +205,15 @@ func (r *Redis) Delete(ctx context.Context, keys ...string) error {
 	return failed("delete", err)
 }
 
-// Ping reports whether the server answers.
+// Ping reports whether the server answers; of a Cluster, whether all primaries do.
 func (r *Redis) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
+	if cluster, ok := r.client.(*redis.ClusterClient); ok {
+		return failed("ping", cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			return node.Ping(ctx).Err()
+		}))
+	}
 	return failed("ping", r.client.Ping(ctx).Err())
 }
 

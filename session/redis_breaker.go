@@ -108,6 +108,9 @@ func (b *breaker) leave(err error, begun time.Time) {
 // unanswered reports whether an error means that there was no answer. An answer that is
 // an error is one.
 func unanswered(err error) bool {
+	if final := (finalError{}); errors.As(err, &final) {
+		err = final.err
+	}
 	var reply redis.Error // as [redis.Nil] is
 	return err != nil && !errors.As(err, &reply) && !errors.Is(err, redis.ErrClosed)
 }

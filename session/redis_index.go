@@ -133,11 +133,13 @@ func (r *Redis) Indexes(ctx context.Context, prefix string, f func(index string)
 	var err error
 	if c, ok := r.client.(*redis.ClusterClient); ok {
 		var one sync.Mutex // the nodes answer side by side
+		enough := false
 		err = c.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			return r.scan(ctx, node, pattern, func(index string) bool {
 				one.Lock()
 				defer one.Unlock()
-				return f(index)
+				enough = enough || !f(index)
+				return !enough
 			})
 		})
 	} else {

@@ -161,18 +161,27 @@ func checkStore(ctx context.Context, c config.Config) []authn.Finding {
 // redisFix says what to do about what the server, or the way to it, said.
 func redisFix(said string) string {
 	for _, known := range []struct{ part, fix string }{
+		{"sign in at the Sentinel", "the Sentinels want another password: see store.redis.sentinel.passwordFile and username"},
 		{"NOAUTH", "the server wants a password: set store.redis.passwordFile"},
 		{"WRONGPASS", "the password, or the user name with it, is wrong: see store.redis.username and passwordFile"},
-		{"NOPERM", "the user lacks rights: it needs the commands and keys that docs/settings.md names at store.redis"},
+		{"NOPERM", "the user lacks rights: it needs the commands and keys that docs/redis.md names"},
+		{"know no master", "write into store.redis.sentinel.master the name that stands in the Sentinels' own settings: sentinel monitor NAME …"},
+		{"all sentinels specified", "no Sentinel answers: check store.redis.sentinel.addresses"},
+		{"cluster support disabled", "this is one server and no Cluster: set store.redis.url instead of cluster"},
+		{"MOVED ", "this is a node of a Cluster: set store.redis.cluster instead of url"},
+		{"another machine", "write rediss://, if the server speaks TLS"},
+		{"certificate required", "the server wants a certificate: set store.redis.tls.certFile and keyFile"},
+		{"remote error: tls", "the server does not take the certificate that it is shown: see store.redis.tls.certFile"},
 		{"x509", "the server's certificate is not trusted: set store.redis.tls.caFile, or serverName if it has another name"},
 		{"first record does not look like a TLS handshake", "the server does not speak TLS there: write redis:// or use its TLS port"},
-		{"READONLY", "this is a replica: point store.redis.url at the primary"},
+		{"READONLY", "this is a replica: point store.redis.url at the primary, or set store.redis.sentinel"},
+		{"unknown command", "this is a Sentinel, or no Redis: a Sentinel belongs into store.redis.sentinel.addresses"},
 	} {
 		if strings.Contains(said, known.part) {
 			return known.fix
 		}
 	}
-	return "check store.redis.url and that the server is up and can be reached from here"
+	return "check store.redis.url, or the addresses under sentinel or cluster, and that the server is up and can be reached from here"
 }
 
 func roundTrip(ctx context.Context, store session.Store) error {

@@ -1,12 +1,21 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -18,6 +27,7 @@ import (
 
 	"gatehouse/authn/apikey"
 	"gatehouse/authn/authntest"
+	"gatehouse/config"
 	"gatehouse/session"
 )
 
@@ -269,9 +279,158 @@ func TestCheckOfRedis(t *testing.T) {
 			}
 		})
 	}
+	sentinel, node := startSentinel(t, open), startNode(t)
+	for name, tt := range map[string]struct {
+		env  []string
+		code int
+		says string
+	}{
+		"under Sentinel":           {[]string{"SENTINEL_MASTER=main", "SENTINEL_ADDRESSES=redis://" + sentinel}, 0, "could be written, replaced, read and deleted"},
+		"another name for them":    {[]string{"SENTINEL_MASTER=other", "SENTINEL_ADDRESSES=redis://" + sentinel}, 1, "sentinel monitor NAME"},
+		"no Sentinel there":        {[]string{"SENTINEL_MASTER=main", "SENTINEL_ADDRESSES=redis://127.0.0.1:1"}, 1, "check store.redis.sentinel.addresses"},
+		"no user of the Sentinels": {[]string{"SENTINEL_MASTER=main", "SENTINEL_ADDRESSES=redis://" + sentinel, "SENTINEL_USERNAME=x", "SENTINEL_PASSWORD=x"}, 1, "see store.redis.sentinel.passwordFile"},
+		"a Sentinel for a server":  {[]string{"URL=redis://" + sentinel}, 1, "a Sentinel belongs into"},
+		"a Cluster":                {[]string{"CLUSTER_ADDRESSES=redis://" + node}, 0, "could be written, replaced, read and deleted"},
+		"a server for a Cluster":   {[]string{"CLUSTER_ADDRESSES=redis://" + open}, 1, "set store.redis.url instead of cluster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := append(operatorEnv(w.gw.handlerUpstream(t), w.provider.URL), "GATEHOUSE_SESSION_KEYS="+ringKey)
+			for _, e := range tt.env {
+				env = append(env, "GATEHOUSE_STORE_REDIS_"+e)
+			}
+			code, out, errs := command(t, env, "check")
+			if code != tt.code || !strings.Contains(out, tt.says) {
+				t.Errorf("exit %d, want %d with %q\n%s%s", code, tt.code, tt.says, out, errs)
+			}
+		})
+	}
 	if left := dump(t, open); len(left) != 0 {
 		t.Errorf("the check leaves %v", left)
 	}
+}
+
+// startSentinel runs a Sentinel that knows a server by the name main.
+func startSentinel(t *testing.T, of string) (addr string) {
+	t.Helper()
+	file := writeFile(t, "sentinel.conf", "sentinel monitor main "+strings.Replace(of, ":", " ", 1)+" 1\n")
+	addr = freeAddress(t)
+	_, port, _ := strings.Cut(addr, ":")
+	cmd := exec.Command("redis-server", file, "--sentinel", "--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v (make setup installs redis-server)", err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	client := redis.NewSentinelClient(&redis.Options{Addr: addr, MaxRetries: -1})
+	defer client.Close()
+	waitFor(t, func() error { return client.Ping(t.Context()).Err() })
+	return addr
+}
+
+// startNode runs a Cluster of one node.
+func startNode(t *testing.T) (addr string) {
+	t.Helper()
+	addr = startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strings.TrimPrefix(freeAddress(t), "127.0.0.1:"))
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
+	defer client.Close()
+	if err := client.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() error { return client.Set(t.Context(), "k", "", 0).Err() })
+	return addr
+}
+
+// TestRedisRotation changes all that the gateway proves itself by, in their files,
+// while the store is open.
+func TestRedisRotation(t *testing.T) {
+	server, first, second := newPair(t), newPair(t), newPair(t)
+	serverCert, serverKey := writePair(t, server)
+	cert, key := writePair(t, first)
+	nextCert, nextKey := writePair(t, second)
+	password := writeFile(t, "password", "right\n")
+	secure := freeAddress(t)
+	addr := startRedis(t, "--requirepass", "right", "--tls-port", strings.TrimPrefix(secure, "127.0.0.1:"), "--tls-cert-file", serverCert, "--tls-key-file", serverKey, "--tls-ca-cert-file", cert)
+	admin := redis.NewClient(&redis.Options{Addr: addr, Password: "right", PoolSize: 1, MaxRetries: -1})
+	defer admin.Close()
+	do := func(words ...any) {
+		t.Helper()
+		if err := admin.Do(t.Context(), words...).Err(); err != nil {
+			t.Fatal(words, err)
+		}
+	}
+	hangUp := func() { do("client", "kill", "type", "normal", "skipme", "yes") }
+
+	c, err := config.Decode("gatehouse.yaml", []byte(strings.NewReplacer("$UPSTREAM", "http://app", "$ISSUER", "https://idp.example.com").Replace(offlineSettings)+
+		fmt.Sprintf("store: {redis: {url: \"rediss://%s\", passwordFile: %q, tls: {caFile: %q, certFile: %q, keyFile: %q}}}\n", secure, password, serverCert, cert, key)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := openStore(c.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	works := func(when string) {
+		t.Helper()
+		if err := store.Ping(t.Context()); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	works("at first")
+
+	do("config", "set", "requirepass", "next")
+	do("config", "set", "tls-ca-cert-file", nextCert)
+	works("over the old connection")
+	hangUp()
+	if err := store.Ping(t.Context()); err == nil {
+		t.Error("the former certificate still is good")
+	}
+	copyFile(t, nextKey, key)
+	if err := store.Ping(t.Context()); err == nil {
+		t.Error("half a pair is used")
+	}
+	copyFile(t, nextCert, cert)
+	if err := store.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		t.Errorf("the former password: %v", err)
+	}
+	if err := os.Remove(password); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "store.redis.passwordFile: can't be read: no such file") {
+		t.Errorf("no password: %v", err)
+	}
+	if err := os.WriteFile(password, []byte("next\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	works("with the next ones")
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newPair makes a certificate for this machine that vouches for itself.
+func newPair(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: rand.Text()}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // programs is a world whose gateway knows programs too, beside a server that is

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -300,18 +301,35 @@ func openStore(c config.Store) (session.Store, error) {
 	if c.Redis == nil {
 		return session.NewMemory(), nil
 	}
-	tls, err := c.Redis.TLS.Load()
+	conf, err := c.Redis.TLS.Load()
 	if err != nil {
 		return nil, fmt.Errorf("store.redis.tls: %w", err)
 	}
-	return session.NewRedis(session.RedisOptions{
-		URL:       c.Redis.URL,
-		Username:  c.Redis.Username,
-		Password:  c.Redis.Password.Reveal(),
-		KeyPrefix: c.Redis.KeyPrefix,
-		Timeout:   c.Redis.Timeout.Std(),
-		TLS:       tls,
-	})
+	return session.NewRedis(redisOptions(*c.Redis, conf))
+}
+
+func redisOptions(c config.Redis, conf *tls.Config) session.RedisOptions {
+	o := session.RedisOptions{
+		URL:           c.URL,
+		Username:      c.Username,
+		KeyPrefix:     c.KeyPrefix,
+		Timeout:       c.Timeout.Std(),
+		TLS:           conf,
+		InsecurePlain: c.InsecurePlainRedis,
+	}
+	if c.Password != "" {
+		o.Password = c.ReadPassword
+	}
+	if c.Cluster != nil {
+		o.Cluster = c.Cluster.Addresses
+	}
+	if s := c.Sentinel; s != nil {
+		o.Sentinel = &session.RedisSentinel{Master: s.Master, Addresses: s.Addresses, Database: s.Database, Username: s.Username}
+		if s.Password != "" {
+			o.Sentinel.Password = s.ReadPassword
+		}
+	}
+	return o
 }
 
 func openPages(c config.Config) (*page.Pages, error) {
