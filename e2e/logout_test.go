@@ -14,6 +14,7 @@ func TestLogoutAtProvider(t *testing.T) {
 
 	here.open(p.issuer() + "/session/end")
 	p.signOut(here)
+	here.awaitText("Sign-out Success")
 	here.awaitThat("be signed out at the provider", func() bool { return p.out.count("told confidential") > 0 })
 	if n := p.out.count("not told"); n != 0 {
 		t.Fatalf("the gateway did not follow the provider:\n%s\n%s", p.out.tail(5), h.gateway.out.tail(5))

@@ -71,6 +71,7 @@ func TestPages(t *testing.T) {
 	h.app.Close()
 	inspect("bad-gateway", 502, "/x")
 	h.redis.stop()
+	b.awaitThat("no more go on with a remembered session", func() bool { return b.open(h.url+"/x") == 503 })
 	inspect("outage", 503, "/x")
 }
 

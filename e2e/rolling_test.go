@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,8 +97,11 @@ func work(client *http.Client, url, cookie string, posts bool) error {
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s, %v\n%.300s", method, res.Status, err, text)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New(res.Status)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%.300s", method, err, text)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ func TestSDK(t *testing.T) {
 	if n := h.app.count("/graphql"); n != 0 {
 		t.Errorf("the application was asked %d times", n)
 	}
+	h.gateway.stop() // which writes the last of its log
 	if log := h.gateway.out.String(); !strings.Contains(log, "/graphql") || strings.Contains(log, "/.gatehouse/sign-in") {
 		t.Error("the gateway's log does not show one refused request and no way to sign-in")
 	}
