@@ -206,7 +206,7 @@ func TestRegister(t *testing.T) {
 		p := person("alice")
 		p.Identity.Email, p.Identity.Name = "Alice@example.com", "Alice"
 		r := request()
-		r.RemoteAddr = "192.0.2.7"
+		r.RemoteAddr = "192.0.2.7:50321" // the port tells nobody anything
 		r.Header.Set("User-Agent", "Firefox \xff"+strings.Repeat("x", 1000))
 		w := httptest.NewRecorder()
 		if err := h.one.Start(w, r, p); err != nil {
