@@ -48,3 +48,18 @@ func (g *Register) Who(ctx context.Context, name, issuer string) (p Person, foun
 	}
 	return Person{}, false, &Several{name, people}
 }
+
+// EndOne ends one access of a person, everywhere, and says whether they had one of that
+// id. One whose end has failed halfway is still theirs, so that to try again is in order.
+func (g *Register) EndOne(ctx context.Context, p Person, id string) (bool, error) {
+	for _, index := range g.of(p) {
+		members, err := g.store.Members(ctx, index)
+		if err != nil {
+			return false, err
+		}
+		if _, theirs := members[id]; theirs {
+			return true, g.End(ctx, p, id)
+		}
+	}
+	return false, nil
+}

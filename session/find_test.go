@@ -70,3 +70,36 @@ func TestEndOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestEndOne: of that person and no other, and again after a failure.
+func TestEndOne(t *testing.T) {
+	inMemory(t, "one", func(t *testing.T, r *rig) {
+		register := session.NewRegister(r.store, keyring(t, origin, key), nil, idle)
+		alice, bob := session.PersonOf(person("alice").Identity), session.PersonOf(person("bob").Identity)
+		cookie := r.signIn(t, person("alice"))
+		list, err := register.Of(t.Context(), alice)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%v, %v", list, err)
+		}
+		for _, tt := range []struct {
+			p  session.Person
+			id string
+		}{{bob, list[0].ID}, {alice, list[0].ID[1:]}, {alice, "x"}, {alice, ""}} {
+			if had, err := register.EndOne(t.Context(), tt.p, tt.id); had || err != nil {
+				t.Errorf("%q of %v: %t, %v", tt.id, tt.p, had, err)
+			}
+		}
+		r.accepted(t, r.one, "alice-1", cookie)
+		r.store.fail("delete", errDown)
+		if _, err := register.EndOne(t.Context(), alice, list[0].ID); err == nil {
+			t.Error("no error while the store is down")
+		}
+		r.store.fail("", nil)
+		if had, err := register.EndOne(t.Context(), alice, list[0].ID); !had || err != nil {
+			t.Errorf("tried again: %t, %v", had, err)
+		}
+		if _, err := r.one.Authenticate(request(cookie)); !errors.Is(err, authn.ErrRejected) {
+			t.Errorf("it goes on: %v", err)
+		}
+	})
+}
