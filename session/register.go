@@ -35,9 +35,9 @@ type Access struct {
 	Route    string `json:"route"`
 	// Since is when it began, Seen when it was last used, to within a minute or two,
 	// and Ends when it is over at the latest.
-	Since time.Time `json:"since"`
-	Seen  time.Time `json:"lastSeen"`
-	Ends  time.Time `json:"ends"`
+	Since time.Time `json:"since,omitzero"`
+	Seen  time.Time `json:"lastSeen,omitzero"`
+	Ends  time.Time `json:"ends,omitzero"`
 	// Address and Agent are the client's, as last seen. Both are hearsay.
 	Address string `json:"address,omitempty"`
 	Agent   string `json:"userAgent,omitempty"`
