@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/authntest"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -348,4 +349,42 @@ func TestReplicasHearOfAnEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSessionPassword: of who sends a password with each request, and is in no list, it is
+// forgotten that it was right.
+func TestSessionPassword(t *testing.T) {
+	d, url, err := authntest.StartDirectory(authntest.DirectoryOptions{
+		BaseDN: demoBase, AnonymousRead: true, Entries: authntest.DirectoryOf(demoPeople(), demoBase, demoPassword),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := startRedis(t)
+	w := newWorld(t, strings.Replace(keySettings, "$DIRECTORY", url, 1)+sharedKey+fmt.Sprintf("store: {redis: {url: \"redis://%s\"}}\n", addr))
+	r := &http.Request{Header: http.Header{}}
+	r.SetBasicAuth("ada", demoPassword)
+	ask := func() answer { return w.get(w.program(), "/.gatehouse/userinfo", r.Header) }
+	var ada struct{ Issuer, Subject string }
+	got := ask()
+	if err := json.Unmarshal([]byte(got.body), &ada, json.MatchCaseInsensitiveNames(true)); err != nil || got.status != http.StatusOK {
+		t.Fatalf("%d %v %s", got.status, err, got.body)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got.status != http.StatusOK {
+		t.Fatalf("the password is not remembered: %d", got.status)
+	}
+	file := writeFile(t, "gatehouse.yaml", w.settings)
+	code, out, errs := command(t, nil, "session", "end", "-c", file, ada.Subject, "--issuer", ada.Issuer, "--all")
+	if code != 0 || !strings.Contains(out, "what was remembered of their password is forgotten") {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	waitFor(t, func() error {
+		if got := ask(); got.status != http.StatusServiceUnavailable {
+			return fmt.Errorf("it counts without the directory: %d", got.status)
+		}
+		return nil
+	})
 }
