@@ -28,6 +28,7 @@ func (k *checks) all() {
 	k.teams()
 	k.accounts()
 	k.policy()
+	k.api()
 	k.regulation()
 	k.session()
 	k.store()

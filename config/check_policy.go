@@ -169,9 +169,16 @@ func (k *checks) ruleAccess(at string, r Rule) {
 	}
 }
 
+// api checks who may administer.
+func (k *checks) api() {
+	for i, need := range k.c.API.Administrators {
+		k.requirement(indexed("api.administrators", i), need)
+	}
+}
+
 func (k *checks) requirement(at string, need Requirement) {
 	if len(need.Teams)+len(need.Roles)+len(need.Groups)+len(need.Kinds)+len(need.Routes)+len(need.Claims) == 0 {
-		k.fault(at, "asks for nothing, so whoever has proved who they are is let in", "say what somebody must be, or remove require")
+		k.fault(at, "asks for nothing, so whoever has proved who they are is let in", "say what somebody must be, or remove it")
 	}
 	k.routeNames(at+".routes", need.Routes)
 	k.teamNames(at, need)

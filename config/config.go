@@ -43,6 +43,8 @@ type Config struct {
 	// Who may go where: the first rule that matches decides. Without one, whoever
 	// has proved who they are may.
 	Policy []Rule `json:"policy,omitempty"`
+	// What programs may ask of the gateway itself, below /api of paths.prefix.
+	API API `json:"api,omitempty"`
 	// The programs that have an identity of their own.
 	ServiceAccounts []ServiceAccount `json:"serviceAccounts,omitempty"`
 	// Says that an e-mail address means the same person whichever route vouches

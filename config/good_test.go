@@ -620,3 +620,23 @@ func TestPresetDeniesFirst(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestPolicyClaims: what rules and administrators are told by is asked of tokens.
+func TestPolicyClaims(t *testing.T) {
+	c, err := Decode("gatehouse.yaml", []byte(`
+publicURL: https://wandb.example.com
+upstreams: [{url: "http://app:8080"}]
+authn: [{name: okta, oidc: {issuer: "https://idp.example.com", clientID: gate}}]
+policy:
+  - {paths: [/a], require: [{claims: {dept: [x], site: [y]}}]}
+  - {paths: [/b], require: [{claims: {dept: [z]}}]}
+api:
+  administrators: [{groups: [ops], claims: {duty: [oncall]}}]
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(c.PolicyClaims(), " "); got != "dept duty site" {
+		t.Errorf("the claims are %s", got)
+	}
+}

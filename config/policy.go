@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -103,16 +104,26 @@ type Requirement struct {
 	Claims map[string][]string `json:"claims,omitempty"`
 }
 
-// PolicyClaims are the claims that the policy asks for, each once.
+// API is the gateway's own interface for programs. docs/sessions.md shows its use.
+type API struct {
+	// Who may see and end other people's sessions and tokens, as require of a rule says
+	// it: one item of the list is enough. Without any, nobody. The rules of policy don't
+	// count there, but the route must let them in.
+	Administrators []Requirement `json:"administrators,omitempty" jsonschema:"minItems=1"`
+}
+
+// PolicyClaims are the claims that the policy asks for, or api, each once.
 func (c Config) PolicyClaims() []string {
 	var out []string
-	for _, rule := range c.Policy {
-		for _, r := range rule.Require {
-			for name := range r.Claims {
-				out = append(out, name)
-			}
+	add := func(require []Requirement) {
+		for _, r := range require {
+			out = slices.AppendSeq(out, maps.Keys(r.Claims))
 		}
 	}
+	for _, rule := range c.Policy {
+		add(rule.Require)
+	}
+	add(c.API.Administrators)
 	slices.Sort(out)
 	return slices.Compact(out)
 }

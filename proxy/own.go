@@ -46,6 +46,12 @@ func (h *Handler) ownMux() *http.ServeMux {
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { serve(w.(*exchange)) })
 	}
+	if h.o.Register != nil {
+		for pattern, serve := range h.api() {
+			method, path, _ := strings.Cut(pattern, " ")
+			mux.HandleFunc(method+" "+prefix+APIPath+path, func(w http.ResponseWriter, _ *http.Request) { serve(w.(*exchange)) })
+		}
+	}
 	h.o.Pages.Mount(mux)
 	if h.o.ForwardAuth != nil && h.o.Paths.OAuth2Proxy {
 		h.mountLegacy(mux)
@@ -200,12 +206,17 @@ func (h *Handler) userinfo(x *exchange) {
 	for _, m := range h.stand(id).Memberships {
 		teams = append(teams, team{m.Team, m.Role})
 	}
-	body, err := json.Marshal(userinfo{
+	h.tell(x, userinfo{
 		Issuer: id.Issuer, Subject: id.Subject, Kind: id.Kind, Username: id.Username, Name: id.Name, Email: id.Email,
 		Groups: id.Groups, Teams: teams, Route: id.Route, AuthTime: id.AuthTime,
-	}, jsontext.AllowInvalidUTF8(true))
+	})
+}
+
+// tell answers a program with JSON that is for it alone.
+func (h *Handler) tell(x *exchange, what any) {
+	body, err := json.Marshal(what, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
-		h.o.Log.Error("write userinfo", "request_id", x.id[0], "err", err)
+		h.o.Log.Error("write an answer", "request_id", x.id[0], "err", err)
 		h.o.Pages.Error(x, x.r, http.StatusInternalServerError, "")
 		return
 	}

@@ -63,6 +63,11 @@ type Options struct {
 	Accounts authn.Accounts
 	// Sessions ends sessions.
 	Sessions Ender
+	// Register is who is signed in, for the API; nil for none.
+	Register Register
+	// Administrators are who may see and end what others have there: who meets one of
+	// these requirements.
+	Administrators []config.Requirement
 	// Cookie is the name of the session cookie. Every cookie of that name, or of
 	// one that goes on with "_", is the gateway's own.
 	Cookie string

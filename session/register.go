@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,9 +35,9 @@ type Access struct {
 	Route    string `json:"route"`
 	// Since is when it began, Seen when it was last used, to within a minute or two,
 	// and Ends when it is over at the latest.
-	Since time.Time `json:"since"`
-	Seen  time.Time `json:"lastSeen"`
-	Ends  time.Time `json:"ends"`
+	Since time.Time `json:"since,omitzero"`
+	Seen  time.Time `json:"lastSeen,omitzero"`
+	Ends  time.Time `json:"ends,omitzero"`
 	// Address and Agent are the client's, as last seen. Both are hearsay.
 	Address string `json:"address,omitempty"`
 	Agent   string `json:"userAgent,omitempty"`
@@ -62,7 +63,11 @@ type Client struct{ Address, Agent string }
 
 // ClientOf reads it off a request whose RemoteAddr is the client's.
 func ClientOf(r *http.Request) Client {
-	return Client{Address: r.RemoteAddr, Agent: r.Header.Get("User-Agent")}
+	address, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		address = r.RemoteAddr
+	}
+	return Client{Address: address, Agent: r.Header.Get("User-Agent")}
 }
 
 // maxText bounds each text of an Access, in bytes.
@@ -324,17 +329,26 @@ func (g *Register) End(ctx context.Context, p Person, ids ...string) error {
 // EndAll ends every access of a person, and whatever is remembered of their passwords,
 // and says how many accesses there were.
 func (g *Register) EndAll(ctx context.Context, p Person) (int, error) {
+	ended, err := g.EndOthers(ctx, p, "")
+	return len(ended), err
+}
+
+// EndOthers is EndAll, but that the access of one id goes on; empty stands for none. It
+// names those that there were.
+func (g *Register) EndOthers(ctx context.Context, p Person, keep string) ([]string, error) {
 	ids := map[string]bool{}
 	for _, index := range g.of(p) {
 		members, err := g.store.Members(ctx, index)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		for id := range members {
 			ids[id] = true
 		}
 	}
-	return len(ids), g.end(ctx, p, slices.Sorted(maps.Keys(ids)), g.refs(p))
+	delete(ids, keep)
+	ended := slices.Sorted(maps.Keys(ids))
+	return ended, g.end(ctx, p, ended, g.refs(p))
 }
 
 func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error {

@@ -52,13 +52,17 @@ func newHouse(t *testing.T, store session.Store, keys ...string) *house {
 	return h
 }
 
-func (h *house) replica(t *testing.T) (*session.Sessions, *session.News) {
+func (h *house) replica(t *testing.T, changes ...func(*session.Options)) (*session.Sessions, *session.News) {
 	t.Helper()
 	news := session.NewNews(h.store, nil)
-	s := session.New(session.Options{
+	o := session.Options{
 		Store: h.store, Keys: h.keys, Cookie: session.NewCookie("gatehouse", "", true), Lifetime: lifetime, IdleTimeout: idle,
 		Renew: h.provider.renew, Register: session.NewRegister(h.store, h.keys, news, idle), Remember: 30 * time.Second,
-	})
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	s := session.New(o)
 	news.Start()
 	t.Cleanup(func() { s.Close(); news.Close() })
 	soon(t, "the replica hears", func() bool { return news.Holds(news.Edition()) })
@@ -206,7 +210,7 @@ func TestRegister(t *testing.T) {
 		p := person("alice")
 		p.Identity.Email, p.Identity.Name = "Alice@example.com", "Alice"
 		r := request()
-		r.RemoteAddr = "192.0.2.7"
+		r.RemoteAddr = "192.0.2.7:50321" // the port tells nobody anything
 		r.Header.Set("User-Agent", "Firefox \xff"+strings.Repeat("x", 1000))
 		w := httptest.NewRecorder()
 		if err := h.one.Start(w, r, p); err != nil {

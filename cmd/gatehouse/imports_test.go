@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/apikey":        {"gatehouse/authn", "gatehouse/config", "gatehouse/session"},
 	"gatehouse/authn/workload":      {"gatehouse/authn", "gatehouse/authn/issuer"},
-	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/proxy/policy"},
+	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/proxy/policy", "gatehouse/session"},
 	"gatehouse/proxy/assertion":     {},
 	"gatehouse/proxy/exchange":      {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/session"},
 	"gatehouse/proxy/extauthz":      {},

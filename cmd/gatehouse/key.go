@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/authn/apikey"
 	"gatehouse/config"
+	"gatehouse/session"
 )
 
 // defaultKeyLife is how long a key lives if nothing is said.
@@ -190,6 +191,12 @@ func withLedger(c config.Config, instead string, f func(apikey.Ledger) error) er
 	if !slices.ContainsFunc(c.Authn, func(r config.Route) bool { return r.APIKey != nil }) {
 		return errors.New("no route takes API keys: add one to authn, with apiKey: {application: refuse} or another choice")
 	}
+	return withStore(c, instead, func(store session.Store, keys session.Keyring) error { return f(apikey.NewLedger(store, keys)) })
+}
+
+// withStore runs f on the store of the settings. Instead is what else to do where there
+// is none to be reached.
+func withStore(c config.Config, instead string, f func(session.Store, session.Keyring) error) error {
 	if c.Store.Redis == nil {
 		if instead != "" {
 			instead = "; " + instead
@@ -204,7 +211,7 @@ func withLedger(c config.Config, instead string, f func(apikey.Ledger) error) er
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	err = f(apikey.NewLedger(store, keys))
+	err = f(store, keys)
 	if err != nil && strings.Contains(err.Error(), "session: redis") {
 		err = fmt.Errorf("%w\n%s", err, redisFix(err.Error()))
 	}

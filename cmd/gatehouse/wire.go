@@ -131,6 +131,8 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		Chain:           g.chain,
 		Accounts:        h.accounts,
 		Sessions:        h.sessions,
+		Register:        h.register,
+		Administrators:  c.API.Administrators,
 		Cookie:          h.cookie.Name,
 		Landings:        h.landings,
 		Pages:           h.pages,

@@ -36,6 +36,7 @@ type world struct {
 	provider *httptest.Server
 	app      *recorder
 	log      *lockedBuffer
+	settings string
 }
 
 // newWorld starts a world from settings, in which $ISSUER, $UPSTREAM and $DIRECTORY
@@ -55,6 +56,15 @@ func newWorld(t *testing.T, settings string) *world {
 	if strings.Contains(settings, "$DIRECTORY") {
 		settings = strings.ReplaceAll(settings, "$DIRECTORY", w.startDirectory())
 	}
+	w.serve(settings)
+	return w
+}
+
+// serve starts the gateway of settings in which nothing stands for anything else.
+func (w *world) serve(settings string) {
+	t := w.t
+	t.Helper()
+	w.settings = settings
 	c, err := config.Decode("gatehouse.yaml", []byte(settings), nil)
 	if err != nil {
 		t.Fatalf("settings:\n%v", err)
@@ -75,7 +85,19 @@ func newWorld(t *testing.T, settings string) *world {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return w
+}
+
+// replica is a second gateway of the same settings, with the same around it.
+func (w *world) replica() *world {
+	w.t.Helper()
+	two := &world{t: w.t, issuer: w.issuer, provider: w.provider, app: w.app, log: w.log}
+	two.serve(w.settings)
+	return two
+}
+
+// at is a browser with what it holds, at another replica.
+func (w *world) at(b *http.Client) *http.Client {
+	return &http.Client{Transport: w.transport(), Jar: b.Jar, CheckRedirect: b.CheckRedirect}
 }
 
 // smallest is the least that one has to say.

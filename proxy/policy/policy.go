@@ -177,6 +177,12 @@ func (r Rule) Allow(s Subject) error {
 	return &authn.NotAllowed{Missing: "You need to be " + strings.Join(slices.Compact(wants), ", or ") + "."}
 }
 
+// Meets says whether somebody is all that one of the requirements asks for. Without any,
+// nobody is.
+func (s Subject) Meets(needs []config.Requirement) bool {
+	return slices.ContainsFunc(needs, func(need config.Requirement) bool { return s.lacks(need) == "" })
+}
+
 // lacks says what somebody would have to be, or nothing if they are all that.
 func (s Subject) lacks(need config.Requirement) string {
 	switch {

@@ -139,6 +139,23 @@ func TestAllow(t *testing.T) {
 	}
 }
 
+func TestMeets(t *testing.T) {
+	s := New(nil, nil).Subject(authn.Identity{Subject: "1", Kind: authn.Person, Groups: []string{"ops"}})
+	for name, tt := range map[string]struct {
+		needs []config.Requirement
+		want  bool
+	}{
+		"nothing":       {nil, false},
+		"one of two":    {[]config.Requirement{{Groups: []string{"admins"}}, {Groups: []string{"ops"}}}, true},
+		"all of one":    {[]config.Requirement{{Groups: []string{"ops"}, Kinds: []string{"person"}}}, true},
+		"not all of it": {[]config.Requirement{{Groups: []string{"ops"}, Kinds: []string{"service"}}}, false},
+	} {
+		if got := s.Meets(tt.needs); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestTeams(t *testing.T) {
 	g := func(group string) config.TeamGroup { return config.TeamGroup{Group: group, Role: "member"} }
 	teams := []config.Team{
