@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/config"
@@ -35,7 +34,6 @@ type readiness struct {
 	dependencies []dependency
 	mu           sync.Mutex
 	seen         map[string]bool
-	stopping     atomic.Bool
 }
 
 func newReadiness(g *gateway) *readiness {
@@ -66,9 +64,6 @@ func reach(u config.Upstream) func(context.Context) error {
 
 // report is a line for each dependency, and whether the gateway is ready.
 func (r *readiness) report(ctx context.Context) (text string, ready bool) {
-	if r.stopping.Load() {
-		return "stopping\n", false
-	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	errs := make([]error, len(r.dependencies))
@@ -99,13 +94,13 @@ func (r *readiness) report(ctx context.Context) (text string, ready bool) {
 
 // opsServer answers those who run the gateway: /livez (this process answers)
 // and /readyz (what it needs is there), with the alias /healthz for /livez.
-func opsServer(r *readiness, log *slog.Logger) *http.Server {
+func opsServer(report func(context.Context) (text string, ready bool), log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
 	mux.HandleFunc("GET /healthz", live)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
-		text, ready := r.report(req.Context())
+		text, ready := report(req.Context())
 		if !ready {
 			writeText(w, http.StatusServiceUnavailable, text)
 			return
