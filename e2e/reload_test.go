@@ -77,6 +77,10 @@ func testReload(t *testing.T, h *house) {
 	if !settles(refused) {
 		t.Errorf("/readyz does not say that settings were refused: %s", h.gateway.out.tail(5))
 	}
+	h.gateway.write("\nlog: {level: debug}")
+	if said := h.gateway.said("check", "--offline", "--running"); !strings.Contains(said, "log.level: info -> debug") {
+		t.Errorf("gatehouse check says\n%s", said)
+	}
 	h.gateway.write("")
 	_ = syscall.Kill(h.gateway.cmd.Process.Pid, syscall.SIGHUP)
 	if !settles(func() bool { return !refused() }) {

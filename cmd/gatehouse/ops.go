@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -92,9 +93,13 @@ func (r *readiness) report(ctx context.Context) (text string, ready bool) {
 	return b.String(), ready
 }
 
+// settingsPath is where the operations listener tells the settings that count.
+const settingsPath = "/settings"
+
 // opsServer answers those who run the gateway: /livez (this process answers)
-// and /readyz (what it needs is there), with the alias /healthz for /livez.
-func opsServer(report func(context.Context) (text string, ready bool), log *slog.Logger) *http.Server {
+// and /readyz (what it needs is there), with the alias /healthz for /livez, and
+// /settings, which only this machine itself is told.
+func opsServer(report func(context.Context) (text string, ready bool), settings func() config.Config, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
@@ -107,6 +112,15 @@ func opsServer(report func(context.Context) (text string, ready bool), log *slog
 		}
 		writeText(w, http.StatusOK, text)
 	})
+	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, req *http.Request) {
+		if !local(req.RemoteAddr) {
+			http.NotFound(w, req)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(settings().Masked())
+	})
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -115,6 +129,12 @@ func opsServer(report func(context.Context) (text string, ready bool), log *slog
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+}
+
+// local reports whether a peer is on this machine.
+func local(peer string) bool {
+	at, err := netip.ParseAddrPort(peer)
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

@@ -79,7 +79,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	looking := tryOut(ctx, c, log)
 	l := newLive(newGeneration(c, g, log))
 	r.live = l
-	servers := []server{{publicServer(c.Listen, l, log), public}, {opsServer(r.report, log), ops}}
+	servers := []server{{publicServer(c.Listen, l, log), public}, {opsServer(r.report, func() config.Config { return l.now.Load().settings }, log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
