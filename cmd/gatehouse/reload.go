@@ -57,8 +57,7 @@ func (r *reloader) start(ctx context.Context) (end func()) {
 // report is what /readyz says.
 func (r *reloader) report(ctx context.Context) (text string, ready bool) {
 	text, ready = r.live.report(ctx)
-	line, _, _ := r.state()
-	return text + line, ready
+	return text + r.state(), ready
 }
 
 // run looks at the files until ctx ends, and loads them whenever it is told to.
@@ -213,14 +212,13 @@ func tellChanges(log *slog.Logger, changes []config.Change) {
 	}
 }
 
-// state is a line for /readyz, whether the settings in the files count, and when they
-// were last loaded, or tried to be; zero if they never were.
-func (r *reloader) state() (line string, ok bool, at time.Time) {
+// state is a line for /readyz if the settings in the files don't count, empty if they do.
+func (r *reloader) state() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.problem == "" {
-		return "", true, r.at
+		return ""
 	}
 	first, _, _ := strings.Cut(r.problem, "\n")
-	return "degraded  settings: not reloaded, the former ones go on: " + first + "\n", false, r.at
+	return "degraded  settings: not reloaded, the former ones go on: " + first + "\n"
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/authn"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
 )
@@ -206,7 +208,7 @@ func TestReloadFollowsFiles(t *testing.T) {
 	third := now()
 	r.issuer = "http://" + address
 	r.write(r.settings())
-	within(t, "a provider that is not there is refused", func() bool { _, ok, _ := r.state(); return !ok })
+	within(t, "a provider that is not there is refused", func() bool { return r.state() != "" })
 	if now() != third {
 		t.Fatal("it answers")
 	}
@@ -238,6 +240,53 @@ func TestReloadKeepsMemory(t *testing.T) {
 	r.reload(t.Context())
 	if _, found, err := r.live.now.Load().store.Get(t.Context(), "k"); !found || err != nil {
 		t.Errorf("after a refusal: %v, %v", found, err)
+	}
+}
+
+// TestReloadRotatesKeys: a key that is added before the others seals what is new, the
+// former ones still open what they sealed, and one that is taken out does no more.
+func TestReloadRotatesKeys(t *testing.T) {
+	r := newReloading(t, nil)
+	keys := filepath.Join(t.TempDir(), "keys")
+	rotate := func(list ...string) {
+		t.Helper()
+		if err := os.WriteFile(keys, []byte(strings.Join(list, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.write(r.settings(fmt.Sprintf("session: {keysFile: %q}", keys)))
+		r.reload(t.Context())
+		if problem := r.state(); problem != "" {
+			t.Fatal(problem)
+		}
+	}
+	begin := func() *http.Cookie {
+		t.Helper()
+		w := httptest.NewRecorder()
+		id := authn.Identity{Issuer: r.issuer, Subject: "alice", Username: "alice", Route: "sso", Kind: authn.Person}
+		if err := r.live.now.Load().sessions.Start(w, httptest.NewRequest("GET", "http://localhost:8080/", nil), authn.Proof{Identity: id}); err != nil {
+			t.Fatal(err)
+		}
+		return w.Result().Cookies()[0]
+	}
+	status := func(c *http.Cookie) int {
+		w, q := httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost:8080/x", nil)
+		q.AddCookie(c)
+		r.live.ServeHTTP(w, q)
+		return w.Code
+	}
+	first, second := rand.Text()+rand.Text(), rand.Text()+rand.Text()
+	rotate(first)
+	old := begin()
+	rotate(second, first)
+	young := begin()
+	for name, c := range map[string]*http.Cookie{"by the old key": old, "by the new key": young} {
+		if got := status(c); got != 200 {
+			t.Errorf("with both keys a session %s is %d", name, got)
+		}
+	}
+	rotate(second)
+	if a, b := status(old), status(young); a != 401 || b != 200 {
+		t.Errorf("without the old key the old session is %d, the new one %d", a, b)
 	}
 }
 
