@@ -38,6 +38,7 @@ func (k *checks) all() {
 	k.proxies()
 	k.durations()
 	k.sizes()
+	k.audit()
 }
 
 func (k *checks) publicURL() {

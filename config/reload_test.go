@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+const sessionKey = "h8xOFXRGuPqNoUfHVpr+4UOJJmm/yBUygU0CZCoFeDk="
+
 // reloading is settings with a few changes by name.
 func reloading(t *testing.T, replace ...string) config.Config {
 	t.Helper()
@@ -21,7 +23,7 @@ upstreams: [{url: "http://127.0.0.1:9000"}]
 authn:
   - name: okta
     oidc: {issuer: https://example.okta.com, clientID: abc, clientSecret: first-secret, allowedGroups: [a, b]}
-session: {keys: ["h8xOFXRGuPqNoUfHVpr+4UOJJmm/yBUygU0CZCoFeDk="]}
+session: {keys: ["` + sessionKey + `"]}
 `
 	text = strings.NewReplacer(replace...).Replace(text)
 	c, err := config.Decode("gatehouse.yaml", []byte(text), nil)
@@ -29,6 +31,16 @@ session: {keys: ["h8xOFXRGuPqNoUfHVpr+4UOJJmm/yBUygU0CZCoFeDk="]}
 		t.Fatal(err)
 	}
 	return c
+}
+
+// decodeMore decodes settings with one section more.
+func decodeMore(t *testing.T, more string) error {
+	t.Helper()
+	text := "publicURL: https://wandb.example.com\nupstreams: [{url: \"http://127.0.0.1:9000\"}]\n" +
+		"authn: [{name: okta, oidc: {issuer: https://example.okta.com, clientID: abc}}]\n" +
+		"session: {keys: [\"" + sessionKey + "\"]}\n" + more + "\n"
+	_, err := config.Decode("gatehouse.yaml", []byte(text), nil)
+	return err
 }
 
 func TestChanges(t *testing.T) {
