@@ -250,6 +250,13 @@ func (s *spy) Delete(ctx context.Context, keys ...string) error {
 	return s.Store.Delete(ctx, keys...)
 }
 
+func (s *spy) Publish(ctx context.Context, message []byte) error {
+	if err := s.note("publish", ""); err != nil {
+		return err
+	}
+	return s.Store.Publish(ctx, message)
+}
+
 // provider rotates refresh tokens: each works once, and the use of a spent one
 // revokes the whole family.
 type provider struct {
