@@ -173,6 +173,18 @@ func TestRememberedBound(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		h.rejected(t, h.two, alice)
 	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, session.NewMemory())
+		brief, _ := h.replica(t, func(o *session.Options) { o.IdleTimeout, o.Remember = 20*time.Second, 10*time.Minute })
+		alice := h.signIn(t, person("alice"))
+		for range 30 {
+			h.accepted(t, brief, "alice-1", alice)
+			time.Sleep(19 * time.Second)
+		}
+		h.accepted(t, brief, "alice-1", alice)
+		time.Sleep(20 * time.Second)
+		h.rejected(t, brief, alice) // idle, though it might be remembered for longer
+	})
 	s := startRedis(t)
 	h := newHouse(t, s.open(t))
 	alice := h.signIn(t, person("alice"))
@@ -487,4 +499,60 @@ func TestNews(t *testing.T) {
 			t.Error("what has ended holds after a flood")
 		}
 	})
+}
+
+// heard is a store that hands over how what it listens to is heard.
+type heard struct {
+	session.Store
+	hear chan func(message []byte)
+}
+
+func (h heard) Listen(ctx context.Context, ready func(), hear func(message []byte)) error {
+	ready()
+	h.hear <- hear
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestNewsOfOthers: who else can write to the channel has things asked about again, and
+// that is all.
+func TestNewsOfOthers(t *testing.T) {
+	store := heard{session.NewMemory(), make(chan func(message []byte), 1)}
+	news := session.NewNews(store, nil)
+	news.Start()
+	defer news.Close()
+	hear := <-store.hear
+	for what, message := range map[string]string{
+		"nothing": "", "no kind": "\nb", "a reference of no length that there is": "ended\n" + strings.Repeat("x", 65),
+		"more than there is in a message": "ended\n" + strings.Repeat("a\n", 20_000),
+	} {
+		at := news.Edition()
+		if !news.Holds(at, "b") {
+			t.Fatal("nothing holds")
+		}
+		hear([]byte(message))
+		if news.Holds(at, "b") {
+			t.Errorf("after %s something holds", what)
+		}
+	}
+	for range 3000 {
+		at, doubted := news.Edition(), make(chan struct{})
+		go func() {
+			hear(nil)
+			close(doubted)
+		}()
+		for over := false; !over; { // as who remembers something does, with every request
+			select {
+			case <-doubted:
+				over = true
+			default:
+			}
+			if now := news.Edition(); news.Holds(at, "b") {
+				at = now
+			}
+		}
+		if news.Holds(at, "b") {
+			t.Fatal("what was used in the moment of the doubt holds for ever")
+		}
+	}
 }
