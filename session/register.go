@@ -375,6 +375,11 @@ func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error 
 	if err := g.tell(ctx, append(refs, ids...)...); err != nil {
 		return err // and they stay in the index, so that who tries again tells it again
 	}
+	return g.leave(ctx, p, ids...)
+}
+
+// leave takes what is over out of a person's index.
+func (g *Register) leave(ctx context.Context, p Person, ids ...string) error {
 	var err error
 	for _, index := range g.of(p) {
 		err = errors.Join(err, g.store.Leave(ctx, index, ids...))

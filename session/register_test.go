@@ -438,6 +438,59 @@ func TestEndSessions(t *testing.T) {
 	})
 }
 
+// TestRenewedSession: with its renewal the provider may give a session another name.
+func TestRenewedSession(t *testing.T) {
+	issuer := person("alice").Identity.Issuer
+	named := func(h *house, during func()) {
+		h.provider.set(func(_ context.Context, p authn.Proof) (authn.Proof, error) {
+			during()
+			p, err := h.provider.rotate(p)
+			p.SID = "s2"
+			return p, err
+		})
+	}
+	signIn := func(t *testing.T, h *house) *http.Cookie {
+		p := dueIn(-time.Second)
+		p.SID, p.IssuedAt = "s1", time.Now()
+		return h.signIn(t, p)
+	}
+	for sid, what := range map[string]string{"s1": "the former name", "s2": "the new one"} {
+		inHouse(t, "ended by "+what, func(t *testing.T, h *house) {
+			named(h, func() {})
+			alice := signIn(t, h)
+			h.accepted(t, h.one, "alice-1", alice)
+			h.accepted(t, h.two, "alice-1", alice)
+			if n, err := h.two.EndSessions(t.Context(), authn.Logout{Issuer: issuer, SID: sid, At: time.Now()}); n != 1 || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
+			soon(t, "it is over", func() bool { return !h.in(h.one, alice) && !h.in(h.two, alice) })
+		})
+	}
+	inHouse(t, "LGO-17 ended by the new one before anybody knew of it", func(t *testing.T, h *house) {
+		named(h, func() {
+			if _, err := h.two.EndSessions(context.Background(), authn.Logout{Issuer: issuer, SID: "s2", At: time.Now()}); err != nil {
+				t.Error(err)
+			}
+		})
+		alice := signIn(t, h)
+		h.rejected(t, h.one, alice)
+		h.rejected(t, h.two, alice)
+		if list := h.list(t, "alice"); len(list) != 0 {
+			t.Errorf("listed: %+v", list)
+		}
+	})
+	inHouse(t, "what the provider refuses is not listed", func(t *testing.T, h *house) {
+		h.provider.set(func(context.Context, authn.Proof) (authn.Proof, error) { return authn.Proof{}, authn.ErrRejected })
+		h.rejected(t, h.one, signIn(t, h))
+		p := person("alice")
+		p.Identity.Expires = time.Now().Add(-time.Second) // and nothing renews it
+		h.rejected(t, h.one, h.signIn(t, p))
+		if list := h.list(t, "alice"); len(list) != 0 {
+			t.Errorf("listed: %+v", list)
+		}
+	})
+}
+
 // TestNews: what is remembered of the news, and when nothing holds.
 func TestNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
