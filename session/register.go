@@ -362,17 +362,16 @@ func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error 
 		}
 		records = append(records, key)
 	}
+	var unsure error // a store that is full retires nothing, but deletes
 	for _, index := range g.of(p) {
-		if err := g.store.Retire(ctx, index, ids...); err != nil {
-			return err
-		}
+		unsure = errors.Join(unsure, g.store.Retire(ctx, index, ids...))
 	}
 	for some := range slices.Chunk(records, atOnce) {
 		if err := g.store.Delete(ctx, some...); err != nil {
-			return err
+			return errors.Join(unsure, err)
 		}
 	}
-	if err := g.tell(ctx, append(refs, ids...)...); err != nil {
+	if err := errors.Join(unsure, g.tell(ctx, append(refs, ids...)...)); err != nil {
 		return err // and they stay in the index, so that who tries again tells it again
 	}
 	return g.leave(ctx, p, ids...)
