@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -70,6 +71,22 @@ func TestStoreFailing(t *testing.T) {
 		synctest.Wait()
 		if !strings.Contains(r.log.String(), "session use not noted") {
 			t.Error("nobody is told")
+		}
+	})
+	inMemory(t, "RDS-03 noting many uses, slowly, at the end", func(t *testing.T, r *rig) {
+		var all []*http.Cookie
+		for range 500 {
+			all = append(all, r.signIn(t, person("alice")))
+		}
+		time.Sleep(2 * time.Minute)
+		r.store.slow("touch", 2*time.Second)
+		for _, c := range all {
+			r.accepted(t, r.one, "alice-1", c)
+		}
+		begun := time.Now()
+		r.one.Close()
+		if took := time.Since(begun); took > 10*time.Second {
+			t.Errorf("to close took %v", took)
 		}
 	})
 	inMemory(t, "RDS-06 clearing away", func(t *testing.T, r *rig) {
