@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -279,6 +280,56 @@ func TestRegister(t *testing.T) {
 		list, err := register.Of(t.Context(), session.PersonOf(person("alice").Identity))
 		if err != nil || len(list) != 1 || time.Since(list[0].Seen) > 2*time.Minute {
 			t.Errorf("%+v, %v", list, err)
+		}
+	})
+	inMemory(t, "RDS-12 what a store has lost is listed again once it is used", func(t *testing.T, r *rig) {
+		register := session.NewRegister(r.store, keyring(t, origin, key), nil, idle)
+		alice, p := r.signIn(t, person("alice")), session.PersonOf(person("alice").Identity)
+		lose := func() {
+			for _, prefix := range []string{"person:", "name:"} {
+				err := r.store.Indexes(t.Context(), prefix, func(index string) bool {
+					members, err := r.store.Members(t.Context(), index)
+					if err := errors.Join(err, r.store.Leave(t.Context(), index, slices.Collect(maps.Keys(members))...)); err != nil {
+						t.Error(err)
+					}
+					return true
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		lose()
+		time.Sleep(2 * time.Minute)
+		r.accepted(t, r.one, "alice-1", alice)
+		synctest.Wait()
+		if found, err := register.Find(t.Context(), "alice"); len(found) != 1 || err != nil {
+			t.Errorf("found %v, %v", found, err)
+		}
+		lose()
+		time.Sleep(2 * time.Minute)
+		r.accepted(t, r.two, "alice-1", alice)
+		synctest.Wait()
+		if n, err := register.EndAll(t.Context(), p); n != 1 || err != nil {
+			t.Errorf("ended %d, %v", n, err)
+		}
+		r.rejected(t, r.one, alice)
+		if list, err := register.Of(t.Context(), p); len(list) != 0 || err != nil {
+			t.Errorf("listed: %+v, %v", list, err)
+		}
+	})
+	inMemory(t, "a use that is noted late lists nothing again", func(t *testing.T, r *rig) {
+		register := session.NewRegister(r.store, keyring(t, origin, key), nil, idle)
+		alice, p := r.signIn(t, person("alice")), session.PersonOf(person("alice").Identity)
+		time.Sleep(2 * time.Minute)
+		r.store.slow("touch", time.Second)
+		r.accepted(t, r.one, "alice-1", alice)
+		if _, err := register.EndAll(t.Context(), p); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Second)
+		if list, err := register.Of(t.Context(), p); len(list) != 0 || err != nil {
+			t.Errorf("listed: %+v, %v", list, err)
 		}
 	})
 	inMemory(t, "who reads the store learns nothing", func(t *testing.T, r *rig) {

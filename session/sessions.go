@@ -303,11 +303,31 @@ func (s *Sessions) note(u use) {
 		err = s.store.Touch(ctx, t.record(), ttl)
 	}
 	if err == nil {
-		_, err = s.register.stands(ctx, accessOf(t.session(), AccessSession, u.record, u.client, u.at))
+		err = s.seen(ctx, t, accessOf(t.session(), AccessSession, u.record, u.client, u.at))
 	}
 	if err != nil {
 		s.log.Warn("session use not noted", "err", err)
 	}
+}
+
+// seen notes the use of a session in the register. One that is not there has ended, or a
+// store that lost something, as in a failover, has lost it: then it is entered again.
+func (s *Sessions) seen(ctx context.Context, t ticket, a Access) error {
+	stands, err := s.register.stands(ctx, a)
+	if stands || err != nil {
+		return err
+	}
+	_, alive, err := s.store.Get(ctx, t.record())
+	if !alive || err != nil {
+		return err
+	}
+	if err := s.register.enter(ctx, a, ""); err != nil {
+		return err
+	}
+	if _, alive, err = s.store.Get(ctx, t.record()); !alive && err == nil { // it was being ended
+		err = s.register.leave(ctx, a.Person, a.ID)
+	}
+	return err
 }
 
 // Former returns references to the sessions of the request's genuine cookies, at
