@@ -243,12 +243,14 @@ func (h *Handler) note(a call, ids []string) {
 	}
 }
 
-// ended notes what has ended, and says how much that was.
+// ended notes what has ended, and says how much that was and whose: the name that an
+// administrator gave may be one that somebody else goes by.
 func (h *Handler) ended(a call, ids ...string) {
 	h.note(a, ids)
 	h.tell(a.exchange, struct {
 		Ended int `json:"ended"`
-	}{len(ids)})
+		session.Person
+	}{len(ids), a.person})
 }
 
 func (h *Handler) unlisted(x *exchange, err error) {
