@@ -399,7 +399,7 @@ func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
 		err = s.vouchedSince(ctx, p)
 	}
 	if err != nil {
-		return errors.Join(err, s.register.End(ctx, a.Person, a.ID))
+		return errors.Join(err, s.register.end(ctx, a.Person, []string{a.ID}, nil))
 	}
 	s.uses.set(t.hash, now)
 	return nil

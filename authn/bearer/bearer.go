@@ -30,6 +30,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -55,7 +56,9 @@ type Deps struct {
 	Store           session.Store
 	// Register is where what is remembered can be ended; nil means nowhere.
 	Register *session.Register
-	Log      *slog.Logger
+	// Audit is told of exchanges that are refused; nil tells nobody.
+	Audit audit.Trail
+	Log   *slog.Logger
 }
 
 func (d Deps) withLog() Deps {

@@ -26,6 +26,7 @@ import (
 	"slices"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -52,7 +53,9 @@ type Deps struct {
 	Sessions session.Starter
 	Landings authn.Landings
 	Pages    *page.Pages
-	Log      *slog.Logger
+	// Audit is told of passwords that are right or wrong; nil tells nobody.
+	Audit audit.Trail
+	Log   *slog.Logger
 }
 
 // route is one directory as a way in.

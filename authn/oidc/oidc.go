@@ -36,6 +36,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/config"
@@ -69,7 +70,9 @@ type Deps struct {
 	Ender    Ender
 	Landings authn.Landings
 	Pages    *page.Pages
-	Log      *slog.Logger
+	// Audit is told of sign-ins that are refused; nil tells nobody.
+	Audit audit.Trail
+	Log   *slog.Logger
 }
 
 // relying is one route: this gateway as a relying party of one provider.

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 )
 
@@ -26,6 +27,7 @@ type reloader struct {
 	env  []string
 	live *live
 	log  func(config.Log) *slog.Logger
+	out  io.Writer     // standard output
 	wait time.Duration // for a new gateway to be ready
 	rest time.Duration // before what was refused is tried again
 
@@ -143,12 +145,17 @@ func (r *reloader) reload(ctx context.Context) {
 	if err != nil {
 		if err.Error() != was {
 			former.log.Error("settings not reloaded; the former ones go on", "err", err)
+			record(former, audit.Event{Name: audit.Settings, Outcome: audit.Refused, Reason: err.Error()})
 		}
 		return
 	}
 	r.live.swap(next)
-	tellChanges(next.log, config.Changes(former.settings, next.settings))
+	changed := tellChanges(next.log, config.Changes(former.settings, next.settings))
+	record(next, audit.Event{Name: audit.Settings, Outcome: audit.Allowed, Reason: "reloaded", Object: changed})
 }
+
+// record tells the audit trail of what happens all the same.
+func record(g *generation, e audit.Event) { _ = g.trail.Record(e) }
 
 // load makes a gateway of what is in the files and waits until it is ready.
 func (r *reloader) load(ctx context.Context, former *generation) (*generation, error) {
@@ -157,7 +164,7 @@ func (r *reloader) load(ctx context.Context, former *generation) (*generation, e
 		return nil, err
 	}
 	log := r.log(c.Log)
-	g, err := buildAfter(c, log, former.gateway)
+	g, err := buildAfter(c, log, r.out, former.gateway)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +204,8 @@ func missing(report string) string {
 	return out.String()
 }
 
-func tellChanges(log *slog.Logger, changes []config.Change) {
+// tellChanges logs what has changed, and returns the paths of what counts now.
+func tellChanges(log *slog.Logger, changes []config.Change) []string {
 	paths, later := []string{}, []string{}
 	for _, c := range changes {
 		if c.Restart {
@@ -210,6 +218,7 @@ func tellChanges(log *slog.Logger, changes []config.Change) {
 	if len(later) > 0 {
 		log.Warn("some settings change only with a restart", "changed", later)
 	}
+	return paths
 }
 
 // state is a line for /readyz if the settings in the files don't count, empty if they do.

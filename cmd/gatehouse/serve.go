@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/authn/audit"
 	"gatehouse/authn/ldap"
 	"gatehouse/config"
 	"gatehouse/proxy"
@@ -43,7 +44,7 @@ starting: /readyz on the operations listener says what is missing.`,
 		l := &lines{to: sh.err}
 		defer l.flush()
 		return serve(cmd.Context(), c, &reloader{
-			file: *file, env: sh.env, wait: readyWait, rest: refusedRest,
+			file: *file, env: sh.env, out: sh.out, wait: readyWait, rest: refusedRest,
 			log: func(c config.Log) *slog.Logger { return slog.New(prompt{newLogger(c, l).Handler(), l}) },
 		})
 	}
@@ -54,7 +55,7 @@ starting: /readyz on the operations listener says what is missing.`,
 // others are loaded.
 func serve(ctx context.Context, c config.Config, r *reloader) error {
 	log := r.log(c.Log)
-	g, err := build(c, log)
+	g, err := buildAfter(c, log, r.out, nil)
 	if err != nil {
 		return err
 	}
@@ -85,6 +86,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
 		}), questions})
 	}
+	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "started, version " + version()})
 	reloading := r.start(ctx)
 	err = runServers(ctx, func() {
 		l.stopping.Store(true)
@@ -92,6 +94,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	}, func() time.Duration { return l.now.Load().settings.Listen.DrainTimeout.Std() }, log, servers...)
 	reloading()
 	looking()
+	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "stopped"})
 	log.Info("stopped")
 	return errors.Join(err, l.close())
 }

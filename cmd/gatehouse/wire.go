@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/apikey"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/bearer"
 	"gatehouse/authn/ldap"
 	"gatehouse/authn/oidc"
@@ -38,6 +39,7 @@ type gateway struct {
 	sessions  *session.Sessions
 	register  *session.Register
 	news      *session.News
+	trail     trail
 
 	exchangers []*exchange.Exchanger
 	own        ownings
@@ -55,11 +57,13 @@ type ownings struct {
 
 // build makes a gateway from sound settings. It opens no connection, so it
 // works while the provider, the store and the upstreams are down.
-func build(c config.Config, log *slog.Logger) (*gateway, error) { return buildAfter(c, log, nil) }
+func build(c config.Config, log *slog.Logger) (*gateway, error) {
+	return buildAfter(c, log, os.Stdout, nil)
+}
 
 // buildAfter makes a gateway that can follow another in the same process; nil stands for
-// none.
-func buildAfter(c config.Config, log *slog.Logger, former *gateway) (*gateway, error) {
+// none. Out is standard output, for an audit trail that is to go there.
+func buildAfter(c config.Config, log *slog.Logger, out io.Writer, former *gateway) (*gateway, error) {
 	origin := c.Origin()
 	pages, err := openPages(c)
 	if err != nil {
@@ -79,7 +83,11 @@ func buildAfter(c config.Config, log *slog.Logger, former *gateway) (*gateway, e
 
 	routes := map[string]authn.Route{}
 	news := session.NewNews(store, log)
-	register := session.NewRegister(store, keys, news, c.Session.IdleTimeout.Std())
+	trail, err := openTrail(c, keys, out, log)
+	if err != nil {
+		return nil, errors.Join(err, own.closeStore(store))
+	}
+	register := session.NewRegister(store, keys, news, c.Session.IdleTimeout.Std()).Audited(trail)
 	sessions := session.New(session.Options{
 		Store:         store,
 		Register:      register,
@@ -94,8 +102,8 @@ func buildAfter(c config.Config, log *slog.Logger, former *gateway) (*gateway, e
 		Log:           log,
 	})
 
-	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, own: own}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, log, nil}
+	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, trail: trail, own: own}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, trail, log, nil}
 	if former != nil {
 		house.former = former.handler
 	}
@@ -159,6 +167,7 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		Log:             h.log,
 		Access:          !c.Log.NoAccess,
 		Former:          h.former,
+		Audit:           h.trail,
 	})
 }
 
@@ -210,6 +219,7 @@ type house struct {
 	landings authn.Landings
 	pages    *page.Pages
 	accounts authn.Accounts
+	trail    audit.Trail
 	log      *slog.Logger
 	former   *proxy.Handler
 }
@@ -233,6 +243,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Claims:          c.PolicyClaims(),
+			Audit:           h.trail,
 			Log:             h.log,
 		})
 	case section.LDAP != nil:
@@ -249,6 +260,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
+			Audit:           h.trail,
 			Log:             h.log,
 		})
 	case section.Bearer != nil:
@@ -263,6 +275,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
+			Audit:           h.trail,
 			Log:             h.log,
 		})
 	case section.APIKey != nil:
@@ -331,6 +344,14 @@ func (o *ownings) openStore(c config.Config, former *gateway) (session.Store, er
 	store, err := openStore(c.Store)
 	o.memory, _ = store.(*session.Memory)
 	return store, err
+}
+
+// closeStore closes the store, unless another gateway does.
+func (o *ownings) closeStore(store session.Store) error {
+	if o.lent {
+		return nil
+	}
+	return store.Close()
 }
 
 // inherit makes g the owner of what it has from a former gateway.
@@ -432,10 +453,7 @@ func (g *gateway) closeRooms() error {
 			err = errors.Join(err, r.Close())
 		}
 	}
-	if g.own.lent {
-		return err
-	}
-	return errors.Join(err, g.store.Close())
+	return errors.Join(err, g.own.closeStore(g.store), g.trail.Close())
 }
 
 // newLogger writes what the settings ask for to w.
