@@ -271,7 +271,7 @@ func (s *Sessions) clear(ctx context.Context, t ticket, rec record) {
 // discard deletes the record if it is still raw, and says whether it did.
 func (s *Sessions) discard(ctx context.Context, t ticket, raw []byte) bool {
 	var err error
-	gone := false
+	var gone bool
 	if len(raw) > maxRecord { // nothing of ours, and too much to send for comparing
 		err = s.store.Delete(ctx, t.record())
 		gone = err == nil

@@ -64,7 +64,9 @@ func TestSkew(t *testing.T) {
 	t.Run("it ends by the clock of who is asked, whatever the store keeps", func(t *testing.T) {
 		s := startRedis(t)
 		var cookie *http.Cookie
-		ahead(t, s, 0, func(t *testing.T, r *rig, _ *session.Register, _ session.Tokens) { cookie = r.signIn(t, person("alice")) })
+		ahead(t, s, 0, func(t *testing.T, r *rig, _ *session.Register, _ session.Tokens) {
+			cookie = r.signIn(t, person("alice"))
+		})
 		ahead(t, s, lifetime-time.Second, func(t *testing.T, r *rig, _ *session.Register, _ session.Tokens) {
 			r.accepted(t, r.one, "alice-1", cookie)
 		})

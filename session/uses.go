@@ -15,7 +15,7 @@ type uses struct {
 	mu      sync.Mutex
 	closed  bool
 	last    time.Time // to begin to write one down, once it is closed
-	writers int // that take from waiting until it is empty
+	writers int       // that take from waiting until it is empty
 	waiting []use
 	busy    sync.WaitGroup
 }
