@@ -49,6 +49,7 @@ func (t *translation) admitted() []node {
 	switch {
 	case everybody:
 		domains.value = []string(nil)
+		t.note(Wider, "email-domain", "oauth2-proxy kept out who has no e-mail address, or one that the provider says is not verified. Here they come in, and no address is told of them; allowedEmailDomains or allowedGroups keep them out")
 	case file:
 		t.emails(&domains)
 	case len(t.domains) == 0:
@@ -73,7 +74,7 @@ func (t *translation) verified(domains node) []node {
 		t.note(Narrower, "insecure-oidc-allow-unverified-email", "oidc.trustUnverifiedEmail counts an address if the provider does not say whether it is verified; one that it says is not verified never counts")
 		return []node{{key: "trustUnverifiedEmail", value: true}}
 	}
-	if empty(domains.value) {
+	if empty(domains.value) || slices.Contains([]string{"google", "gitlab", "github", "login.gov", "linkedin"}, t.value("provider")) {
 		return nil
 	}
 	return []node{{note: "If the provider does not say which addresses are verified (Entra, AD FS), nobody has one.\nWhere people can't choose their address:\ntrustUnverifiedEmail: true"}}

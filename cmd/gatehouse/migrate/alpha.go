@@ -30,6 +30,9 @@ type parameter struct {
 // what becomes of it; with neither, code reads it.
 type alphaKey struct{ path, flag, says string }
 
+// nothing needs to be said of such a key.
+const nothing = "-"
+
 func alphaKeys() []alphaKey {
 	const metrics = "there is no such listener; what is for those who run the gateway is at operations.address"
 	return append(alphaProviderKeys(), []alphaKey{
@@ -53,7 +56,7 @@ func alphaKeys() []alphaKey {
 		{"metricsServer.tls.key.fromEnv", "", metrics},
 		{"metricsServer.tls.minVersion", "", metrics},
 		{"metricsServer.tls.cipherSuites", "", metrics},
-		{"upstreamConfig.proxyRawPath", "", "paths always go on as they came"},
+		{"upstreamConfig.proxyRawPath", "", nothing}, // paths always go on as they came
 		{"upstreamConfig.upstreams", "", ""},
 		{"injectRequestHeaders", "", ""},
 		{"injectResponseHeaders", "", ""},
@@ -62,7 +65,7 @@ func alphaKeys() []alphaKey {
 
 func alphaProviderKeys() []alphaKey {
 	keys := []alphaKey{
-		{"id", "", "authn[].name stands for it"},
+		{"id", "", nothing},
 		{"name", "provider-display-name", ""},
 		{"provider", "provider", ""},
 		{"clientID", "client-id", ""},
@@ -221,6 +224,7 @@ func (w *alphaWalk) leaf(path, shown string, v any) {
 		switch {
 		case k.flag != "":
 			w.option(k, shown, v)
+		case k.says == nothing:
 		case k.says != "":
 			w.notes = append(w.notes, Note{Different, w.from(shown), k.says})
 		default:

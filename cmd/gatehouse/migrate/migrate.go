@@ -65,7 +65,8 @@ type Kind int
 
 // The kinds of notes, the most important first.
 const (
-	Narrower  Kind = iota // less is open than before
+	Wider     Kind = iota // more is open than before
+	Narrower              // less is open than before
 	Different             // no counterpart, and what to do
 	Moot                  // not needed
 )

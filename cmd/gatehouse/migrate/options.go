@@ -8,7 +8,7 @@ type kind int
 const (
 	text kind = iota
 	list
-	flag
+	boolean
 	number
 	duration
 )
@@ -62,9 +62,9 @@ func commandOptions() []option {
 	return []option{
 		{"alpha-config", "-", text, "", mapped, "it is read"},
 		{"config", "-", text, "", mapped, "it is read"},
-		{"config-test", "-", flag, "", moot, "gatehouse check --offline does that"},
-		{"convert-config-to-alpha", "-", flag, "", moot, "it prints and ends"},
-		{"version", "-", flag, "", moot, "it prints and ends"},
+		{"config-test", "-", boolean, "", moot, "gatehouse check --offline does that"},
+		{"convert-config-to-alpha", "-", boolean, "", moot, "it prints and ends"},
+		{"version", "-", boolean, "", moot, "it prints and ends"},
 	}
 }
 
@@ -80,16 +80,16 @@ func providerOptions() []option {
 		{"jwt-key-file", "", text, "", mapped, "oidc.clientKeyFile"},
 		{"pubjwk-url", "", text, "", moot, "discovery names it"},
 		{"oidc-issuer-url", "", text, "", mapped, "oidc.issuer"},
-		{"skip-oidc-discovery", "", flag, "false", differs, discovery},
+		{"skip-oidc-discovery", "", boolean, "false", differs, discovery},
 		{"oidc-jwks-url", "", text, "", differs, discovery},
 		{"oidc-public-key-file", "oidc_public_key_files", list, "", differs, "the provider's keys come from its discovery document alone"},
 		{"login-url", "", text, "", moot, "discovery names it"},
 		{"redeem-url", "", text, "", moot, "discovery names it"},
 		{"profile-url", "", text, "", moot, "discovery names it; oidc.userinfo says when it is asked"},
 		{"validate-url", "", text, "", moot, "ID tokens are verified by their signature; nobody is asked about access tokens"},
-		{"skip-claims-from-profile-url", "", flag, "false", mapped, "oidc.userinfo"},
+		{"skip-claims-from-profile-url", "", boolean, "false", mapped, "oidc.userinfo"},
 		{"auth-request-response-mode", "", text, "", differs, "the answer comes in the query; only authMethod implicit has it posted"},
-		{"resource", "", text, "", mapped, "oidc.authParams.resource"},
+		{"resource", "", text, "", mapped, "oidc.authParams"},
 		{"scope", "", text, "", mapped, "oidc.scopes"},
 		{"prompt", "", text, "", mapped, "oidc.prompt"},
 		{"approval-prompt", "", text, "force", differs, "it is no parameter of OpenID Connect. To be asked for consent each time set oidc.prompt: consent"},
@@ -97,7 +97,7 @@ func providerOptions() []option {
 		{"code-challenge-method", "", text, "", moot, "PKCE is always used, with S256"},
 		{"force-code-challenge-method", "", text, "", moot, "PKCE is always used, with S256"},
 		{"provider-ca-file", "provider_ca_files", list, "", mapped, "oidc.tls.caFile"},
-		{"use-system-trust-store", "", flag, "false", differs, "oidc.tls.caFile stands instead of the system's certificates; to trust both put the system's into the same file"},
+		{"use-system-trust-store", "", boolean, "false", differs, "oidc.tls.caFile stands instead of the system's certificates; to trust both put the system's into the same file"},
 		{"backend-logout-url", "", text, "", moot, "signing out here signs out at the provider too, at the address that discovery names"},
 	}
 }
@@ -111,9 +111,9 @@ func claimOptions() []option {
 		{"oidc-audience-claim", "oidc_audience_claims", list, "aud", differs, "the audience is the claim aud, as OpenID Connect says; have the provider put the client id there"},
 		{"oidc-extra-audience", "oidc_extra_audiences", list, "", mapped, "oidc.extraAudiences"},
 		{"oidc-enabled-signing-alg", "oidc_enabled_signing_algs", list, "", mapped, "oidc.signingAlgorithms"},
-		{"insecure-oidc-allow-unverified-email", "", flag, "false", mapped, "oidc.trustUnverifiedEmail"},
-		{"insecure-oidc-skip-issuer-verification", "", flag, "false", differs, "the issuer " + verified + ". For people of several Entra tenants make a route for each"},
-		{"insecure-oidc-skip-nonce", "", flag, "true", moot, "the nonce " + verified},
+		{"insecure-oidc-allow-unverified-email", "", boolean, "false", mapped, "oidc.trustUnverifiedEmail"},
+		{"insecure-oidc-skip-issuer-verification", "", boolean, "false", differs, "the issuer " + verified + ". For people of several Entra tenants make a route for each"},
+		{"insecure-oidc-skip-nonce", "", boolean, "true", moot, "the nonce " + verified},
 		{"allowed-group", "allowed_groups", list, "", mapped, "oidc.allowedGroups"},
 		{"allowed-role", "allowed_roles", list, "", mapped, "policy[].require"},
 	}
@@ -127,15 +127,15 @@ func providersOwnOptions() []option {
 		{"azure-tenant", "", text, "common", mapped, "oidc.issuer"},
 		{"azure-graph-group-field", "", text, "", differs, "Microsoft Graph is not asked: groups are those in the token, as the app registration's \"Token configuration\" says (ids by default)"},
 		{"entra-id-allowed-tenant", "entra_id_allowed_tenants", list, "", mapped, "oidc.issuer"},
-		{"entra-id-federated-token-auth", "", flag, "false", differs, "a token of the workload can't stand for the client's secret; give the gateway a secret (oidc.clientSecretFile) or a key (oidc.clientKeyFile)"},
+		{"entra-id-federated-token-auth", "", boolean, "false", differs, "a token of the workload can't stand for the client's secret; give the gateway a secret (oidc.clientSecretFile) or a key (oidc.clientKeyFile)"},
 		{"gitlab-group", "gitlab_groups", list, "", mapped, "oidc.allowedGroups"},
 		{"gitlab-project", "gitlab_projects", list, "", mapped, "a line to fill in: GitLab's tokens name no projects"},
 		{"google-group", "google_groups", list, "", mapped, "a line to fill in: " + noGroups},
 		{"google-admin-email", "", text, "", differs, noGroups},
 		{"google-service-account-json", "", text, "", differs, noGroups},
-		{"google-use-application-default-credentials", "", flag, "false", differs, noGroups},
+		{"google-use-application-default-credentials", "", boolean, "false", differs, noGroups},
 		{"google-target-principal", "", text, "", differs, noGroups},
-		{"google-use-organization-id", "", flag, "false", differs, noGroups},
+		{"google-use-organization-id", "", boolean, "false", differs, noGroups},
 		{"google-admin-api-user-scope", "", text, "", differs, noGroups},
 		{"bitbucket-team", "", text, "", mapped, "a line to fill in: " + noOIDC},
 		{"bitbucket-workspace", "", text, "", mapped, "a line to fill in: " + noOIDC},
@@ -151,28 +151,28 @@ func providersOwnOptions() []option {
 func upstreamOptions() []option {
 	return []option{
 		{"upstream", "upstreams", list, "", mapped, "upstreams[], or forwardAuth"},
-		{"pass-host-header", "", flag, "true", mapped, "upstreams[].hostHeader"},
+		{"pass-host-header", "", boolean, "true", mapped, "upstreams[].hostHeader"},
 		{"upstream-timeout", "", duration, "30s", mapped, "upstreams[].responseTimeout"},
 		{"flush-interval", "", duration, "1s", moot, "answers go on as they come"},
-		{"proxy-websockets", "", flag, "true", differs, "WebSockets always go through"},
-		{"ssl-upstream-insecure-skip-verify", "", flag, "false", differs, "the application's certificate is verified always: name its authority in upstreams[].tls.caFile"},
-		{"disable-keep-alives", "", flag, "false", differs, "connections to the application are kept"},
+		{"proxy-websockets", "", boolean, "true", differs, "WebSockets always go through"},
+		{"ssl-upstream-insecure-skip-verify", "", boolean, "false", differs, "the application's certificate is verified always: name its authority in upstreams[].tls.caFile"},
+		{"disable-keep-alives", "", boolean, "false", differs, "connections to the application are kept"},
 	}
 }
 
 func headerOptions() []option {
 	const tokens = "the provider's tokens stay in the gateway. The application gets the signed header X-Gatehouse-Jwt-Assertion (docs/assertion.md), or a token of its own (docs/upstream-identity.md)"
 	return []option{
-		{"pass-user-headers", "", flag, "true", mapped, "headers.preset"},
-		{"pass-basic-auth", "", flag, "true", mapped, "headers.preset"},
+		{"pass-user-headers", "", boolean, "true", mapped, "headers.preset"},
+		{"pass-basic-auth", "", boolean, "true", mapped, "headers.preset"},
 		{"basic-auth-password", "", text, "", differs, "no password is made up for the application: let it read X-Forwarded-User"},
-		{"set-basic-auth", "", flag, "false", differs, "no password is made up for the application: let it read X-Auth-Request-User"},
-		{"pass-access-token", "", flag, "false", differs, tokens},
-		{"pass-authorization-header", "", flag, "false", differs, tokens},
-		{"set-authorization-header", "", flag, "false", differs, tokens},
-		{"set-xauthrequest", "", flag, "false", mapped, "headers.preset"},
-		{"prefer-email-to-user", "", flag, "false", mapped, "headers.identity"},
-		{"skip-auth-strip-headers", "", flag, "true", differs, "identity headers that a client sends are taken off everywhere, always"},
+		{"set-basic-auth", "", boolean, "false", differs, "no password is made up for the application: let it read X-Auth-Request-User"},
+		{"pass-access-token", "", boolean, "false", differs, tokens},
+		{"pass-authorization-header", "", boolean, "false", differs, tokens},
+		{"set-authorization-header", "", boolean, "false", differs, tokens},
+		{"set-xauthrequest", "", boolean, "false", mapped, "headers.preset"},
+		{"prefer-email-to-user", "", boolean, "false", mapped, "headers.identity"},
+		{"skip-auth-strip-headers", "", boolean, "true", differs, "identity headers that a client sends are taken off everywhere, always"},
 	}
 }
 

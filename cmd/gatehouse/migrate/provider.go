@@ -20,18 +20,19 @@ type provider struct {
 
 func providers() []provider {
 	const usual = "openid email profile"
+	const entra = "groups and addresses are those in the token: under \"Token configuration\" of the app registration add the claims groups and email. More than 200 groups refuse the sign-in (oidc.groupsOverage); Microsoft Graph is not asked"
 	const broker = "Have a provider that speaks OpenID Connect sign people in there (Keycloak, Dex, Authentik …), and register the gateway at it"
 	return []provider{
 		{name: "oidc", route: "sso", scopes: usual},
 		{name: "keycloak-oidc", route: "keycloak", scopes: usual},
 		{name: "keycloak", route: "keycloak", scopes: usual, says: "the old provider spoke OAuth alone. Of Keycloak's client nothing changes but that its tokens must name the groups: add the mapper \"Group Membership\""},
 		{name: "google", route: "google", issuer: "https://accounts.google.com", scopes: "openid email profile"},
-		{name: "azure", route: "entra", scopes: "openid email profile", says: "groups are those in the token: switch the claim groups on under \"Token configuration\" of the app registration. More than 200 refuse the sign-in (oidc.groupsOverage)"},
-		{name: "entra-id", route: "entra", scopes: usual, says: "groups are those in the token. More than 200 refuse the sign-in (oidc.groupsOverage); Microsoft Graph is not asked"},
+		{name: "azure", route: "entra", scopes: "openid email profile", says: entra},
+		{name: "entra-id", route: "entra", scopes: usual, says: entra},
 		{name: "adfs", route: "adfs", scopes: usual},
 		{name: "cidaas", route: "cidaas", scopes: usual + " roles groups", says: "groups must be a list of texts in the token; cidaas' own list of groups with roles is not looked up"},
 		{name: "gitlab", route: "gitlab", issuer: "https://gitlab.com", scopes: "openid email profile"},
-		{name: "login.gov", route: "login-gov", issuer: "https://secure.login.gov", scopes: "openid email"},
+		{name: "login.gov", route: "login-gov", issuer: "https://secure.login.gov/", scopes: "openid email"},
 		{name: "linkedin", route: "linkedin", issuer: "https://www.linkedin.com/oauth", scopes: usual, says: "the app at LinkedIn needs the product \"Sign In with LinkedIn using OpenID Connect\"; the old scopes are of no use"},
 		{name: "github", route: "github", impossible: "GitHub signs people in by OAuth alone, without ID tokens. " + broker + ". Gitea and Forgejo, which are used by this name too, speak OpenID Connect themselves: their issuer is their address"},
 		{name: "bitbucket", route: "bitbucket", impossible: "Bitbucket signs people in by OAuth alone, without ID tokens. " + broker},
@@ -90,7 +91,7 @@ func (t *translation) authn() {
 const anIssuer = "https://login.example.com"
 
 func (t *translation) issuer(p provider) node {
-	n := node{key: "issuer", value: t.text("oidc-issuer-url")}
+	n := node{key: "issuer", value: withoutUser(t.text("oidc-issuer-url"))}
 	tenant := t.tenant()
 	switch {
 	case p.impossible != "":
@@ -123,6 +124,16 @@ func (t *translation) issuer(p provider) node {
 		n.value, n.hole = anIssuer, "the issuer, exactly as the provider's discovery document spells it"
 	}
 	return n
+}
+
+// withoutUser drops a name and password, which no issuer has.
+func withoutUser(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.User == nil {
+		return s
+	}
+	u.User = nil
+	return u.String()
 }
 
 // tenant is the one Entra tenant that people come from, "" if that is not known.
@@ -171,7 +182,7 @@ func (t *translation) asked(p provider) []node {
 	switch {
 	case len(scopes) == 0:
 		scopes = strings.Fields(p.scopes)
-		if len(t.groups) > 0 && (p.name == "oidc" || strings.HasPrefix(p.name, "keycloak")) {
+		if len(t.groups) > 0 && (p.name == "oidc" || p.name == "keycloak-oidc") {
 			scopes = append(scopes, "groups")
 			n.note = "groups, as oauth2-proxy asks by itself; remove it if the provider knows no such scope."
 		}

@@ -74,7 +74,7 @@ func (k kind) wrong(s string) string {
 	var err error
 	what := ""
 	switch k {
-	case flag:
+	case boolean:
 		_, err = strconv.ParseBool(s)
 		what = "is neither true nor false"
 	case number:
@@ -107,12 +107,13 @@ func (r *reader) commandLine(args []string) {
 			r.fault("--help", "stands behind --, where oauth2-proxy's own options belong", "try: gatehouse migrate oauth2-proxy --help")
 			return
 		default:
-			r.fault("command line", printable(err.Error()), "correct it; oauth2-proxy does not take it either")
+			problem, _, _ := strings.Cut(err.Error(), "=") // what follows may be a secret
+			r.fault("command line", printable(problem), "names begin with --; oauth2-proxy does not take it either")
 			return
 		}
 	}
-	for _, stray := range set.Args() {
-		r.notes = append(r.notes, Note{Different, strconv.Quote(stray), "it stands alone on the command line, and oauth2-proxy ignores it. A flag that is to be false is written --name=false"})
+	if stray := set.NArg(); stray > 0 { // which may be secrets
+		r.notes = append(r.notes, Note{Different, "command line", fmt.Sprintf("%d word(s) stand alone, without an option that they belong to; oauth2-proxy ignores them. A flag that is to be false is written --name=false", stray)})
 	}
 	for _, o := range r.options {
 		f := set.Lookup(o.flag)
@@ -146,7 +147,7 @@ func flags(all []option, passed ...string) *pflag.FlagSet {
 		switch o.kind {
 		case list:
 			set.StringSlice(o.flag, nil, "")
-		case flag:
+		case boolean:
 			set.Bool(o.flag, false, "")
 		case text, number, duration:
 			set.String(o.flag, "", "")

@@ -25,6 +25,7 @@ func (r Result) Report(secrets string, written bool) string {
 	}
 	section("TO CORRECT, or no gateway starts:", faults)
 	section("Files of secrets:", texts(r.Secrets, func(s Secret) string { return s.line(secrets, written) }))
+	section("More is open than before:", r.about(Wider))
 	section("Less is open than before:", r.about(Narrower))
 	section("Different:", r.about(Different))
 	section("Not needed any more:", r.about(Moot))

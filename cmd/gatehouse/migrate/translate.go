@@ -149,7 +149,7 @@ func (t *translation) remarks() {
 // usual says whether values are the default.
 func (o option) usual(values []string) bool {
 	switch o.kind {
-	case flag:
+	case boolean:
 		on, _ := strconv.ParseBool(first(values))
 		def, _ := strconv.ParseBool(o.def)
 		return on == def
@@ -221,6 +221,9 @@ func (t *translation) listen() {
 	about := "http-address"
 	if cert != "" || key != "" {
 		address, about = t.value("https-address"), "https-address"
+		if t.alpha != nil && t.has("http-address") {
+			t.note(Different, "http-address", "there is one listener, that with TLS")
+		}
 	}
 	for _, scheme := range []string{"http://", "https://"} {
 		address = strings.TrimPrefix(address, scheme)

@@ -127,6 +127,9 @@ func (t *translation) application(u upstream, names map[string]bool, several boo
 	}
 	item := []node{{key: "name", value: name}, {key: "url", value: address}}
 	if path != "/" {
+		if !strings.HasSuffix(u.path, "/") {
+			t.say(Wider, u.from+" "+u.path, "oauth2-proxy passed on this path alone; here all below it goes there too")
+		}
 		item = append(item, node{key: "paths", value: []string{path}})
 	}
 	if !u.keepHost {
