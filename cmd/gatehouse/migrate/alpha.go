@@ -138,7 +138,6 @@ var firstGroup = regexp.MustCompile(`\$(\d)`)
 
 // alphaFile reads the alpha configuration.
 func (r *reader) alphaFile(file string) {
-	r.alpha = &alpha{}
 	body, ok := r.file(file)
 	if !ok {
 		return
@@ -350,11 +349,10 @@ func (f fields) header() header {
 	for _, v := range values {
 		m, _ := v.(map[string]any)
 		value := fields{f.reader, f.at, lower(m)}
-		value.only("secretSource", "claimSource", "value", "fromEnv", "fromFile", "claim", "prefix", "basicAuthPassword")
-		if source, ok := value.m["claimsource"].(map[string]any); ok {
-			value.m = lower(source)
-			value.only("claim", "prefix", "basicAuthPassword")
-		}
+		value.only("secretSource", "claimSource")
+		source, _ := value.m["claimsource"].(map[string]any)
+		value.m = lower(source)
+		value.only("claim", "prefix", "basicAuthPassword")
 		h.values = append(h.values, headerValue{value.text("claim"), value.text("prefix"), value.m["basicauthpassword"] != nil})
 	}
 	return h

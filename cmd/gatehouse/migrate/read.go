@@ -44,6 +44,12 @@ func (r *reader) fault(source, problem, fix string) {
 func (r *reader) read(args []string) {
 	r.commandLine(args)
 	if file := r.text("alpha-config"); file != "" {
+		r.alpha = &alpha{}
+		for _, o := range legacyOptions() {
+			if g, ok := r.given[o.flag]; ok {
+				r.fault(g.from, besideAlpha, "remove it; oauth2-proxy does not start with it either")
+			}
+		}
 		r.alphaFile(file)
 	}
 	r.environment()
@@ -51,6 +57,8 @@ func (r *reader) read(args []string) {
 		r.tomlFile(file)
 	}
 }
+
+const besideAlpha = "can't stand beside an alpha configuration"
 
 // text is the value of an option that is known by now, without its default.
 func (r *reader) text(flag string) string { return first(r.given[flag].values) }
@@ -98,7 +106,11 @@ func (r *reader) commandLine(args []string) {
 	set := flags(r.options)
 	for err := set.Parse(args); err != nil; err = set.Parse(args) {
 		var unknown *pflag.NotExistError
+		var invalid *pflag.InvalidValueError
 		switch {
+		case errors.As(err, &invalid):
+			r.fault("--"+invalid.GetFlag().Name, "is no list with commas between", "put what has a quote in it into quotes; oauth2-proxy does not take it either")
+			return
 		case errors.As(err, &unknown) && set.Lookup(unknown.GetSpecifiedName()) == nil && len(unknown.GetSpecifiedName()) > 1:
 			name := unknown.GetSpecifiedName()
 			r.fault("--"+name, "oauth2-proxy has no such option", r.meant(name, func(o option) string { return o.flag }, "--"))
@@ -148,7 +160,8 @@ func flags(all []option, passed ...string) *pflag.FlagSet {
 		case list:
 			set.StringSlice(o.flag, nil, "")
 		case boolean:
-			set.Bool(o.flag, false, "")
+			set.String(o.flag, "", "")
+			set.Lookup(o.flag).NoOptDefVal = "true"
 		case text, number, duration:
 			set.String(o.flag, "", "")
 		}
@@ -240,7 +253,7 @@ func (r *reader) tomlFile(file string) {
 		case i < 0:
 			r.fault(from, "oauth2-proxy has no such option", r.meant(strings.ToLower(key), option.key, ""))
 		case !r.mine(r.options[i]):
-			r.fault(from, "can't stand beside an alpha configuration", "remove it; oauth2-proxy does not start with it either")
+			r.fault(from, besideAlpha, "remove it; oauth2-proxy does not start with it either")
 		default:
 			r.tomlValue(r.options[i], m[key], from)
 		}
