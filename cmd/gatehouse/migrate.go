@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +19,8 @@ func migrateCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Make settings out of another gateway's configuration",
+
+		SuggestionsMinimumDistance: 2,
 		Args:  noSuchCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -66,12 +67,7 @@ Exit codes: 0 the settings are complete, 1 something is to be filled in or corre
 		if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 			return usageError{fmt.Errorf("what is %q? Options of oauth2-proxy stand behind --", args[0])}
 		}
-		in := migrate.Input{Args: args, Env: sh.env, Secrets: *secrets}
-		for _, f := range [][2]string{{"--alpha-config=", *alpha}, {"--config=", *file}} {
-			if f[1] != "" {
-				in.Args = slices.Concat([]string{f[0] + f[1]}, withoutName(in.Args))
-			}
-		}
+		in := migrate.Input{Args: args, Config: *file, AlphaConfig: *alpha, Env: sh.env}
 		var err error
 		if *envFile != "" {
 			if in.Env, err = envOf(*envFile); err != nil {
@@ -88,14 +84,6 @@ Exit codes: 0 the settings are complete, 1 something is to be filled in or corre
 		return handOver(cmd.OutOrStdout(), cmd.ErrOrStderr(), made, in.Secrets, *dir)
 	}
 	return cmd
-}
-
-// withoutName drops the program's name from a whole command line.
-func withoutName(args []string) []string {
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		return args[1:]
-	}
-	return args
 }
 
 func secretsDir(secrets, dir string) (string, error) {
@@ -185,9 +173,6 @@ func writeNew(name string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(text); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
 }

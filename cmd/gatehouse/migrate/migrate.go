@@ -16,6 +16,8 @@ import (
 type Input struct {
 	// Args is its command line, without the program's name or with it.
 	Args []string
+	// Config and AlphaConfig are its files, where Args does not name them.
+	Config, AlphaConfig string
 	// Env is its environment, like [os.Environ].
 	Env []string
 	// Secrets is the directory that the settings look for files of secrets in.
@@ -82,7 +84,7 @@ func OAuth2Proxy(in Input) (Result, error) {
 		name, value, _ := strings.Cut(e, "=")
 		r.env[name] = value
 	}
-	r.read(in.Args)
+	r.read(in.commandLine())
 	if len(r.faults) > 0 {
 		return Result{}, r.faults
 	}
@@ -93,6 +95,22 @@ func OAuth2Proxy(in Input) (Result, error) {
 		return Result{}, r.faults
 	}
 	return t.result(), nil
+}
+
+// commandLine is all options, without the program's name.
+func (in Input) commandLine() []string {
+	var args []string
+	if in.Config != "" {
+		args = append(args, "--config="+in.Config)
+	}
+	if in.AlphaConfig != "" {
+		args = append(args, "--alpha-config="+in.AlphaConfig)
+	}
+	given := in.Args
+	if len(given) > 0 && !strings.HasPrefix(given[0], "-") && strings.Contains(given[0], "oauth2") {
+		given = given[1:]
+	}
+	return append(args, given...)
 }
 
 // result writes the settings and has them checked: with what stands in for holes,

@@ -90,6 +90,7 @@ func expand(re *syntax.Regexp) ([]string, error) {
 		return alternatives(re.Sub)
 	case syntax.OpConcat:
 		return sequence(re.Sub)
+	default:
 	}
 	return nil, errOnly
 }

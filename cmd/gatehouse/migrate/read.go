@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,6 +90,7 @@ func (k kind) wrong(s string) string {
 	case duration:
 		_, err = time.ParseDuration(s)
 		what = "is no length of time, like 90s or 168h"
+	case text, list:
 	}
 	if err != nil {
 		return what
@@ -100,9 +100,6 @@ func (k kind) wrong(s string) string {
 
 // commandLine reads flags as pflag does, oauth2-proxy's own parser.
 func (r *reader) commandLine(args []string) {
-	if len(args) > 0 && strings.HasPrefix(filepath.Base(args[0]), "oauth2") {
-		args = args[1:] // the whole command line, with the program's name
-	}
 	set := flags(r.options)
 	for err := set.Parse(args); err != nil; err = set.Parse(args) {
 		var unknown *pflag.NotExistError

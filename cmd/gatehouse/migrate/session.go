@@ -94,13 +94,13 @@ func (t *translation) onRedis() bool { return t.value("session-store-type") == "
 
 func (t *translation) store() {
 	if !t.onRedis() {
-		says := "sessions are in the memory of this one process, not in the cookie: a restart signs people out, and replicas need Redis (store.redis)"
+		says := []string{"sessions are in the memory of this one process, not in the cookie: a restart signs people out, and replicas need Redis (store.redis)"}
 		for _, flag := range []string{"redis-connection-url", "redis-sentinel-connection-urls", "redis-cluster-connection-urls"} {
 			if t.has(flag) {
-				says += ". " + t.about(flag) + " had no effect, for session-store-type is not redis"
+				says = append(says, t.about(flag)+" had no effect, for session-store-type is not redis")
 			}
 		}
-		t.note(Different, "session-store-type", says)
+		t.note(Different, "session-store-type", strings.Join(says, ". "))
 		return
 	}
 	const at = "store.redis."

@@ -89,7 +89,9 @@ func (t *translation) elsewhere() {
 // notSlug is what the name of an upstream can't hold.
 var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
 
-func slug(s string) string { return strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-") }
+func slug(s string) string {
+	return strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-")
+}
 
 func (t *translation) application(u upstream, names map[string]bool, several bool) ([]node, bool) {
 	at, err := url.Parse(u.uri)
