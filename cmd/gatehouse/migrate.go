@@ -21,8 +21,8 @@ func migrateCommand(sh shell) *cobra.Command {
 		Short: "Make settings out of another gateway's configuration",
 
 		SuggestionsMinimumDistance: 2,
-		Args:  noSuchCommand,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:                       noSuchCommand,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(migrateOAuth2ProxyCommand(sh))
 	return cmd

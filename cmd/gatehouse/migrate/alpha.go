@@ -345,6 +345,9 @@ func (f fields) parameter() parameter {
 func (f fields) header() header {
 	f.only("name", "preserveRequestValue", "InsecureSkipHeaderNormalization", "values")
 	h := header{from: f.at, name: f.text("name")}
+	if f.flag("preserveRequestValue", false) {
+		f.notes = append(f.notes, Note{Different, f.at + " " + h.name, "what a client sends under this name is taken off, always"})
+	}
 	values, _ := f.m["values"].([]any)
 	for _, v := range values {
 		m, _ := v.(map[string]any)

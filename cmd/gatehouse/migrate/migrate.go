@@ -6,6 +6,7 @@ package migrate
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -128,10 +129,13 @@ func (t *translation) result() Result {
 	_, err := config.Decode(Name, []byte(strings.Join(full.lines, "\n")+"\n"), nil)
 	faults, _ := err.(config.Faults) //nolint:errorlint // Decode returns nothing else but for a broken schema
 	for _, f := range faults {
-		if !t.files[f.Path] {
-			f.Excerpt = strings.Join(blank.lines[max(f.Line, 1)-1:max(f.Line, 1)], "")
-			out.Faults = append(out.Faults, f)
+		if t.files[f.Path] && strings.Contains(f.Problem, syscall.ENOENT.Error()) {
+			continue // it belongs to where the gateway will run
 		}
+		if f.Excerpt = ""; f.Line > 0 {
+			f.Excerpt = blank.lines[f.Line-1]
+		}
+		out.Faults = append(out.Faults, f)
 	}
 	if err != nil && faults == nil {
 		out.Faults = config.Faults{{Source: Name, Problem: err.Error()}}

@@ -197,9 +197,9 @@ func (t *translation) asked(p provider) []node {
 		acr = []string{"http://idmanagement.gov/ns/assurance/loa/1"}
 	}
 	prompt, params := t.text("prompt"), []node{}
-	if r := t.text("resource"); r != "" && p.name != "adfs" {
+	if r := t.text("resource"); r != "" && p.name == "azure" {
 		params = append(params, node{key: "resource", value: r})
-	} else if r != "" {
+	} else if r != "" && p.name == "adfs" {
 		t.note(Different, "resource", "oauth2-proxy put it before each scope; write the scopes so in oidc.scopes")
 	}
 	if t.alpha != nil {

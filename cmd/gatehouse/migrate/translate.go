@@ -134,7 +134,14 @@ func (t *translation) secretFile(path string, s Secret) string {
 func (t *translation) remarks() {
 	for _, o := range t.options {
 		g, ok := t.given[o.flag]
-		if !ok || o.fate == mapped || o.usual(g.values) {
+		if !ok || o.usual(g.values) {
+			continue
+		}
+		if own := owners(o.flag); len(own) > 0 && !slices.Contains(own, t.value("provider")) {
+			t.say(Moot, g.from, "it has no effect with this provider")
+			continue
+		}
+		if o.fate == mapped {
 			continue
 		}
 		kind := Different
@@ -144,6 +151,25 @@ func (t *translation) remarks() {
 		t.say(kind, g.from, o.says)
 	}
 	slices.SortStableFunc(t.notes, func(a, b Note) int { return int(a.Kind - b.Kind) })
+}
+
+// owners are the providers for which alone an option has an effect; none for all.
+func owners(flag string) []string {
+	switch name, _, _ := strings.Cut(flag, "-"); name {
+	case "bitbucket", "github", "gitlab", "google", "keycloak", "azure":
+		return []string{name}
+	case "entra":
+		return []string{"entra-id"}
+	case "jwt", "pubjwk":
+		return []string{"login.gov"}
+	}
+	switch flag {
+	case "allowed-role":
+		return []string{"keycloak-oidc"}
+	case "resource":
+		return []string{"azure", "adfs"}
+	}
+	return nil
 }
 
 // usual says whether values are the default.

@@ -138,7 +138,7 @@ func (t *translation) application(u upstream, names map[string]bool, several boo
 		item = append(item, node{key: "hostHeader", value: "upstream"})
 	}
 	if d, err := time.ParseDuration(u.timeout); err == nil && d > 0 {
-		item = append(item, node{key: "responseTimeout", value: raw(u.timeout)})
+		item = append(item, node{key: "responseTimeout", value: raw(clock(d))})
 	}
 	if u.insecure && at.Scheme == "https" {
 		if t.alpha != nil {

@@ -45,7 +45,7 @@ func (p *page) group(nodes []node, indent int, path string, item bool) {
 			continue
 		}
 		for line := range strings.Lines(n.note) {
-			p.add(indent, "# %s", strings.TrimSpace(line))
+			p.add(indent, "# %s", printable(strings.TrimSpace(line)))
 		}
 		if n.key == "" {
 			continue
@@ -60,7 +60,7 @@ func (p *page) group(nodes []node, indent int, path string, item bool) {
 }
 
 func (p *page) setting(n node, indent int, path string) {
-	if n.hole != "" {
+	if n.hole = printable(n.hole); n.hole != "" {
 		p.holes = append(p.holes, Hole{Line: len(p.lines) + 1, Path: path, What: n.hole})
 		if !p.full {
 			_, isList := n.value.([]string)
