@@ -41,6 +41,9 @@ func paths(expression string) (out []string, narrower bool, err error) {
 		narrower = narrower || less
 		out = append(out, globs...)
 	}
+	if len(out) == 0 {
+		return nil, false, errOnly
+	}
 	slices.Sort(out)
 	return slices.Compact(out), narrower, nil
 }
@@ -178,8 +181,8 @@ func glob(s string) (out []string, narrower bool, err error) {
 		return []string{path + "/"}, true, nil
 	case open:
 		return []string{path, path + "/"}, true, nil
-	case folder: // all below would be meant
-		return []string{strings.TrimSuffix(path, "/")}, true, nil
+	case folder: // a pattern would mean all below it too
+		return nil, true, nil
 	}
 	return []string{path}, !begins, nil
 }

@@ -2,8 +2,12 @@ package migrate
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"gatehouse/config"
+	"gatehouse/proxy/policy"
 )
 
 func TestPaths(t *testing.T) {
@@ -34,6 +38,7 @@ func TestPaths(t *testing.T) {
 		{"^/s3.+", "/s3/", true},
 		{"^/x[^/]+$", "-", false},
 		{"^/.*/x$", "-", false},
+		{"^/x/$", "-", false},
 		{"^/$", "-", false},
 		{"^/", "-", false},
 		{".*", "-", false},
@@ -57,15 +62,11 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// matches says whether a path pattern of the policy matches a path.
-func matches(pattern, path string) bool {
-	e := regexp.QuoteMeta(pattern)
-	e = strings.ReplaceAll(e, `/\*\*/`, `/(?:[^/]+/)*`)
-	e = "^" + strings.ReplaceAll(e, `\*`, `[^/]*`)
-	if strings.HasSuffix(pattern, "/") {
-		return regexp.MustCompile(e).MatchString(path)
-	}
-	return regexp.MustCompile(e + "$").MatchString(path)
+// public says whether the policy lets everybody go to a path by a pattern.
+func public(pattern, path string) bool {
+	p := policy.New(nil, []config.Rule{{Paths: []string{pattern}, Access: "public"}})
+	rule, err := p.Find(policy.Place{Method: "GET", Host: "example.com", Paths: []string{path}})
+	return err == nil && rule.Public
 }
 
 // FuzzPaths makes paths from expressions and asks both: what is public here was so before.
@@ -85,10 +86,45 @@ func FuzzPaths(f *testing.F) {
 		for _, p := range patterns {
 			candidates := []string{path, p, strings.TrimSuffix(p, "/") + path, p + strings.TrimPrefix(path, "/"), strings.ReplaceAll(strings.ReplaceAll(p, "/**/", "/"), "*", "x")}
 			for _, c := range candidates {
-				if !strings.Contains(c, "//") && !strings.Contains(c, "*") && !strings.HasSuffix(c, "/") && matches(p, c) && !before.MatchString(c) {
+				if !strings.Contains(c, "//") && !strings.Contains(c, "*") && !strings.HasSuffix(c, "/") && public(p, c) && !before.MatchString(c) {
 					t.Errorf("%q lets %q in by %q, which it did not", expression, c, p)
 				}
 			}
 		}
 	})
+}
+
+// TestPathsOpen goes to paths by the policy itself: what was meant is open, what was not
+// is closed.
+func TestPathsOpen(t *testing.T) {
+	tests := []struct {
+		expression   string
+		open, closed string // with spaces between
+	}{
+		{"^/static/", "/static/a /static/a/b.css", "/static /statics/a /x/static/a"},
+		{`\.(css|js)$`, "/a.css /a/b/c.js", "/a.css.php /a.cssx /css"},
+		{"^/hooks/[^/]+/push$", "/hooks/app/push", "/hooks/a/b/push /hooks/app/push/x /hooks/push"},
+		{"^/api", "/api /api/x", "/apikeys /x/api"},
+		{"^/a/.*/b$", "/a/x/b /a/x/y/b", "/a/b /a/x/b/c"},
+		{"^/(health|ready)z?$", "/health /healthz /ready /readyz", "/health/x /healthzz"},
+	}
+	for _, tt := range tests {
+		patterns, _, err := paths(tt.expression)
+		if err != nil {
+			t.Errorf("%s: %v", tt.expression, err)
+		}
+		anyOf := func(path string) bool {
+			return slices.ContainsFunc(patterns, func(p string) bool { return public(p, path) })
+		}
+		for path := range strings.FieldsSeq(tt.open) {
+			if !anyOf(path) {
+				t.Errorf("%s: %s is closed by %v", tt.expression, path, patterns)
+			}
+		}
+		for path := range strings.FieldsSeq(tt.closed) {
+			if anyOf(path) {
+				t.Errorf("%s: %s is open by %v", tt.expression, path, patterns)
+			}
+		}
+	}
 }
