@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,4 +140,42 @@ func TestMigrateDocument(t *testing.T) {
 		return
 	}
 	t.Error("no such command was found")
+}
+
+// TestMigratedSettingsServe runs a gateway with settings that were made, in front of an
+// application, beside a provider.
+func TestMigratedSettingsServe(t *testing.T) {
+	w := &world{t: t, app: &recorder{}, log: &lockedBuffer{}}
+	upstream := httptest.NewServer(w.app)
+	t.Cleanup(upstream.Close)
+	w.startProvider()
+	emails := writeFile(t, "emails.txt", demoPeople()[0].Email+"\n")
+	_, settings, errs := command(t, nil, "migrate", "oauth2-proxy", "--", "--provider=oidc", "--oidc-issuer-url="+w.provider.URL, "--client-id=gatehouse",
+		"--authenticated-emails-file="+emails, "--redirect-url=https://"+publicHost+"/oidc/callback", "--upstream="+upstream.URL,
+		"--skip-auth-route=GET=^/healthz$", "--skip-auth-route=^/static/")
+	w.serve(settings)
+
+	for path, want := range map[string]int{"/healthz": 200, "/static/a.css": 200, "/static": 401, "/healthz/x": 401, "/": 401} {
+		if a := w.get(w.program(), path, nil); a.status != want {
+			t.Errorf("%s without a session: %d, want %d\n%s", path, a.status, want, errs)
+		}
+	}
+	for i, want := range []int{http.StatusOK, http.StatusForbidden} {
+		someone := demoPeople()[i]
+		b := w.browser()
+		a := w.get(b, "/.gatehouse/sign-in?provider=sso&rd=/page&login_hint="+someone.Username, navigation)
+		if a.status != want {
+			t.Fatalf("%s: %d at %s, want %d\n%s", someone.Username, a.status, a.url, want, a.body)
+		}
+		if want != http.StatusOK {
+			continue
+		}
+		h := w.app.last(t).Header
+		if h.Get("X-Forwarded-Email") != someone.Email || h.Get("X-Auth-Request-Email") != someone.Email || h.Get("X-Forwarded-User") == "" {
+			t.Errorf("the application was told %v", h)
+		}
+		if a := w.get(b, "/oauth2/sign_out", navigation); a.status != http.StatusOK || a.url.Path != "/oauth2/sign_out" {
+			t.Errorf("signing out: %d at %s", a.status, a.url)
+		}
+	}
 }
