@@ -37,7 +37,7 @@ func migrateOAuth2ProxyCommand(sh shell) *cobra.Command {
 several the first in this order counts, as with oauth2-proxy.
 
 Prints the settings file on standard output. On standard error it lists what a person
-must fill in, which files of secrets to put in place, what is less open than before,
+must fill in, which files of secrets to put in place, what is more or less open,
 what behaves differently and what is not needed any more, each with what to do.
 
 Secrets are never printed: the settings name files. With --write the settings and
