@@ -152,7 +152,7 @@ func (t *translation) emails(domains *node) {
 			claim = t.claims[i].value.(string)
 		}
 		t.people(claim, found)
-		t.note(Different, about, fmt.Sprintf("its %d address(es) stand in a rule of policy, spelled as in the file; a change needs a restart. A group at the provider is easier to keep", len(found)))
+		t.note(Different, about, fmt.Sprintf("its %d address(es) stand in a rule of policy, spelled as in the file; to change them is to change the settings. A group at the provider is easier to keep", len(found)))
 	}
 }
 
