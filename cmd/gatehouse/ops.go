@@ -97,13 +97,15 @@ func (r *readiness) report(ctx context.Context) (text string, ready bool) {
 	return b.String(), ready
 }
 
-// opsServer answers those who run the gateway: /livez (this process answers)
-// and /readyz (what it needs is there), with the alias /healthz for /livez.
-func opsServer(r *readiness, log *slog.Logger) *http.Server {
+// opsServer answers those who run the gateway: /livez (this process answers), /readyz
+// (what it needs is there) and /metrics, with the aliases /healthz and /ping for /livez.
+func opsServer(r *readiness, scrapes http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
 	mux.HandleFunc("GET /healthz", live)
+	mux.HandleFunc("GET /ping", live)
+	mux.Handle("GET /metrics", scrapes)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
 		text, ready := r.report(req.Context())
 		if !ready {

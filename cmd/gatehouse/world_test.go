@@ -70,7 +70,7 @@ func (w *world) serve(settings string) {
 		t.Fatalf("settings:\n%v", err)
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.gw, err = build(c, log)
+	w.gw, err = build(c, log, newMetrics())
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
