@@ -36,7 +36,7 @@ func (e *refusal) Error() string {
 }
 
 // Reason is why, for counts.
-func (e *refusal) Reason() string { return string(e.reason) }
+func (e *refusal) Reason() string { return e.reason.word() }
 
 // Unwrap makes it a kind of [authn.ErrRejected].
 func (e *refusal) Unwrap() []error { return []error{authn.ErrRejected, e.cause} }
