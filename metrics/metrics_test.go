@@ -158,7 +158,13 @@ func TestReloadAndCertificates(t *testing.T) {
 	m := New("", "")
 	at := time.Unix(1_800_000_000, 0)
 	m.Reload.Loaded(at, nil)
+	if err := m.Reload.Err(); err != nil {
+		t.Error(err)
+	}
 	m.Reload.Loaded(at.Add(time.Hour), errors.New("bad"))
+	if m.Reload.Err() == nil {
+		t.Error("bad settings are no fault")
+	}
 	m.Certificate("listen", func() (time.Time, error) { return at, nil })
 	m.Certificate("missing", func() (time.Time, error) { return at, errors.New("no such file") })
 	text := scrape(t, m)

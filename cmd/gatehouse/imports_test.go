@@ -66,6 +66,7 @@ var onlyIn = map[string][]string{
 	"github.com/pires/go-proxyproto":        {"gatehouse/proxy"},
 	"github.com/envoyproxy/":                {"gatehouse/proxy/extauthz"},
 	"google.golang.org/":                    {"gatehouse/proxy/extauthz"},
+	"github.com/KimMachineGun/automemlimit": {"gatehouse/cmd/gatehouse"},
 	"github.com/prometheus/":                {"gatehouse/metrics"},
 	"github.com/chromedp/":                  {}, // tests only
 	"testing":                               {"gatehouse/session/sessiontest", "gatehouse/e2e/directory"},

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn/ldap"
@@ -42,10 +43,12 @@ starting: /readyz on the operations listener says what is missing.`,
 		if err != nil {
 			return err
 		}
-		go spareCollector(cmd.Context(), sh.env)
 		l := &lines{to: sh.err}
 		defer l.flush()
-		return serve(cmd.Context(), c, slog.New(prompt{newLogger(c.Log, l).Handler(), l}))
+		log := slog.New(prompt{newLogger(c.Log, l).Handler(), l})
+		go spareCollector(cmd.Context(), sh.env)
+		limitMemory(cmd.Context(), memlimit.FromCgroup, log)
+		return serve(cmd.Context(), c, log)
 	}
 	return cmd
 }
@@ -79,7 +82,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
-	ready := newReadiness(g)
+	ready := newReadiness(g, m.Reload.Err)
 	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, m.Handler(log), log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
