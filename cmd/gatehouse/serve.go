@@ -21,7 +21,11 @@ import (
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/extauthz"
+	"gatehouse/traces"
 )
+
+// lastSpansTime bounds how long spans are sent after the end.
+const lastSpansTime = 3 * time.Second
 
 func serveCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
@@ -48,15 +52,19 @@ starting: /readyz on the operations listener says what is missing.`,
 		log := slog.New(prompt{newLogger(c.Log, l).Handler(), l})
 		go spareCollector(cmd.Context(), sh.env)
 		limitMemory(cmd.Context(), memlimit.FromCgroup, log)
-		return serve(cmd.Context(), c, log)
+		o := onlyMetrics()
+		if o.traces, err = traces.New(cmd.Context(), sh.env, version(), log); err != nil {
+			return err
+		}
+		defer lastSpans(cmd.Context(), o.traces, log)
+		return serve(cmd.Context(), c, log, o)
 	}
 	return cmd
 }
 
 // serve runs a gateway until ctx ends or a listener fails.
-func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
-	m := newMetrics()
-	g, err := build(c, log, m)
+func serve(ctx context.Context, c config.Config, log *slog.Logger, o observers) error {
+	g, err := build(c, log, o)
 	if err != nil {
 		return err
 	}
@@ -78,12 +86,12 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 		log.Warn("settings", "warning", warning)
 	}
 	if c.Listen.CertFile != "" {
-		m.Certificate("listen", expiryOf(c.Listen.CertFile))
+		o.metrics.Certificate("listen", expiryOf(c.Listen.CertFile))
 	}
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
-	ready := newReadiness(g, m.Reload.Err)
-	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, m.Handler(log), log), ops}}
+	ready := newReadiness(g, o.metrics.Reload.Err)
+	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, o.metrics.Handler(log), log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
@@ -96,6 +104,16 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	looking()
 	log.Info("stopped")
 	return errors.Join(err, g.close())
+}
+
+// lastSpans sends the spans that wait. A collector that does not answer is not waited for
+// long.
+func lastSpans(ctx context.Context, t *traces.Traces, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpansTime)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		log.Warn("the last traces are lost", "err", err)
+	}
 }
 
 // publicServer is the server that people come to. It knows nothing of WebSockets, so
