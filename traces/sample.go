@@ -51,7 +51,7 @@ func newSampler(name, arg string) (sampler, error) {
 // ShouldSample implements sdk.Sampler.
 func (s sampler) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
 	parent := trace.SpanContextFromContext(p.ParentContext)
-	record := false
+	var record bool
 	switch {
 	case parent.IsValid() && !parent.IsRemote(): // all of a request, or nothing
 		record = parent.IsSampled()

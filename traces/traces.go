@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -183,7 +184,7 @@ func status(span trace.Span, code, bad int) {
 	}
 	span.SetAttributes(semconv.HTTPResponseStatusCode(code))
 	if code >= bad {
-		failed(span, fmt.Sprint(code))
+		failed(span, strconv.Itoa(code))
 	}
 }
 

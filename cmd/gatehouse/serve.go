@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -85,9 +82,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, o observers) 
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
-	if c.Listen.CertFile != "" {
-		o.metrics.Certificate("listen", expiryOf(c.Listen.CertFile))
-	}
+	o.watchCertificates(c)
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
 	ready := newReadiness(g, o.metrics.Reload.Err)
@@ -189,26 +184,6 @@ func listen(ctx context.Context, c config.Config, log *slog.Logger) (net.Listene
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2", "http/1.1"},
 	}), nil
-}
-
-// expiryOf tells when the certificate in a file expires: the first of the file, which is
-// the gateway's own.
-func expiryOf(file string) func() (time.Time, error) {
-	return func() (time.Time, error) {
-		text, err := os.ReadFile(file) //nolint:gosec // naming it is the operator's right
-		if err != nil {
-			return time.Time{}, err
-		}
-		block, _ := pem.Decode(text)
-		if block == nil {
-			return time.Time{}, fmt.Errorf("%s holds no PEM", file)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("%s: %w", file, err)
-		}
-		return cert.NotAfter, nil
-	}
 }
 
 // listenForQuestions opens the listener that Envoy asks at over gRPC; nil for none.
