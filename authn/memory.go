@@ -162,33 +162,48 @@ func (m *Memory) verify(ctx context.Context, anew bool, check func(context.Conte
 	if ok {
 		return a.identity, a.err
 	}
+	a = m.join(ctx, anew, check, who, credential)
+	if a.err == nil && m.news != nil && !m.news.Quiet(a.edition, a.ref) {
+		// It has ended since the check began, perhaps before this request came. The
+		// next check begins later than that.
+		a = m.join(ctx, anew, check, who, credential)
+	}
+	return a.identity, a.err
+}
+
+// join waits for the check of a credential that is under way, or begins one.
+func (m *Memory) join(ctx context.Context, anew bool, check func(context.Context) (Identity, error), who, credential sum) remembered {
 	flight := m.flights.DoChan(string(credential[:]), func() (any, error) {
-		if a, ok := m.recall(who, credential, anew, time.Now()); ok { // by a flight that has just ended
-			return a.identity, a.err
-		}
-		select {
-		case m.places <- struct{}{}:
-			defer func() { <-m.places }()
-		default:
-			return Identity{}, ErrCrowded
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
-		defer cancel()
-		edition := m.edition()
-		id, err := contained(ctx, check)
-		if a, ok := m.bridge(who, credential, err); ok && !anew {
-			return a.identity, nil
-		}
-		m.keep(who, credential, edition, id, err)
-		return id, err
+		return m.ask(ctx, anew, check, who, credential), nil
 	})
 	select {
 	case <-ctx.Done():
-		return Identity{}, ctx.Err()
+		return remembered{err: ctx.Err()}
 	case res := <-flight:
-		id, _ := res.Val.(Identity)
-		return id, res.Err
+		a, _ := res.Val.(remembered)
+		return a
 	}
+}
+
+// ask has a credential checked, unless a check has just ended.
+func (m *Memory) ask(ctx context.Context, anew bool, check func(context.Context) (Identity, error), who, credential sum) remembered {
+	if a, ok := m.recall(who, credential, anew, time.Now()); ok {
+		return a
+	}
+	select {
+	case m.places <- struct{}{}:
+		defer func() { <-m.places }()
+	default:
+		return remembered{err: ErrCrowded}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
+	defer cancel()
+	edition := m.edition()
+	id, err := contained(ctx, check)
+	if a, ok := m.bridge(who, credential, err); ok && !anew {
+		return a
+	}
+	return m.keep(who, credential, edition, id, err)
 }
 
 // recall returns a refusal, or a proof unless it is asked for anew. A proof of
@@ -266,7 +281,7 @@ func contained(ctx context.Context, check func(context.Context) (Identity, error
 	return id, err
 }
 
-func (m *Memory) keep(who, credential sum, edition uint64, id Identity, err error) {
+func (m *Memory) keep(who, credential sum, edition uint64, id Identity, err error) remembered {
 	a := remembered{credential: credential, identity: id, err: err, until: time.Now(), edition: edition}
 	var throttled *Throttled
 	switch {
@@ -283,6 +298,7 @@ func (m *Memory) keep(who, credential sum, edition uint64, id Identity, err erro
 		a.until = a.until.Add(m.bad)
 		m.refusals.Set(credential, a)
 	}
+	return a
 }
 
 func (m *Memory) sum(parts []string) sum {

@@ -10,20 +10,16 @@ import (
 // expiry tells when certificates expire.
 type expiry struct {
 	mu    sync.Mutex
-	certs []certificate
+	certs map[string]func() (time.Time, error)
 }
 
-type certificate struct {
-	name    string
-	expires func() (time.Time, error)
-}
-
-// Certificate tells when a certificate expires, under a name of the program's own; it is
-// asked at each scrape, and one that can't be read is left out.
-func (m *Metrics) Certificate(name string, expires func() (time.Time, error)) {
+// Certificates tells when these certificates expire, and no others from now on. They go by
+// names of the settings'; each is asked at each scrape, and one that can't be read is left
+// out.
+func (m *Metrics) Certificates(expires map[string]func() (time.Time, error)) {
 	m.expiry.mu.Lock()
 	defer m.expiry.mu.Unlock()
-	m.expiry.certs = append(m.expiry.certs, certificate{name, expires})
+	m.expiry.certs = expires
 }
 
 func expiryDesc() *prometheus.Desc {
@@ -38,12 +34,12 @@ func (e *expiry) Collect(to chan<- prometheus.Metric) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	d := expiryDesc()
-	for _, c := range e.certs {
-		at, err := c.expires()
+	for name, expires := range e.certs {
+		at, err := expires()
 		if err != nil {
 			to <- prometheus.NewInvalidMetric(d, err) // is logged, and is not in the answer
 			continue
 		}
-		to <- gauge(d, float64(at.Unix()), c.name)
+		to <- gauge(d, float64(at.Unix()), name)
 	}
 }

@@ -121,7 +121,6 @@ func (d described) recall(to chan<- prometheus.Metric, route string, r authn.Rec
 type Reload struct {
 	ok          atomic.Bool
 	at          atomic.Int64 // Unix nanoseconds of the last success
-	fault       atomic.Pointer[error]
 	failures    atomic.Uint64
 	good, since *prometheus.Desc
 	failed      *prometheus.Desc
@@ -140,16 +139,12 @@ func newReload() *Reload {
 // Loaded says that settings were read then, and why they can't be used.
 func (r *Reload) Loaded(at time.Time, err error) {
 	r.ok.Store(err == nil)
-	r.fault.Store(&err)
 	if err != nil {
 		r.failures.Add(1)
 		return
 	}
 	r.at.Store(at.UnixNano())
 }
-
-// Err is why the settings that were last read are not in force; nil if they are.
-func (r *Reload) Err() error { return *r.fault.Load() }
 
 // Describe implements prometheus.Collector.
 func (r *Reload) Describe(to chan<- *prometheus.Desc) { to <- r.good; to <- r.since; to <- r.failed }

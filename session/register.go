@@ -163,7 +163,7 @@ func (g *Register) enter(ctx context.Context, a Access, sid string) error {
 		all.Go(func() {
 			value, err := g.seal(e.index, e.member, e.value)
 			if err == nil {
-				err = g.store.Enter(ctx, e.index, e.member, value, time.Until(a.Ends))
+				err = g.store.Enter(ctx, e.index, e.member, value, a.keep())
 			}
 			errs[i] = err
 		})
@@ -183,8 +183,16 @@ func (g *Register) enterSID(ctx context.Context, a Access, sid string) error {
 	if err != nil {
 		return err
 	}
-	return g.store.Enter(ctx, index, a.ID, value, time.Until(a.Ends))
+	return g.store.Enter(ctx, index, a.ID, value, a.keep())
 }
+
+// maxSkew is how far the clocks of two replicas may be apart without a living access being
+// out of the register.
+const maxSkew = 15 * time.Minute
+
+// keep is how long an access is kept in the register from now on: another replica's clock
+// may give it longer than this one's.
+func (a Access) keep() time.Duration { return max(0, time.Until(a.Ends)) + maxSkew }
 
 type entering struct {
 	index, member string
@@ -224,7 +232,7 @@ func (g *Register) stands(ctx context.Context, a Access) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if updated, err := g.store.Update(ctx, index, a.ID, value, time.Until(a.Ends)); updated || err != nil {
+		if updated, err := g.store.Update(ctx, index, a.ID, value, a.keep()); updated || err != nil {
 			return updated, err
 		}
 	}
@@ -256,28 +264,22 @@ func (g *Register) Of(ctx context.Context, p Person) ([]Access, error) {
 	return out, nil
 }
 
-// read lists what is alive in an index. The rest is dropped from it.
+// read lists what is alive in an index. The rest is left to the store, by whose clock it
+// goes: were this one fast, what is alive elsewhere would be in no index to be ended by.
 func (g *Register) read(ctx context.Context, index string) ([]Access, error) {
 	members, err := g.store.Members(ctx, index)
 	if err != nil {
 		return nil, err
 	}
 	var out []Access
-	var over []string
 	for id, value := range members {
 		var a Access
-		switch {
-		case len(value) == 0 || !g.open(index, id, value, &a): // ended, but for its last step; or not ours
-		case a.over(time.Now(), g.idle):
-			over = append(over, id)
-		default:
+		ended := len(value) == 0 // but for its last step
+		if !ended && g.open(index, id, value, &a) && !a.over(time.Now(), g.idle) {
 			out = append(out, a)
 		}
 	}
-	if len(over) > 0 {
-		err = g.store.Leave(ctx, index, over...)
-	}
-	return out, err
+	return out, nil
 }
 
 // over reports whether an access has ended by itself. A session whose use could not be
@@ -360,17 +362,24 @@ func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error 
 		}
 		records = append(records, key)
 	}
+	var unsure error // a store that is full retires nothing, but deletes
 	for _, index := range g.of(p) {
-		if err := g.store.Retire(ctx, index, ids...); err != nil {
-			return err
-		}
+		unsure = errors.Join(unsure, g.store.Retire(ctx, index, ids...))
 	}
 	for some := range slices.Chunk(records, atOnce) {
 		if err := g.store.Delete(ctx, some...); err != nil {
-			return err
+			return errors.Join(unsure, err)
 		}
 	}
-	err := g.tell(ctx, append(refs, ids...)...)
+	if err := errors.Join(unsure, g.tell(ctx, append(refs, ids...)...)); err != nil {
+		return err // and they stay in the index, so that who tries again tells it again
+	}
+	return g.leave(ctx, p, ids...)
+}
+
+// leave takes what is over out of a person's index.
+func (g *Register) leave(ctx context.Context, p Person, ids ...string) error {
+	var err error
 	for _, index := range g.of(p) {
 		err = errors.Join(err, g.store.Leave(ctx, index, ids...))
 	}

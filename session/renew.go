@@ -299,8 +299,8 @@ func (s *Sessions) ask(ctx context.Context, t ticket, rec record) (record, error
 	if is.Issuer != was.Issuer || is.Subject != was.Subject || is.Route != was.Route {
 		return record{}, errChanged
 	}
-	if err := s.register.enterSID(ctx, accessOf(t.session(), AccessSession, rec, Client{}, now), p.SID); err != nil {
-		s.log.Warn("session can't be ended by the provider's session", "route", is.Route, "subject", is.Subject, "err", err)
+	if err := s.named(ctx, t, rec, p.SID); err != nil {
+		return record{}, err
 	}
 	next := record{identity: is, created: rec.created, ends: rec.ends, renewAt: p.RenewAt}
 	if next.expired(now) && !is.Expires.Equal(was.Expires) {
@@ -311,6 +311,20 @@ func (s *Sessions) ask(ctx context.Context, t ticket, rec record) (record, error
 	}
 	next.raw, err = sealRecord(t, next, p.Grant)
 	return next, err
+}
+
+// named notes the provider's session that a renewal is of, and is an error if the provider
+// has ended that one meanwhile.
+func (s *Sessions) named(ctx context.Context, t ticket, rec record, sid string) error {
+	err := s.register.enterSID(ctx, accessOf(t.session(), AccessSession, rec, Client{}, time.Now()), sid)
+	if err == nil {
+		err = s.vouchedSince(ctx, authn.Proof{Identity: rec.identity, SID: sid})
+	}
+	if err != nil && !errors.Is(err, authn.ErrRejected) { // the grant must be kept nonetheless
+		s.log.Warn("session can't be ended by the provider's session", "route", rec.identity.Route, "subject", rec.identity.Subject, "err", err)
+		return nil
+	}
+	return err
 }
 
 // call asks the route. A panic on this goroutine would end the gateway.
@@ -385,7 +399,7 @@ func (s *Sessions) swap(ctx context.Context, t ticket, rec, next record) (record
 func (s *Sessions) refused(ctx context.Context, t ticket, rec record, cause error) {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	s.discard(ctx, t, rec.raw)
+	s.clear(ctx, t, rec)
 	s.tally.refused.Add(1)
 	s.log.Info("session ended", "reason", "refused at renewal", "route", rec.identity.Route, "subject", rec.identity.Subject, "err", cause)
 }

@@ -207,7 +207,7 @@ func (s *Sessions) live(ctx context.Context, t ticket) (record, error) {
 		return record{}, err
 	}
 	if now := time.Now(); rec.expired(now) && !s.due(rec, now) {
-		s.discard(ctx, t, rec.raw)
+		s.clear(ctx, t, rec)
 		s.tally.expired.Add(1)
 		s.log.Info("session ended", "reason", "the proof expired", "route", rec.identity.Route, "subject", rec.identity.Subject)
 		return record{}, errOver
@@ -262,17 +262,31 @@ func (s *Sessions) load(ctx context.Context, t ticket) (record, error) {
 	return rec, nil
 }
 
-// discard deletes the record if it is still raw.
-func (s *Sessions) discard(ctx context.Context, t ticket, raw []byte) {
+// clear discards a session that has ended by itself, and takes it out of the register. One
+// that was renewed meanwhile stays.
+func (s *Sessions) clear(ctx context.Context, t ticket, rec record) {
+	if !s.discard(ctx, t, rec.raw) {
+		return
+	}
+	if err := s.register.leave(ctx, PersonOf(rec.identity), t.session()); err != nil {
+		s.log.Warn("session that has ended is still listed", "err", err)
+	}
+}
+
+// discard deletes the record if it is still raw, and says whether it did.
+func (s *Sessions) discard(ctx context.Context, t ticket, raw []byte) bool {
 	var err error
+	gone := false
 	if len(raw) > maxRecord { // nothing of ours, and too much to send for comparing
 		err = s.store.Delete(ctx, t.record())
+		gone = err == nil
 	} else {
-		_, err = s.store.Swap(ctx, t.record(), raw, nil, 0)
+		gone, err = s.store.Swap(ctx, t.record(), raw, nil, 0)
 	}
 	if err != nil {
 		s.log.Warn("session record not deleted", "err", err)
 	}
+	return gone
 }
 
 // ttl is how long the store is to keep the record from now on.
@@ -294,11 +308,31 @@ func (s *Sessions) note(u use) {
 		err = s.store.Touch(ctx, t.record(), ttl)
 	}
 	if err == nil {
-		_, err = s.register.stands(ctx, accessOf(t.session(), AccessSession, u.record, u.client, u.at))
+		err = s.seen(ctx, t, accessOf(t.session(), AccessSession, u.record, u.client, u.at))
 	}
 	if err != nil {
 		s.log.Warn("session use not noted", "err", err)
 	}
+}
+
+// seen notes the use of a session in the register. One that is not there has ended, or a
+// store that lost something, as in a failover, has lost it: then it is entered again.
+func (s *Sessions) seen(ctx context.Context, t ticket, a Access) error {
+	stands, err := s.register.stands(ctx, a)
+	if stands || err != nil {
+		return err
+	}
+	_, alive, err := s.store.Get(ctx, t.record())
+	if !alive || err != nil {
+		return err
+	}
+	if err := s.register.enter(ctx, a, ""); err != nil {
+		return err
+	}
+	if _, alive, err = s.store.Get(ctx, t.record()); !alive && err == nil { // it was being ended
+		err = s.register.leave(ctx, a.Person, a.ID)
+	}
+	return err
 }
 
 // Former returns references to the sessions of the request's genuine cookies, at

@@ -212,21 +212,21 @@ func TestReadiness(t *testing.T) {
 
 // TestReadinessInJSON is for programs.
 func TestReadinessInJSON(t *testing.T) {
-	r := &readiness{seen: map[string]bool{}, dependencies: []dependency{
+	l := newLive(&generation{ready: &readiness{seen: map[string]bool{}, dependencies: []dependency{
 		{name: "store", check: func(context.Context) error { return errors.New("down") }, needed: true},
 		{name: "news", check: func(context.Context) error { return nil }, optional: true},
-	}}
+	}}})
 	ask := func() (int, string) {
 		req, rec := httptest.NewRequest(http.MethodGet, "/readyz", nil), httptest.NewRecorder()
 		req.Header.Set("Accept", "application/json")
-		r.ServeHTTP(rec, req)
+		l.look(t.Context()).answer(rec, req)
 		return rec.Code, rec.Body.String()
 	}
 	want := `{"ready":false,"conditions":[{"name":"store","state":"missing","reason":"down"},{"name":"news","state":"ok"}]}`
 	if code, got := ask(); code != http.StatusServiceUnavailable || got != want {
 		t.Errorf("%d %s", code, got)
 	}
-	r.stopping.Store(true)
+	l.stopping.Store(true)
 	if code, got := ask(); code != http.StatusServiceUnavailable || got != `{"ready":false,"stopping":true}` {
 		t.Errorf("%d %s", code, got)
 	}

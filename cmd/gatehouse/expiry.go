@@ -11,13 +11,6 @@ import (
 	"gatehouse/config"
 )
 
-// watchCertificates has it told when the certificates of the settings expire.
-func (o observers) watchCertificates(c config.Config) {
-	for setting, file := range certificates(c) {
-		o.metrics.Certificate(setting, expiryOf(file))
-	}
-}
-
 // certificates are the files of the gateway's own certificates: what it serves with, and
 // what it shows to others. They go by their settings, with names in the place of numbers.
 func certificates(c config.Config) map[string]string {

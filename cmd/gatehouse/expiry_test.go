@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/config"
 )
@@ -35,7 +36,11 @@ func TestCertificateExpiry(t *testing.T) {
 		t.Fatalf("the certificates are %q", got)
 	}
 	o := onlyMetrics()
-	o.watchCertificates(c)
+	expiries := map[string]func() (time.Time, error){}
+	for setting, file := range certificates(c) {
+		expiries[setting] = expiryOf(file)
+	}
+	o.metrics.Certificates(expiries)
 	w := &world{t: t, metrics: o.metrics, log: &lockedBuffer{}}
 	families := w.scrape()
 	for _, name := range want {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"gatehouse/authn"
 	"gatehouse/config"
 	"gatehouse/meter"
@@ -29,6 +31,16 @@ func (o observers) tracer() proxy.Tracer {
 		return nil
 	}
 	return o.traces
+}
+
+// follow reads from now on what a gateway counts by itself.
+func (o observers) follow(c config.Config, g *gateway) {
+	o.metrics.Follow(metrics.Rooms{Sessions: g.sessions, News: g.news, Store: g.store, Routes: g.routes, Warnings: len(c.Warnings())})
+	expiries := map[string]func() (time.Time, error){}
+	for setting, file := range certificates(c) {
+		expiries[setting] = expiryOf(file)
+	}
+	o.metrics.Certificates(expiries)
 }
 
 // chain is who is asked whom a request comes from: the routes in their order, the last

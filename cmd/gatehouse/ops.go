@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/config"
@@ -37,10 +37,9 @@ type readiness struct {
 	dependencies []dependency
 	mu           sync.Mutex
 	seen         map[string]bool
-	stopping     atomic.Bool
 }
 
-func newReadiness(g *gateway, settings func() error) *readiness {
+func newReadiness(g *gateway) *readiness {
 	r := &readiness{seen: map[string]bool{}}
 	r.dependencies = append(r.dependencies, dependency{name: "store", check: g.store.Ping, needed: true},
 		dependency{name: "news", check: hearing(g.news), optional: true})
@@ -52,7 +51,6 @@ func newReadiness(g *gateway, settings func() error) *readiness {
 	for _, u := range g.upstreams {
 		r.dependencies = append(r.dependencies, dependency{name: "upstream " + u.Name, check: reach(u), optional: true})
 	}
-	r.dependencies = append(r.dependencies, dependency{name: "settings", check: func(context.Context) error { return settings() }, optional: true})
 	return r
 }
 
@@ -80,9 +78,9 @@ func reach(u config.Upstream) func(context.Context) error {
 
 // The states of a condition.
 const (
-	there    = "ok"
-	missing  = "missing"  // and the gateway is not ready
-	degraded = "degraded" // but it is
+	isThere    = "ok"
+	isMissing  = "missing"  // and the gateway is not ready
+	isDegraded = "degraded" // but it is
 )
 
 // condition is how something is that the gateway needs.
@@ -101,9 +99,6 @@ type state struct {
 
 // look looks at everything at once.
 func (r *readiness) look(ctx context.Context) state {
-	if r.stopping.Load() {
-		return state{Stopping: true}
-	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	errs := make([]error, len(r.dependencies))
@@ -117,15 +112,15 @@ func (r *readiness) look(ctx context.Context) state {
 	defer r.mu.Unlock()
 	s := state{Ready: true}
 	for i, d := range r.dependencies {
-		c := condition{Name: d.name, State: there}
+		c := condition{Name: d.name, State: isThere}
 		switch {
 		case errs[i] == nil:
 			r.seen[d.name] = true
 		case d.needed || !r.seen[d.name] && !d.optional:
 			s.Ready = false
-			c.State, c.Reason = missing, errs[i].Error()
+			c.State, c.Reason = isMissing, errs[i].Error()
 		default:
-			c.State, c.Reason = degraded, errs[i].Error()
+			c.State, c.Reason = isDegraded, errs[i].Error()
 		}
 		s.Conditions = append(s.Conditions, c)
 	}
@@ -139,18 +134,23 @@ func (s state) String() string {
 	}
 	var b strings.Builder
 	for _, c := range s.Conditions {
-		fmt.Fprintf(&b, "%-9s %s", c.State, c.Name)
-		if c.Reason != "" {
-			b.WriteString(": " + c.Reason)
-		}
-		b.WriteByte('\n')
+		b.WriteString(c.String() + "\n")
 	}
 	return b.String()
 }
 
-// ServeHTTP answers in lines, or in JSON to who asks for that.
-func (r *readiness) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	s, status := r.look(req.Context()), http.StatusOK
+// String is a line.
+func (c condition) String() string {
+	line := fmt.Sprintf("%-9s %s", c.State, c.Name)
+	if c.Reason != "" {
+		line += ": " + c.Reason
+	}
+	return line
+}
+
+// answer answers in lines, or in JSON to who asks for that.
+func (s state) answer(w http.ResponseWriter, req *http.Request) {
+	status := http.StatusOK
 	if !s.Ready {
 		status = http.StatusServiceUnavailable
 	}
@@ -166,16 +166,29 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	write(w, status, "application/json", string(text))
 }
 
-// opsServer answers those who run the gateway: /livez (this process answers), /readyz
-// (what it needs is there) and /metrics, with the aliases /healthz and /ping for /livez.
-func opsServer(r *readiness, scrapes http.Handler, log *slog.Logger) *http.Server {
+// settingsPath is where the operations listener tells the settings that count.
+const settingsPath = "/settings"
+
+// opsServer answers those who run the gateway: /livez (this process answers), with the
+// aliases /healthz and /ping, /readyz (what it needs is there), /metrics, and /settings,
+// which only this machine itself is told.
+func opsServer(look func(context.Context) state, settings func() config.Config, scrapes http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
 	mux.HandleFunc("GET /healthz", live)
 	mux.HandleFunc("GET /ping", live)
 	mux.Handle("GET /metrics", scrapes)
-	mux.Handle("GET /readyz", r)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) { look(req.Context()).answer(w, req) })
+	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, req *http.Request) {
+		if !local(req.RemoteAddr) {
+			http.NotFound(w, req)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(settings().Masked())
+	})
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -184,6 +197,12 @@ func opsServer(r *readiness, scrapes http.Handler, log *slog.Logger) *http.Serve
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+}
+
+// local reports whether a peer is on this machine.
+func local(peer string) bool {
+	at, err := netip.ParseAddrPort(peer)
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

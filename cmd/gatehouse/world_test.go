@@ -87,6 +87,7 @@ func (w *world) serve(settings string) {
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
+	w.observe.follow(c, w.gw)
 	w.gw.news.Start()
 	w.server = httptest.NewUnstartedServer(nil)
 	w.server.Config = proxy.Server(c.Listen, w.gw.handler, log)
