@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, two
-# foreign OpenID providers, two directories and a few npm packages; and a C compiler, for the
+# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy,
+# promtool, two foreign OpenID providers, two directories and a few npm packages; and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
 # to run. No daemon is started: the tests start their own.
@@ -15,6 +15,7 @@ command -v chromium >/dev/null || missing+=(chromium)
 command -v nginx >/dev/null || missing+=(nginx-light)
 command -v caddy >/dev/null || missing+=(caddy)
 command -v haproxy >/dev/null || missing+=(haproxy)
+command -v promtool >/dev/null || missing+=(prometheus)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 # What docs/assertion.md verifies tokens with in Python.

@@ -85,6 +85,9 @@ type Options struct {
 	Audit audit.Trail
 	// Access asks for one line for each request.
 	Access bool
+	// Watch is told of requests, and Trace of their ways; nil for nobody.
+	Watch Watch
+	Trace Tracer
 	// Former is what answered before, in the same process by other settings; nil for
 	// none. See [Handler.Succeed].
 	Former *Handler

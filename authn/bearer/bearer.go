@@ -32,6 +32,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
 	"gatehouse/config"
+	"gatehouse/meter"
 	"gatehouse/session"
 )
 
@@ -58,7 +59,11 @@ type Deps struct {
 	Register *session.Register
 	// Audit is told of exchanges that are refused; nil tells nobody.
 	Audit audit.Trail
-	Log   *slog.Logger
+	// Calls is told of what issuers are asked, and Signed of the exchanges of JWTs for
+	// access tokens.
+	Calls  meter.Calls
+	Signed authn.Signed
+	Log    *slog.Logger
 }
 
 func (d Deps) withLog() Deps {
@@ -142,6 +147,7 @@ func (b *route) route() authn.Route {
 		Challenge:     `Bearer realm="` + b.origin() + `"`,
 		Allow:         b.allow,
 		Ready:         b.ready,
+		Recall:        func() []authn.Recall { return []authn.Recall{b.memory.Recall("token")} },
 	}
 	if b.settings.Unknown != "ignore" {
 		r.Last = authn.AuthenticatorFunc(b.refuseUnknown)

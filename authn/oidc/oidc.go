@@ -40,6 +40,7 @@ import (
 	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/config"
+	"gatehouse/meter"
 	"gatehouse/session"
 )
 
@@ -72,7 +73,10 @@ type Deps struct {
 	Pages    *page.Pages
 	// Audit is told of sign-ins that are refused; nil tells nobody.
 	Audit audit.Trail
-	Log   *slog.Logger
+	// Calls is told of what the provider is asked, and Signed of sign-ins.
+	Calls  meter.Calls
+	Signed authn.Signed
+	Log    *slog.Logger
 }
 
 // relying is one route: this gateway as a relying party of one provider.
@@ -96,7 +100,7 @@ func New(name, label string, c config.OIDC, d Deps) (authn.Route, error) {
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}
-	o, err := newRelying(name, c, d, issuer.NewClient(t))
+	o, err := newRelying(name, c, d, issuer.NewClient(t, d.Calls))
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}

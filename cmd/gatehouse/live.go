@@ -130,11 +130,11 @@ func (l *live) close() error {
 	return err
 }
 
-// report is what /readyz says: a line for each thing that the gateway needs, and whether
+// look is what /readyz says: how each thing is that the gateway needs, and whether
 // requests may come.
-func (l *live) report(ctx context.Context) (text string, ready bool) {
+func (l *live) look(ctx context.Context) state {
 	if l.stopping.Load() {
-		return "stopping\n", false
+		return state{Stopping: true}
 	}
-	return l.now.Load().ready.report(ctx)
+	return l.now.Load().ready.look(ctx)
 }

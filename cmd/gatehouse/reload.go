@@ -27,9 +27,10 @@ type reloader struct {
 	env  []string
 	live *live
 	log  func(config.Log) *slog.Logger
-	out  io.Writer     // standard output
-	wait time.Duration // for a new gateway to be ready
-	rest time.Duration // before what was refused is tried again
+	// observe is told what happens in each gateway, and how each loading went.
+	observe observers
+	wait    time.Duration // for a new gateway to be ready
+	rest    time.Duration // before what was refused is tried again
 
 	mu sync.Mutex
 	at time.Time // of the last try
@@ -56,10 +57,13 @@ func (r *reloader) start(ctx context.Context) (end func()) {
 	}
 }
 
-// report is what /readyz says.
-func (r *reloader) report(ctx context.Context) (text string, ready bool) {
-	text, ready = r.live.report(ctx)
-	return text + r.state(), ready
+// look is what /readyz says.
+func (r *reloader) look(ctx context.Context) state {
+	s := r.live.look(ctx)
+	if !s.Stopping {
+		s.Conditions = append(s.Conditions, r.condition())
+	}
+	return s
 }
 
 // run looks at the files until ctx ends, and loads them whenever it is told to.
@@ -142,6 +146,7 @@ func (r *reloader) reload(ctx context.Context) {
 		r.problem = err.Error()
 	}
 	r.mu.Unlock()
+	r.observe.metrics.Reload.Loaded(time.Now(), err)
 	if err != nil {
 		if err.Error() != was {
 			former.log.Error("settings not reloaded; the former ones go on", "err", err)
@@ -150,6 +155,7 @@ func (r *reloader) reload(ctx context.Context) {
 		return
 	}
 	r.live.swap(next)
+	r.observe.follow(next.settings, next.gateway)
 	changed := tellChanges(next.log, config.Changes(former.settings, next.settings))
 	record(next, audit.Event{Name: audit.Settings, Outcome: audit.Allowed, Reason: "reloaded", Object: changed})
 }
@@ -164,7 +170,7 @@ func (r *reloader) load(ctx context.Context, former *generation) (*generation, e
 		return nil, err
 	}
 	log := r.log(c.Log)
-	g, err := buildAfter(c, log, r.out, former.gateway)
+	g, err := buildAfter(c, log, r.observe, former.gateway)
 	if err != nil {
 		return nil, err
 	}
@@ -181,27 +187,27 @@ func awaitReady(ctx context.Context, ready *readiness, limit time.Duration) erro
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		text, ok := ready.report(ctx)
-		if ok {
+		s := ready.look(ctx)
+		if s.Ready {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("with the new settings the gateway would not be ready:\n%s", strings.TrimSuffix(missing(text), "\n"))
+			return fmt.Errorf("with the new settings the gateway would not be ready:\n%s", strings.Join(s.missing(), "\n"))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-// missing is the lines of a report that say why there is no readiness.
-func missing(report string) string {
-	var out strings.Builder
-	for line := range strings.Lines(report) {
-		if strings.HasPrefix(line, "missing") {
-			out.WriteString(line)
+// missing is a line for each reason why there is no readiness.
+func (s state) missing() []string {
+	var out []string
+	for _, c := range s.Conditions {
+		if c.State == isMissing {
+			out = append(out, c.String())
 		}
 	}
-	return out.String()
+	return out
 }
 
 // tellChanges logs what has changed, and returns the paths of what counts now.
@@ -221,13 +227,13 @@ func tellChanges(log *slog.Logger, changes []config.Change) []string {
 	return paths
 }
 
-// state is a line for /readyz if the settings in the files don't count, empty if they do.
-func (r *reloader) state() string {
+// condition is whether the settings in the files count.
+func (r *reloader) condition() condition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.problem == "" {
-		return ""
+		return condition{Name: "settings", State: isThere}
 	}
 	first, _, _ := strings.Cut(r.problem, "\n")
-	return "degraded  settings: not reloaded, the former ones go on: " + first + "\n"
+	return condition{"settings", isDegraded, "not reloaded, the former ones go on: " + first}
 }

@@ -44,7 +44,7 @@ func newReloading(t *testing.T, slow <-chan struct{}) *reloading {
 	dir := t.TempDir()
 	r := &reloading{t: t, logged: &authntest.Log{}, app: app.URL, secrets: filepath.Join(dir, "secret")}
 	r.reloader = &reloader{
-		file: filepath.Join(dir, "gatehouse.yaml"), wait: time.Second, rest: 2 * time.Second,
+		file: filepath.Join(dir, "gatehouse.yaml"), wait: time.Second, rest: 2 * time.Second, observe: onlyMetrics(),
 		log: func(c config.Log) *slog.Logger { return newLogger(c, r.logged) },
 	}
 	r.issuer = newIssuer(t, "127.0.0.1:0")
@@ -54,7 +54,7 @@ func newReloading(t *testing.T, slow <-chan struct{}) *reloading {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := build(c, r.log(c.Log))
+	g, err := build(c, r.log(c.Log), r.observe)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +105,12 @@ func (r *reloading) keep(secret string) {
 	}
 }
 
+// counted is a number of the metrics.
+func (r *reloading) counted(name string) float64 {
+	w := &world{t: r.t, metrics: r.observe.metrics, log: &lockedBuffer{}}
+	return value(w.scrape(), name, nil)
+}
+
 func (r *reloading) get(path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r.live.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost:8080"+path, nil))
@@ -151,9 +157,12 @@ func TestReloadRefused(t *testing.T) {
 			if r.live.now.Load() != former {
 				t.Fatal("they answer now")
 			}
-			text, ready := r.report(t.Context())
-			if !ready || !strings.Contains(text, "settings: not reloaded") {
-				t.Errorf("/readyz: %v\n%s", ready, text)
+			s := r.look(t.Context())
+			if !s.Ready || !strings.Contains(s.String(), "settings: not reloaded") {
+				t.Errorf("/readyz: %v\n%s", s.Ready, s)
+			}
+			if n := r.counted("gatehouse_config_last_reload_success"); n != 0 {
+				t.Errorf("the metrics say %v of a refused reload", n)
 			}
 			if n := strings.Count(r.logged.String(), "not reloaded"); n != 1 || !strings.Contains(r.logged.String(), tt.says) {
 				t.Errorf("%d lines, want one about %s\n%s", n, tt.says, r.logged)
@@ -163,7 +172,13 @@ func TestReloadRefused(t *testing.T) {
 			}
 			r.write(r.settings(denied))
 			r.reload(t.Context())
-			if text, _ := r.report(t.Context()); strings.Contains(text, "not reloaded") {
+			if n := r.counted("gatehouse_config_last_reload_success"); n != 1 {
+				t.Errorf("the metrics say %v of a reload that went well", n)
+			}
+			if n := r.counted("gatehouse_config_reload_failures_total"); n != 2 {
+				t.Errorf("the metrics count %v refused reloads", n)
+			}
+			if text := r.look(t.Context()).String(); strings.Contains(text, "not reloaded") {
 				t.Errorf("/readyz goes on saying\n%s", text)
 			}
 			if got := r.get("/open/x"); got.Code != 403 {
@@ -208,7 +223,7 @@ func TestReloadFollowsFiles(t *testing.T) {
 	third := now()
 	r.issuer = "http://" + address
 	r.write(r.settings())
-	within(t, "a provider that is not there is refused", func() bool { return r.state() != "" })
+	within(t, "a provider that is not there is refused", func() bool { return r.condition().Reason != "" })
 	if now() != third {
 		t.Fatal("it answers")
 	}
@@ -255,7 +270,7 @@ func TestReloadRotatesKeys(t *testing.T) {
 		}
 		r.write(r.settings(fmt.Sprintf("session: {keysFile: %q}", keys)))
 		r.reload(t.Context())
-		if problem := r.state(); problem != "" {
+		if problem := r.condition(); problem.Reason != "" {
 			t.Fatal(problem)
 		}
 	}

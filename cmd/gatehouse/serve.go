@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn/audit"
@@ -18,7 +19,11 @@ import (
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/extauthz"
+	"gatehouse/traces"
 )
+
+// lastSpansTime bounds how long spans are sent after the end.
+const lastSpansTime = 3 * time.Second
 
 func serveCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
@@ -43,10 +48,15 @@ starting: /readyz on the operations listener says what is missing.`,
 		go spareCollector(cmd.Context(), sh.env)
 		l := &lines{to: sh.err}
 		defer l.flush()
-		return serve(cmd.Context(), c, &reloader{
-			file: *file, env: sh.env, out: sh.out, wait: readyWait, rest: refusedRest,
-			log: func(c config.Log) *slog.Logger { return slog.New(prompt{newLogger(c, l).Handler(), l}) },
-		})
+		log := func(c config.Log) *slog.Logger { return slog.New(prompt{newLogger(c, l).Handler(), l}) }
+		limitMemory(cmd.Context(), memlimit.FromCgroup, log(c.Log))
+		o := onlyMetrics()
+		o.out = sh.out
+		if o.traces, err = traces.New(cmd.Context(), sh.env, version(), log(c.Log)); err != nil {
+			return err
+		}
+		defer lastSpans(cmd.Context(), o.traces, log(c.Log))
+		return serve(cmd.Context(), c, &reloader{file: *file, env: sh.env, wait: readyWait, rest: refusedRest, log: log, observe: o})
 	}
 	return cmd
 }
@@ -55,7 +65,7 @@ starting: /readyz on the operations listener says what is missing.`,
 // others are loaded.
 func serve(ctx context.Context, c config.Config, r *reloader) error {
 	log := r.log(c.Log)
-	g, err := buildAfter(c, log, r.out, nil)
+	g, err := build(c, log, r.observe)
 	if err != nil {
 		return err
 	}
@@ -76,11 +86,12 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
+	r.observe.follow(c, g)
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
 	l := newLive(newGeneration(c, g, log))
 	r.live = l
-	servers := []server{{publicServer(c.Listen, l, log), public}, {opsServer(r.report, func() config.Config { return l.now.Load().settings }, log), ops}}
+	servers := []server{{publicServer(c.Listen, l, log), public}, {opsServer(r.look, func() config.Config { return l.now.Load().settings }, r.observe.metrics.Handler(log), log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
@@ -103,6 +114,16 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 type drainer interface {
 	http.Handler
 	Drain()
+}
+
+// lastSpans sends the spans that wait. A collector that does not answer is not waited for
+// long.
+func lastSpans(ctx context.Context, t *traces.Traces, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpansTime)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		log.Warn("the last traces are lost", "err", err)
+	}
 }
 
 // publicServer is the server that people come to. It knows nothing of WebSockets, so

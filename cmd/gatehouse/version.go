@@ -20,6 +20,20 @@ func versionCommand() *cobra.Command {
 	}
 }
 
+// revision is the commit that the build recorded; empty if it did not.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
 // version is what the build recorded: a tag, or else the commit.
 func version() string {
 	info, ok := debug.ReadBuildInfo()

@@ -21,6 +21,8 @@ import (
 	"gatehouse/authn/oidc"
 	"gatehouse/authn/page"
 	"gatehouse/config"
+	"gatehouse/meter"
+	"gatehouse/metrics"
 	"gatehouse/proxy"
 	"gatehouse/proxy/assertion"
 	"gatehouse/proxy/exchange"
@@ -56,14 +58,15 @@ type ownings struct {
 }
 
 // build makes a gateway from sound settings. It opens no connection, so it
-// works while the provider, the store and the upstreams are down.
-func build(c config.Config, log *slog.Logger) (*gateway, error) {
-	return buildAfter(c, log, os.Stdout, nil)
+// works while the provider, the store and the upstreams are down. What happens in it is
+// told to o.
+func build(c config.Config, log *slog.Logger, o observers) (*gateway, error) {
+	return buildAfter(c, log, o, nil)
 }
 
 // buildAfter makes a gateway that can follow another in the same process; nil stands for
-// none. Out is standard output, for an audit trail that is to go there.
-func buildAfter(c config.Config, log *slog.Logger, out io.Writer, former *gateway) (*gateway, error) {
+// none.
+func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway) (*gateway, error) {
 	origin := c.Origin()
 	pages, err := openPages(c)
 	if err != nil {
@@ -74,7 +77,7 @@ func buildAfter(c config.Config, log *slog.Logger, out io.Writer, former *gatewa
 	if err != nil {
 		return nil, err
 	}
-	store, err := own.openStore(c, former)
+	store, err := own.openStore(c, former, o.calls(metrics.Store, "redis"), log)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +86,7 @@ func buildAfter(c config.Config, log *slog.Logger, out io.Writer, former *gatewa
 
 	routes := map[string]authn.Route{}
 	news := session.NewNews(store, log)
-	trail, err := openTrail(c, keys, out, log)
+	trail, err := openTrail(c, keys, o.out, log)
 	if err != nil {
 		return nil, errors.Join(err, own.closeStore(store))
 	}
@@ -103,27 +106,20 @@ func buildAfter(c config.Config, log *slog.Logger, out io.Writer, former *gatewa
 	})
 
 	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, trail: trail, own: own}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, trail, log, nil}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, trail, o, log, nil}
 	if former != nil {
 		house.former = former.handler
 	}
-	chain, last := authn.Chain{}, authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("authn[%d] (%s): %w", i, section.Name, err), g.close())
 		}
 		routes[route.Name] = route
-		if route.Authenticator != nil {
-			chain = append(chain, route.Authenticator)
-		}
-		if route.Last != nil {
-			last = append(last, route.Last)
-		}
 		g.routes = append(g.routes, route)
 	}
 
-	g.chain = append(append(chain, last...), sessions) // explicit credentials before the ambient one
+	g.chain = o.chain(g.routes, sessions)
 	if g.handler, err = house.openHandler(c, g); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -166,6 +162,8 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		SignedOutURL:    c.Pages.SignedOutURL,
 		Log:             h.log,
 		Access:          !c.Log.NoAccess,
+		Watch:           h.observe.metrics.Requests(names(c)),
+		Trace:           h.observe.tracer(),
 		Former:          h.former,
 		Audit:           h.trail,
 	})
@@ -188,7 +186,7 @@ func (h house) openExchangers(c config.Config, signer *assertion.Signer, g *gate
 		if !u.Exchanges() {
 			continue
 		}
-		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Log: h.log})
+		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Calls: h.observe.calls(metrics.Application, u.Name), Log: h.log})
 		if err != nil {
 			return nil, fmt.Errorf("upstreams[%d] (%s): %w", i, u.Name, err)
 		}
@@ -220,6 +218,7 @@ type house struct {
 	pages    *page.Pages
 	accounts authn.Accounts
 	trail    audit.Trail
+	observe  observers
 	log      *slog.Logger
 	former   *proxy.Handler
 }
@@ -244,6 +243,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Claims:          c.PolicyClaims(),
 			Audit:           h.trail,
+			Calls:           h.observe.calls(metrics.Provider, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.LDAP != nil:
@@ -261,6 +262,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Audit:           h.trail,
+			Calls:           h.observe.calls(metrics.Directory, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.Bearer != nil:
@@ -276,6 +279,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Store:           h.store,
 			Register:        h.register,
 			Audit:           h.trail,
+			Calls:           h.observe.calls(metrics.Provider, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.APIKey != nil:
@@ -288,6 +293,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
+			Calls:           h.observe.calls(metrics.Application, section.Name),
 			Log:             h.log,
 		})
 	}
@@ -336,12 +342,12 @@ func (o *ownings) openKeys(c config.Config, former *gateway) (session.Keyring, e
 }
 
 // openStore opens the store, or goes on with the former one that is this process's.
-func (o *ownings) openStore(c config.Config, former *gateway) (session.Store, error) {
+func (o *ownings) openStore(c config.Config, former *gateway, calls meter.Calls, log *slog.Logger) (session.Store, error) {
 	if c.Store.Redis == nil && former != nil && former.own.memory != nil {
 		o.memory, o.lent = former.own.memory, true
 		return o.memory, nil
 	}
-	store, err := openStore(c.Store)
+	store, err := openWatchedStore(c.Store, calls, log)
 	o.memory, _ = store.(*session.Memory)
 	return store, err
 }
@@ -373,7 +379,10 @@ func openKeys(c config.Config) (session.Keyring, error) {
 	return session.NewKeyring(origin, keys)
 }
 
-func openStore(c config.Store) (session.Store, error) {
+// openStore opens the store for a command, which counts nothing.
+func openStore(c config.Store) (session.Store, error) { return openWatchedStore(c, nil, nil) }
+
+func openWatchedStore(c config.Store, calls meter.Calls, log *slog.Logger) (session.Store, error) {
 	if c.Redis == nil {
 		return session.NewMemory(), nil
 	}
@@ -381,7 +390,9 @@ func openStore(c config.Store) (session.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store.redis.tls: %w", err)
 	}
-	return session.NewRedis(redisOptions(*c.Redis, conf))
+	o := redisOptions(*c.Redis, conf)
+	o.Calls, o.Log = calls, log
+	return session.NewRedis(o)
 }
 
 func redisOptions(c config.Redis, conf *tls.Config) session.RedisOptions {
