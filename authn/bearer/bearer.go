@@ -31,8 +31,8 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 

@@ -27,9 +27,9 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/page"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 

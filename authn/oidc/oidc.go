@@ -38,9 +38,9 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/page"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 

@@ -6,11 +6,11 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
+	"gatehouse/cmd/gatehouse/metrics"
+	"gatehouse/cmd/gatehouse/traces"
 	"gatehouse/config"
-	"gatehouse/meter"
-	"gatehouse/metrics"
 	"gatehouse/proxy"
-	"gatehouse/traces"
 )
 
 // observers are told what happens in a gateway. They outlive it.

@@ -16,10 +16,10 @@ import (
 
 	"gatehouse/authn/audit"
 	"gatehouse/authn/ldap"
+	"gatehouse/cmd/gatehouse/traces"
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/extauthz"
-	"gatehouse/traces"
 )
 
 // lastSpansTime bounds how long spans are sent after the end.
