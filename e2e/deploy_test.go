@@ -63,13 +63,15 @@ func TestDeploySettings(t *testing.T) {
 		file  string
 		given func(secret string) bool
 		env   []string
+		says  string
 	}{
-		"unit": {file: "../docs/deploy/gatehouse.yaml", given: func(s string) bool { return strings.Contains(unit, "\nLoadCredential="+s+":/etc/gatehouse/") }},
+		"unit": {says: "All is well.\n", file: "../docs/deploy/gatehouse.yaml", given: func(s string) bool { return strings.Contains(unit, "\nLoadCredential="+s+":/etc/gatehouse/") }},
 		"unit with port 443": {
-			file:  "../docs/deploy/gatehouse.yaml",
+			says: "All is well.\n", file: "../docs/deploy/gatehouse.yaml",
 			given: func(s string) bool { return strings.Contains(unit+https, "\nLoadCredential="+s+":/etc/gatehouse/") }, env: environment(https),
 		},
-		"compose": {file: "../docs/deploy/compose/gatehouse.yaml", given: func(s string) bool { return strings.Contains(compose, "\n  "+s+": {file: ./secrets/") }},
+		// Its Redis is in a network of their own.
+		"compose": {says: "store.redis: is spoken to without TLS and password: anyone on the network can end all sessions and bring ended ones back\n\nAll is well, with 1 warning(s).", file: "../docs/deploy/compose/gatehouse.yaml", given: func(s string) bool { return strings.Contains(compose, "\n  "+s+": {file: ./secrets/") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -91,7 +93,7 @@ func TestDeploySettings(t *testing.T) {
 			for _, e := range tt.env {
 				cmd.Env = append(cmd.Env, secret.ReplaceAllString(e, dir+"/$1"))
 			}
-			if said, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(said), "All is well.\n") {
+			if said, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(said), tt.says) {
 				t.Errorf("%v\n%s", err, said)
 			}
 		})
