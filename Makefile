@@ -13,6 +13,7 @@ COVERAGE_FLOOR := 85
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 IMAGE ?= gatehouse:$(VERSION)
+IMAGE_FORMAT ?= docker
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-image setup lint fuzz bench generate image release licenses vulncheck ci
@@ -53,8 +54,8 @@ generate: ## write again what is made from the code: schema, settings reference,
 	go test ./config ./authn/page ./cmd/gatehouse -update
 	go -C .ci/release run . licenses -update
 
-image: ## build the image IMAGE with buildah, with the same digest each time
-	buildah bud --format docker --timestamp $(SOURCE_DATE_EPOCH) --build-arg VERSION=$(VERSION) \
+image: ## build the image IMAGE with buildah, with the same layers each time
+	buildah bud --format $(IMAGE_FORMAT) --timestamp $(SOURCE_DATE_EPOCH) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) --tag $(IMAGE) .
 
 release: licenses ## make archives, bills of materials and checksums in dist/
