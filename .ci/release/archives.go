@@ -33,7 +33,7 @@ func makeRelease(ctx context.Context, version string, at time.Time, only, out st
 	if at.Unix() <= 0 {
 		return errors.New("-time is missing: which time is everything in the archives to have?")
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil { //nolint:gosec // everybody may read it
+	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
 	if there, err := os.ReadDir(out); err != nil || len(there) > 0 {
@@ -60,12 +60,12 @@ func makeRelease(ctx context.Context, version string, at time.Time, only, out st
 }
 
 // makeArchive makes the archive and the bill of materials for one target.
-func makeArchive(ctx context.Context, t target, version string, at time.Time, all []*dependency, out string) error {
+func makeArchive(ctx context.Context, t target, version string, at time.Time, all []*dependency, out string) (err error) {
 	scratch, err := os.MkdirTemp("", "gatehouse-release-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	program := filepath.Join(scratch, "gatehouse")
 	if err := buildProgram(ctx, t, version, program); err != nil {
 		return err
@@ -181,7 +181,7 @@ func writeSums(dir string) error {
 		}
 		fmt.Fprintf(&b, "%x  %s\n", sum, f.Name())
 	}
-	return os.WriteFile(filepath.Join(dir, sumsFile), b.Bytes(), 0o644) //nolint:gosec // everybody may read it
+	return os.WriteFile(filepath.Join(dir, sumsFile), b.Bytes(), 0o644)
 }
 
 func sumOf(file string) ([]byte, error) {

@@ -196,7 +196,7 @@ func checkLicences(ctx context.Context, update bool, out io.Writer) error {
 		return err
 	}
 	if update {
-		return os.WriteFile(listFile, text, 0o644) //nolint:gosec // everybody may read it
+		return os.WriteFile(listFile, text, 0o644)
 	}
 	have, err := os.ReadFile(listFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
