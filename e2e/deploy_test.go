@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +47,77 @@ func TestUnit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnitFilter: the unit's filter lets the program make every system call that it makes,
+// from its start over requests and refusals to its end, and it maps no memory that the
+// unit forbids.
+func TestUnitFilter(t *testing.T) {
+	t.Parallel()
+	strace, err := find("strace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := shared.gatehouse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, app := plainPlace(t), startApp(t)
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.CommandContext(t.Context(), strace, "--follow-forks", "--quiet=all", "--output="+trace, program, "serve")
+	cmd.Env = []string{
+		"GATEHOUSE_PUBLIC_URL=" + p.url, "GATEHOUSE_UPSTREAM=" + app.URL, "OIDC_ISSUER=http://127.0.0.1:1", "OIDC_CLIENT_ID=it",
+		"GATEHOUSE_LISTEN_ADDRESS=" + loopback(p.port), "GATEHOUSE_OPERATIONS_ADDRESS=" + loopback(p.ops), "GATEHOUSE_UPSTREAMS_0_PUBLIC=/open",
+		"GATEHOUSE_STORE_REDIS_URL=" + startRedis(t).url(), "GATEHOUSE_SESSION_KEYS=" + sessionKey,
+	}
+	serving := start(t, cmd, answers("http://"+loopback(p.ops)+"/livez"))
+	for _, path := range []string{"/open", "/closed", "/.gatehouse/sign-in"} {
+		res, err := http.Get(p.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+	}
+	serving.stop()
+
+	allowed := callsOf(t, "@system-service")
+	for _, set := range []string{"@privileged", "@resources"} { // as the unit takes them off
+		for call := range callsOf(t, set) {
+			delete(allowed, call)
+		}
+	}
+	made := map[string]bool{}
+	for _, call := range regexp.MustCompile(`(?m)^\d+ +([a-z0-9_]+)\(`).FindAllStringSubmatch(read(t, trace), -1) {
+		if !made[call[1]] && !allowed[call[1]] {
+			t.Errorf("the program calls %s, which the unit forbids", call[1])
+		}
+		made[call[1]] = true
+	}
+	if !made["accept4"] || !made["connect"] || len(made) < 20 {
+		t.Errorf("only %v was seen", made)
+	}
+	if strings.Contains(read(t, trace), "PROT_EXEC") {
+		t.Error("the program maps memory to run code from, which the unit forbids")
+	}
+}
+
+// callsOf are the system calls of one of systemd's sets, and of the sets in it.
+func callsOf(t *testing.T, set string) map[string]bool {
+	t.Helper()
+	said, err := exec.CommandContext(t.Context(), "systemd-analyze", "syscall-filter", "--no-pager", set).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string]bool{}
+	for _, line := range strings.Split(string(said), "\n")[1:] {
+		switch name := strings.TrimSpace(line); {
+		case strings.HasPrefix(name, "@"):
+			maps.Copy(calls, callsOf(t, name))
+		case name != "" && name[0] != '#':
+			calls[name] = true
+		}
+	}
+	return calls
 }
 
 // TestDeploySettings: the settings that stand beside the unit and the compose file are

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, two
 # foreign OpenID providers, two directories and a few npm packages; what builds the image
-# (buildah) and judges the service's unit (systemd); and a C compiler, for the race detector. With everything in place it changes nothing and says nothing.
+# (buildah) and judges the service's unit (systemd, strace); and a C compiler, for the
+# race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
 # to run. No daemon is started: the tests start their own.
 set -euo pipefail
@@ -30,6 +31,7 @@ command -v ldapsearch >/dev/null || missing+=(ldap-utils)
 command -v ip >/dev/null || missing+=(iproute2)
 command -v buildah >/dev/null || missing+=(buildah)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v strace >/dev/null || missing+=(strace)
 # Samba as a domain controller of Active Directory, with what it loads and what
 # making a domain needs.
 domain=(samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
