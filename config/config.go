@@ -74,6 +74,10 @@ type Config struct {
 	ForwardedHeader string `json:"forwardedHeader" jsonschema:"enum=x-forwarded-for,enum=forwarded,default=x-forwarded-for"`
 	// What is logged, and how.
 	Log Log `json:"log,omitempty"`
+	// The trail of who came in, who was refused and what was changed.
+	Audit Audit `json:"audit,omitempty"`
+	// When settings are read again while the gateway runs.
+	Reload Reload `json:"reload,omitempty"`
 }
 
 // Listen is the listener that people and programs use.

@@ -81,6 +81,9 @@ type Options struct {
 	Log *slog.Logger
 	// Access asks for one line for each request.
 	Access bool
+	// Former is what answered before, in the same process by other settings; nil for
+	// none. See [Handler.Succeed].
+	Former *Handler
 }
 
 // maxStandings bounds how many people's teams and headers are kept.
@@ -109,6 +112,7 @@ type Handler struct {
 	buffers   *buffers
 	forms     *http.CrossOriginProtection // for what a POST changes
 	open      *openRequests
+	lineage   *lineage
 
 	outages      *rate.Limiter // for what the log has to say of them
 	strangers    *rate.Limiter // the same, of those who ask and may not
@@ -170,22 +174,24 @@ func New(o Options) (*Handler, error) {
 	h.origins = origins(o.PublicURL, h.places)
 	h.challenge = h.challenges()
 	h.own = h.ownMux()
+	h.lineage = newLineage(h, o.Former)
 	h.open = newOpenRequests(h)
 	return h, nil
 }
 
-// Recheck says that somebody's access may have ended: every open request is soon asked
-// again whom it comes from. It returns at once, and may be called as often as one likes.
-func (h *Handler) Recheck() { h.open.recheck() }
+// Recheck says that somebody's access may have ended: every open request, those at
+// former handlers too, is soon asked again whom it comes from. It returns at once, and may be called as often as one likes.
+func (h *Handler) Recheck() { h.lineage.each(func(h *Handler) { h.open.recheck() }) }
 
 // Drain tells the clients of all WebSockets that the gateway is going away, now and as
 // they are opened. It returns at once; Close waits for them. Other requests go on.
-func (h *Handler) Drain() { h.open.drain() }
+func (h *Handler) Drain() { h.lineage.each(func(h *Handler) { h.open.drain() }) }
 
 // Close ends the WebSockets that are open, and closes the connections to upstreams
 // that are not in use. Other requests must have ended.
 func (h *Handler) Close() {
 	h.open.close()
+	h.lineage.leave(h)
 	for _, u := range h.upstreams {
 		u.transport.CloseIdleConnections()
 	}

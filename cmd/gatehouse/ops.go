@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/config"
@@ -35,7 +35,6 @@ type readiness struct {
 	dependencies []dependency
 	mu           sync.Mutex
 	seen         map[string]bool
-	stopping     atomic.Bool
 }
 
 func newReadiness(g *gateway) *readiness {
@@ -66,9 +65,6 @@ func reach(u config.Upstream) func(context.Context) error {
 
 // report is a line for each dependency, and whether the gateway is ready.
 func (r *readiness) report(ctx context.Context) (text string, ready bool) {
-	if r.stopping.Load() {
-		return "stopping\n", false
-	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	errs := make([]error, len(r.dependencies))
@@ -97,20 +93,33 @@ func (r *readiness) report(ctx context.Context) (text string, ready bool) {
 	return b.String(), ready
 }
 
+// settingsPath is where the operations listener tells the settings that count.
+const settingsPath = "/settings"
+
 // opsServer answers those who run the gateway: /livez (this process answers)
-// and /readyz (what it needs is there), with the alias /healthz for /livez.
-func opsServer(r *readiness, log *slog.Logger) *http.Server {
+// and /readyz (what it needs is there), with the alias /healthz for /livez, and
+// /settings, which only this machine itself is told.
+func opsServer(report func(context.Context) (text string, ready bool), settings func() config.Config, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
 	mux.HandleFunc("GET /healthz", live)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
-		text, ready := r.report(req.Context())
+		text, ready := report(req.Context())
 		if !ready {
 			writeText(w, http.StatusServiceUnavailable, text)
 			return
 		}
 		writeText(w, http.StatusOK, text)
+	})
+	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, req *http.Request) {
+		if !local(req.RemoteAddr) {
+			http.NotFound(w, req)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(settings().Masked())
 	})
 	return &http.Server{
 		Handler:           mux,
@@ -120,6 +129,12 @@ func opsServer(r *readiness, log *slog.Logger) *http.Server {
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+}
+
+// local reports whether a peer is on this machine.
+func local(peer string) bool {
+	at, err := netip.ParseAddrPort(peer)
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

@@ -42,13 +42,18 @@ starting: /readyz on the operations listener says what is missing.`,
 		go spareCollector(cmd.Context(), sh.env)
 		l := &lines{to: sh.err}
 		defer l.flush()
-		return serve(cmd.Context(), c, slog.New(prompt{newLogger(c.Log, l).Handler(), l}))
+		return serve(cmd.Context(), c, &reloader{
+			file: *file, env: sh.env, wait: readyWait, rest: refusedRest,
+			log: func(c config.Log) *slog.Logger { return slog.New(prompt{newLogger(c, l).Handler(), l}) },
+		})
 	}
 	return cmd
 }
 
-// serve runs a gateway until ctx ends or a listener fails.
-func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
+// serve runs a gateway until ctx ends or a listener fails. Its settings are c, until
+// others are loaded.
+func serve(ctx context.Context, c config.Config, r *reloader) error {
+	log := r.log(c.Log)
 	g, err := build(c, log)
 	if err != nil {
 		return err
@@ -72,27 +77,36 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
-	ready := newReadiness(g)
-	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, log), ops}}
+	l := newLive(newGeneration(c, g, log))
+	r.live = l
+	servers := []server{{publicServer(c.Listen, l, log), public}, {opsServer(r.report, func() config.Config { return l.now.Load().settings }, log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
-			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
+			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
 		}), questions})
 	}
+	reloading := r.start(ctx)
 	err = runServers(ctx, func() {
-		ready.stopping.Store(true)
-		time.Sleep(c.Listen.DrainDelay.Std())
-	}, c.Listen.DrainTimeout.Std(), log, servers...)
+		l.stopping.Store(true)
+		time.Sleep(l.now.Load().settings.Listen.DrainDelay.Std())
+	}, func() time.Duration { return l.now.Load().settings.Listen.DrainTimeout.Std() }, log, servers...)
+	reloading()
 	looking()
 	log.Info("stopped")
-	return errors.Join(err, g.close())
+	return errors.Join(err, l.close())
+}
+
+// drainer is what a [proxy.Handler] is to its server.
+type drainer interface {
+	http.Handler
+	Drain()
 }
 
 // publicServer is the server that people come to. It knows nothing of WebSockets, so
 // they are ended by who does, once it is shut down.
-func publicServer(c config.Config, g *gateway, log *slog.Logger) *http.Server {
-	s := proxy.Server(c.Listen, g.handler, log)
-	s.RegisterOnShutdown(g.handler.Drain)
+func publicServer(c config.Listen, h drainer, log *slog.Logger) *http.Server {
+	s := proxy.Server(c, h, log)
+	s.RegisterOnShutdown(h.Drain)
 	return s
 }
 
@@ -187,7 +201,7 @@ type serving interface {
 // runServers serves until ctx ends or one of the servers fails. In the first case it calls
 // leaving and serves on until that is done. Then open requests have the drain time to
 // finish.
-func runServers(ctx context.Context, leaving func(), drain time.Duration, log *slog.Logger, servers ...server) error {
+func runServers(ctx context.Context, leaving func(), drain func() time.Duration, log *slog.Logger, servers ...server) error {
 	failed := make(chan error, len(servers))
 	for _, s := range servers {
 		go func() { failed <- s.Serve(s.ln) }()
@@ -196,10 +210,10 @@ func runServers(ctx context.Context, leaving func(), drain time.Duration, log *s
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		log.Info("stopping", "drain", drain.String())
+		log.Info("stopping", "drain", drain().String())
 		leaving()
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain())
 	defer cancel()
 	for _, s := range servers {
 		if e := s.Shutdown(last); e != nil {

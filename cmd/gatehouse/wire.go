@@ -40,21 +40,37 @@ type gateway struct {
 	news      *session.News
 
 	exchangers []*exchange.Exchanger
+	own        ownings
+	closed     bool // all but the handler
+}
+
+// ownings is what a gateway has from its own process alone, so that the next one there
+// has to go on with it.
+type ownings struct {
+	origin string
+	keys   *session.Keyring // nil if they are in the settings
+	memory *session.Memory  // nil if there is another store
+	lent   bool             // another gateway closes the memory
 }
 
 // build makes a gateway from sound settings. It opens no connection, so it
 // works while the provider, the store and the upstreams are down.
-func build(c config.Config, log *slog.Logger) (*gateway, error) {
+func build(c config.Config, log *slog.Logger) (*gateway, error) { return buildAfter(c, log, nil) }
+
+// buildAfter makes a gateway that can follow another in the same process; nil stands for
+// none.
+func buildAfter(c config.Config, log *slog.Logger, former *gateway) (*gateway, error) {
 	origin := c.Origin()
 	pages, err := openPages(c)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := openKeys(c)
+	own := ownings{origin: origin.String()}
+	keys, err := own.openKeys(c, former)
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(c.Store)
+	store, err := own.openStore(c, former)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +94,11 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		Log:           log,
 	})
 
-	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, log}
+	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, own: own}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, log, nil}
+	if former != nil {
+		house.former = former.handler
+	}
 	chain, last := authn.Chain{}, authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
@@ -139,6 +158,7 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		SignedOutURL:    c.Pages.SignedOutURL,
 		Log:             h.log,
 		Access:          !c.Log.NoAccess,
+		Former:          h.former,
 	})
 }
 
@@ -191,6 +211,7 @@ type house struct {
 	pages    *page.Pages
 	accounts authn.Accounts
 	log      *slog.Logger
+	former   *proxy.Handler
 }
 
 // openRoute is the one switch over the kinds of routes.
@@ -287,6 +308,38 @@ func foreignPrefixes(c config.Config, i int) []string {
 	return out
 }
 
+// openKeys makes the key ring, or goes on with the former one that is this process's.
+func (o *ownings) openKeys(c config.Config, former *gateway) (session.Keyring, error) {
+	if len(c.Session.Keys) > 0 {
+		return openKeys(c)
+	}
+	if former != nil && former.own.keys != nil && former.own.origin == o.origin {
+		o.keys = former.own.keys
+		return *o.keys, nil
+	}
+	ring, err := openKeys(c)
+	o.keys = &ring
+	return ring, err
+}
+
+// openStore opens the store, or goes on with the former one that is this process's.
+func (o *ownings) openStore(c config.Config, former *gateway) (session.Store, error) {
+	if c.Store.Redis == nil && former != nil && former.own.memory != nil {
+		o.memory, o.lent = former.own.memory, true
+		return o.memory, nil
+	}
+	store, err := openStore(c.Store)
+	o.memory, _ = store.(*session.Memory)
+	return store, err
+}
+
+// inherit makes g the owner of what it has from a former gateway.
+func (g *gateway) inherit(former *gateway) {
+	if g.own.lent && g.own.memory == former.own.memory {
+		g.own.lent, former.own.lent = false, true
+	}
+}
+
 func openKeys(c config.Config) (session.Keyring, error) {
 	origin := c.Origin().String()
 	if len(c.Session.Keys) == 0 {
@@ -358,6 +411,16 @@ func (g *gateway) close() error {
 	if g.handler != nil {
 		g.handler.Close()
 	}
+	return g.closeRooms()
+}
+
+// closeRooms gives back all but what requests need that are forwarded already. To close
+// twice is no fault.
+func (g *gateway) closeRooms() error {
+	if g.closed {
+		return nil
+	}
+	g.closed = true
 	for _, x := range g.exchangers {
 		x.Close()
 	}
@@ -368,6 +431,9 @@ func (g *gateway) close() error {
 		if r.Close != nil {
 			err = errors.Join(err, r.Close())
 		}
+	}
+	if g.own.lent {
+		return err
 	}
 	return errors.Join(err, g.store.Close())
 }
