@@ -24,7 +24,7 @@ const sumsFile = "SHA256SUMS"
 
 // beside is what an archive has beside the program, by its name in the repository.
 func beside() []string {
-	return []string{"LICENSE", "THIRD-PARTY-LICENSES", "README.md", "CHANGELOG.md", "docs/deploy/gatehouse.service", "docs/deploy/gatehouse.yaml"}
+	return []string{"LICENSE", "THIRD-PARTY-LICENSES", "README.md", "CHANGELOG.md", "docs/deploy/gatehouse-https.conf", "docs/deploy/gatehouse.service", "docs/deploy/gatehouse.yaml"}
 }
 
 // makeRelease makes archives, bills of materials and checksums in a directory that is

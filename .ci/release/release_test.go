@@ -106,7 +106,7 @@ func assertContents(t *testing.T, file, name string) {
 			}
 		}
 	}
-	want := []string{"755 ", "644 CHANGELOG.md", "644 LICENSE", "644 README.md", "644 THIRD-PARTY-LICENSES", "755 gatehouse", "644 gatehouse.service", "644 gatehouse.yaml"}
+	want := []string{"755 ", "644 CHANGELOG.md", "644 LICENSE", "644 README.md", "644 THIRD-PARTY-LICENSES", "755 gatehouse", "644 gatehouse-https.conf", "644 gatehouse.service", "644 gatehouse.yaml"}
 	if !slices.Equal(names, want) {
 		t.Errorf("the archive has %q, want %q", names, want)
 	}
