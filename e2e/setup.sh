@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy,
-# promtool, two foreign OpenID providers, two directories and a few npm packages; and a C compiler, for the
+# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, promtool,
+# two foreign OpenID providers, two directories and a few npm packages; what builds the image
+# (buildah) and judges the service's unit (systemd, strace); and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
 # to run. No daemon is started: the tests start their own.
@@ -29,6 +30,9 @@ perl -MLemonldap::NG::Portal::Main -MGD::SecurityImage -MImage::Magick -MIO::Str
 [ -e /etc/ldap/schema/inetorgperson.schema ] && command -v slapd >/dev/null || missing+=(slapd)
 command -v ldapsearch >/dev/null || missing+=(ldap-utils)
 command -v ip >/dev/null || missing+=(iproute2)
+command -v buildah >/dev/null || missing+=(buildah)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v strace >/dev/null || missing+=(strace)
 # Samba as a domain controller of Active Directory, with what it loads and what
 # making a domain needs.
 domain=(samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
