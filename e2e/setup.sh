@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, two
-# foreign OpenID providers, two directories and a few npm packages; and a C compiler, for the
+# foreign OpenID providers, two directories, a few npm packages and Helm; and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
 # to run. No daemon is started: the tests start their own.
@@ -28,6 +28,7 @@ perl -MLemonldap::NG::Portal::Main -MGD::SecurityImage -MImage::Magick -MIO::Str
 [ -e /etc/ldap/schema/inetorgperson.schema ] && command -v slapd >/dev/null || missing+=(slapd)
 command -v ldapsearch >/dev/null || missing+=(ldap-utils)
 command -v ip >/dev/null || missing+=(iproute2)
+command -v curl >/dev/null || missing+=(curl)
 # Samba as a domain controller of Active Directory, with what it loads and what
 # making a domain needs.
 domain=(samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
@@ -82,3 +83,20 @@ if ! cmp -s package-lock.json node_modules/.package-lock.installed; then
   quiet npm ci
   cp package-lock.json node_modules/.package-lock.installed
 fi
+cd ..
+
+# Helm, in both versions that are in use, and what reads objects as Kubernetes does: built
+# once, from modules of their own, into a folder that outlives the checkout.
+export GOTOOLCHAIN=auto CGO_ENABLED=0
+cache=${GATEHOUSE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gatehouse-test}
+build() { # folder below .ci/tools, name, package
+  local file
+  file=$cache/$2-$(find "../.ci/tools/$1" -type f | sort | xargs cat | sha256sum | cut -c1-12)
+  [ ! -x "$file" ] || return 0
+  echo "setup: building $2"
+  rm -f "$cache/$2"-*
+  quiet nice go -C "../.ci/tools/$1" build -trimpath -ldflags '-s -w' -o "$file" "$3"
+}
+build helm3 helm3 helm.sh/helm/v3/cmd/helm
+build helm4 helm4 helm.sh/helm/v4/cmd/helm
+build helm4 objects ./objects

@@ -84,6 +84,24 @@ Turns the floating-point numbers that Helm makes of whole ones back, in place:
 {{- if and (or .Values.forwardAuth.envoyGateway.enabled (and .Values.forwardAuth.externalAuth.enabled (eq .Values.forwardAuth.externalAuth.protocol "GRPC"))) (not ($c.forwardAuth | default dict).grpcAddress) -}}
 {{- fail "forwardAuth.envoyGateway, and forwardAuth.externalAuth with protocol GRPC, ask over gRPC: set config.forwardAuth.grpcAddress, for instance to :9001." -}}
 {{- end -}}
+{{- include "gatehouse.refuseWiring" . -}}
+{{- end -}}
+
+{{/* Refuses wiring that lacks what only the user knows. */}}
+{{- define "gatehouse.refuseWiring" -}}
+{{- $f := .Values.forwardAuth -}}
+{{- if and .Values.gatewayApi.enabled (not .Values.gatewayApi.gatewayRef) -}}
+{{- fail "gatewayApi.gatewayRef is missing: name the Gateway, as an item of parentRefs: name, and if it has one, namespace and sectionName." -}}
+{{- end -}}
+{{- if and $f.envoyGateway.enabled (not $f.envoyGateway.targetRefs) -}}
+{{- fail "forwardAuth.envoyGateway.targetRefs is missing: name the application's HTTPRoute, by group, kind and name." -}}
+{{- end -}}
+{{- if and $f.envoyGateway.ownPages (not $f.envoyGateway.gatewayRef) -}}
+{{- fail "forwardAuth.envoyGateway.gatewayRef is missing: name the Gateway that the gateway's own pages are at." -}}
+{{- end -}}
+{{- if and $f.externalAuth.enabled (not (and $f.externalAuth.gatewayRef $f.externalAuth.backendRefs)) -}}
+{{- fail "forwardAuth.externalAuth needs gatewayRef, the Gateway, and backendRefs, the application's service by name and port." -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The port of an address such as :8080. */}}
