@@ -10,10 +10,10 @@ COVERAGE := coverage.out
 COVERAGE_FLOOR := 85
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test setup lint fuzz bench generate ci
+.PHONY: help build demo test test-kubernetes setup lint fuzz bench generate ci
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/gatehouse
 	CGO_ENABLED=0 go build -trimpath -o bin/gatehouse ./cmd/gatehouse
@@ -25,6 +25,10 @@ test: setup ## install what the tests need, then run all of them, real peers inc
 	go vet $(PACKAGES)
 	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -coverpkg=./... -coverprofile=$(COVERAGE) $(PACKAGES)
 	@.ci/coverage $(COVERAGE) $(COVERAGE_FLOOR)
+
+test-kubernetes: ## install and upgrade the chart at a real API server, which is built first (once, 5 CPU-minutes)
+	@e2e/setup.sh kubernetes
+	go test -count=1 -tags kubernetes -run Cluster -timeout 10m ./charts
 
 setup: ## install the tests' peers (as root), or say what is missing
 	@e2e/setup.sh

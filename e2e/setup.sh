@@ -3,7 +3,8 @@
 # foreign OpenID providers, two directories, a few npm packages and Helm; and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
-# to run. No daemon is started: the tests start their own.
+# to run. No daemon is started: the tests start their own. With the argument "kubernetes"
+# it also makes etcd ready, and builds Kubernetes' API server.
 set -euo pipefail
 cd "$(dirname "$0")"
 PATH=$PATH:/usr/sbin # where Debian has slapd and samba, and not everybody looks
@@ -29,6 +30,7 @@ perl -MLemonldap::NG::Portal::Main -MGD::SecurityImage -MImage::Magick -MIO::Str
 command -v ldapsearch >/dev/null || missing+=(ldap-utils)
 command -v ip >/dev/null || missing+=(iproute2)
 command -v curl >/dev/null || missing+=(curl)
+[ "${1:-}" != kubernetes ] || command -v etcd >/dev/null || missing+=(etcd-server)
 # Samba as a domain controller of Active Directory, with what it loads and what
 # making a domain needs.
 domain=(samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
@@ -85,18 +87,11 @@ if ! cmp -s package-lock.json node_modules/.package-lock.installed; then
 fi
 cd ..
 
-# Helm, in both versions that are in use, and what reads objects as Kubernetes does: built
-# once, from modules of their own, into a folder that outlives the checkout.
-export GOTOOLCHAIN=auto CGO_ENABLED=0
-cache=${GATEHOUSE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gatehouse-test}
-build() { # folder below .ci/tools, name, package
-  local file
-  file=$cache/$2-$(find "../.ci/tools/$1" -type f | sort | xargs cat | sha256sum | cut -c1-12)
-  [ ! -x "$file" ] || return 0
-  echo "setup: building $2"
-  rm -f "$cache/$2"-*
-  quiet nice go -C "../.ci/tools/$1" build -trimpath -ldflags '-s -w' -o "$file" "$3"
-}
-build helm3 helm3 helm.sh/helm/v3/cmd/helm
-build helm4 helm4 helm.sh/helm/v4/cmd/helm
-build helm4 objects ./objects
+# Helm, in both versions that are in use, and what reads objects as Kubernetes does.
+../.ci/tool helm3 helm3 helm.sh/helm/v3/cmd/helm
+../.ci/tool helm4 helm4 helm.sh/helm/v4/cmd/helm
+../.ci/tool helm4 objects ./objects
+if [ "${1:-}" = kubernetes ]; then
+  version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' ../.ci/tools/kubernetes/go.mod)
+  ../.ci/tool kubernetes kube-apiserver . "-X k8s.io/component-base/version.gitVersion=$version"
+fi

@@ -93,6 +93,9 @@ Turns the floating-point numbers that Helm makes of whole ones back, in place:
 {{- if and .Values.gatewayApi.enabled (not .Values.gatewayApi.gatewayRef) -}}
 {{- fail "gatewayApi.gatewayRef is missing: name the Gateway, as an item of parentRefs: name, and if it has one, namespace and sectionName." -}}
 {{- end -}}
+{{- if and $f.nginx.enabled (not (.Values.config.paths | default dict).oauth2Proxy) -}}
+{{- fail "forwardAuth.nginx needs config.paths.oauth2Proxy: true." -}}
+{{- end -}}
 {{- if and $f.envoyGateway.enabled (not $f.envoyGateway.targetRefs) -}}
 {{- fail "forwardAuth.envoyGateway.targetRefs is missing: name the application's HTTPRoute, by group, kind and name." -}}
 {{- end -}}
