@@ -82,7 +82,8 @@ func start(t *testing.T, cmd *exec.Cmd, ready func() bool) {
 		_ = cmd.Process.Kill() // it may have ended
 		<-done
 		if t.Failed() {
-			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), said)
+			text := said.String()
+			t.Logf("%s said last:\n%s", filepath.Base(cmd.Path), text[max(0, len(text)-4000):])
 		}
 	})
 	for deadline := time.Now().Add(startTime); !ready(); {

@@ -33,7 +33,7 @@ func TestWiring(t *testing.T) {
 		}},
 		"a filter of the Gateway API": {"  externalAuth: {enabled: true, " + gateway + ", backendRefs: [{name: wiki, port: 80}]}\n", "HTTPRoute", "gw-gatehouse-app", map[string]string{
 			"spec.hostnames": "[wiki.example.com]", "spec.rules.0.backendRefs": "[map[name:wiki port:80]]",
-			"spec.rules.0.filters": "[map[externalAuth:map[backendRef:map[name:gw-gatehouse port:9001] protocol:GRPC] type:ExternalAuth]]",
+			"spec.rules.0.filters": "[map[externalAuth:map[backendRef:map[name:gw-gatehouse port:9001] grpc:map[] protocol:GRPC] type:ExternalAuth]]",
 		}},
 		"one over HTTP": {"  externalAuth: {enabled: true, protocol: HTTP, " + gateway + ", backendRefs: [{name: wiki, port: 80}]}\n", "HTTPRoute", "gw-gatehouse-app", map[string]string{
 			"spec.rules.0.filters.0.externalAuth.backendRef": "map[name:gw-gatehouse port:8080]",
