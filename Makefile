@@ -44,6 +44,7 @@ bench: ## measure: Go benchmarks, then a load comparison with a bare reverse pro
 	.ci/bench
 
 generate: ## write again what is made from the code: schema, settings reference, golden files
-	go test ./config ./authn/page ./cmd/gatehouse ./charts -update
+	go test ./config ./authn/page ./cmd/gatehouse -update
+	go test ./charts -update
 
 ci: test lint fuzz ## what CI runs

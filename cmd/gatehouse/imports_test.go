@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"gatehouse/proxy/exchange":      {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/session"},
 	"gatehouse/proxy/extauthz":      {},
 	"gatehouse/proxy/policy":        {"gatehouse/authn", "gatehouse/config"},
+	"gatehouse/charts":              {},
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
