@@ -14,6 +14,8 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/singleflight"
+
+	"gatehouse/meter"
 )
 
 // MemoryOptions is what [NewMemory] makes a Memory of.
@@ -72,6 +74,8 @@ type Memory struct {
 	refusals *otter.Cache[sum, remembered] // by name and secret
 	flights  singleflight.Group
 	places   chan struct{} // one for each check under way
+
+	hits, noes, misses meter.Counter
 }
 
 type sum [sha256.Size]byte
@@ -152,11 +156,14 @@ func (m *Memory) verify(ctx context.Context, anew bool, check func(context.Conte
 	if secret != "" || len(name) != 1 {
 		credential = m.sum(append([]string{string(who[:])}, secret))
 	}
-	if a, ok := m.recall(who, credential, anew); ok {
+	now := time.Now()
+	a, ok := m.recall(who, credential, anew, now)
+	m.count(a, ok, now)
+	if ok {
 		return a.identity, a.err
 	}
 	flight := m.flights.DoChan(string(credential[:]), func() (any, error) {
-		if a, ok := m.recall(who, credential, anew); ok { // by a flight that has just ended
+		if a, ok := m.recall(who, credential, anew, time.Now()); ok { // by a flight that has just ended
 			return a.identity, a.err
 		}
 		select {
@@ -186,8 +193,7 @@ func (m *Memory) verify(ctx context.Context, anew bool, check func(context.Conte
 
 // recall returns a refusal, or a proof unless it is asked for anew. A proof of
 // another secret is ended.
-func (m *Memory) recall(who, credential sum, anew bool) (remembered, bool) {
-	now := time.Now()
+func (m *Memory) recall(who, credential sum, anew bool, now time.Time) (remembered, bool) {
 	if a, ok := m.refusals.GetIfPresent(credential); ok && now.Before(a.until) {
 		return a, true
 	}
@@ -196,6 +202,25 @@ func (m *Memory) recall(who, credential sum, anew bool) (remembered, bool) {
 		m.proofs.Invalidate(who)
 	}
 	return a, ok && !anew && a.credential == credential && now.Before(a.until) && m.holds(a)
+}
+
+func (m *Memory) count(a remembered, found bool, now time.Time) {
+	switch {
+	case !found:
+		m.misses.Add(now)
+	case a.err != nil:
+		m.noes.Add(now)
+	default:
+		m.hits.Add(now)
+	}
+}
+
+// Recall is how often what was remembered did, under the name of a kind.
+func (m *Memory) Recall(kind string) Recall {
+	return Recall{
+		Kind: kind, Hits: m.hits.Load(), Refusals: m.noes.Load(), Misses: m.misses.Load(),
+		Proofs: m.proofs.EstimatedSize(), Noes: m.refusals.EstimatedSize(),
+	}
 }
 
 func (m *Memory) edition() uint64 {

@@ -28,7 +28,7 @@ type Config struct {
 	InsecurePublicHTTP bool `json:"insecurePublicHTTP,omitempty"`
 	// The listener that people and programs use.
 	Listen Listen `json:"listen,omitempty"`
-	// The listener for those who run the gateway: /livez and /readyz.
+	// The listener for those who run the gateway: /livez, /readyz and /metrics.
 	Operations Operations `json:"operations,omitempty"`
 	// The applications behind the gateway. Without forwardAuth there must be one. The one with the longest matching
 	// path on the request's host is chosen.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, two
-# foreign OpenID providers, two directories, a few npm packages and Helm; and a C compiler, for the
+# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy,
+# promtool, two foreign OpenID providers, two directories, a few npm packages and Helm; and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
 # to run. No daemon is started: the tests start their own. With the argument "kubernetes"

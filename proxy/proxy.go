@@ -81,6 +81,8 @@ type Options struct {
 	Log *slog.Logger
 	// Access asks for one line for each request.
 	Access bool
+	// Watch is told of requests; nil for nobody.
+	Watch Watch
 }
 
 // maxStandings bounds how many people's teams and headers are kept.

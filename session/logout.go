@@ -40,6 +40,7 @@ func (s *Sessions) EndSessions(ctx context.Context, l authn.Logout) (int, error)
 			return n, err
 		}
 		n += len(ids)
+		s.tally.byProvider.Add(uint64(len(ids)))
 		s.log.Info("session ended", "reason", "the provider ended it", "subject", p.Subject, "issuer", p.Issuer, "sessions", len(ids))
 	}
 	return n, nil

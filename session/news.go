@@ -81,6 +81,9 @@ func (n *News) Close() {
 	n.running.Wait()
 }
 
+// Hearing reports whether news come: while they don't, each request asks the store.
+func (n *News) Hearing() bool { return n.hearing.Load() }
+
 // Edition is what to note before something is found out that is to be remembered.
 func (n *News) Edition() uint64 { return n.edition.Load() }
 

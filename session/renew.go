@@ -15,6 +15,8 @@ const (
 	askLimit = 20 * time.Second
 	// waitLimit bounds how long a request, or a replica, waits for a renewal.
 	waitLimit = 10 * time.Second
+	// firstPause is how long to wait before another replica's renewal is looked at.
+	firstPause = 50 * time.Millisecond
 	// saveLimit bounds how long a renewed record is tried to be written while
 	// others wait for it; keepLimit, how long at all. At most maxUnsaved records
 	// are kept that long.
@@ -187,12 +189,15 @@ func (s *Sessions) tolerates(rec record) bool {
 // the replica that does.
 func (s *Sessions) fly(ctx context.Context, t ticket) (record, error) {
 	started := time.Now()
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
 		if !s.renewals.enter() {
 			return record{}, errClosing
 		}
 		l, err := s.acquire(ctx, t)
 		if err == nil && l.held {
+			if pause > firstPause {
+				s.tally.waited(time.Since(started))
+			}
 			return s.renewHeld(ctx, t, l)
 		}
 		s.renewals.leave()
@@ -203,11 +208,13 @@ func (s *Sessions) fly(ctx context.Context, t ticket) (record, error) {
 			s.renewals.failures.set(t.hash, l.retryAt)
 			return record{}, errBackingOff
 		case time.Since(started) > waitLimit:
+			s.tally.waited(time.Since(started))
 			return record{}, errSlow
 		}
 		time.Sleep(pause)
 		rec, err := s.reload(ctx, t)
 		if err != nil || !s.due(rec, time.Now()) {
+			s.tally.waited(time.Since(started))
 			return rec, err
 		}
 		if s.renewals.closed() {
@@ -232,6 +239,9 @@ func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, err
 		return rec, err
 	}
 	next, err := s.exchange(ctx, t, l, rec)
+	if err == nil {
+		s.tally.renewed.Add(1)
+	}
 	switch {
 	case err == nil, errors.Is(err, errUnknown), errors.Is(err, errOver):
 		s.release(ctx, l)
@@ -239,6 +249,7 @@ func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, err
 		s.refused(ctx, t, rec, err)
 		s.release(ctx, l)
 	default:
+		s.tally.notRenewed.Add(1)
 		l.failures++
 		l.retryAt = time.Now().Add(min(backOffFirst<<min(l.failures-1, 8), backOffLongest))
 		s.renewals.failures.set(t.hash, l.retryAt)
@@ -375,5 +386,6 @@ func (s *Sessions) refused(ctx context.Context, t ticket, rec record, cause erro
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
 	s.discard(ctx, t, rec.raw)
+	s.tally.refused.Add(1)
 	s.log.Info("session ended", "reason", "refused at renewal", "route", rec.identity.Route, "subject", rec.identity.Subject, "err", cause)
 }

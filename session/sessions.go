@@ -86,6 +86,7 @@ type Sessions struct {
 
 	renew    func(context.Context, authn.Proof) (authn.Proof, error)
 	renewals *renewals
+	tally    tally
 }
 
 var (
@@ -95,10 +96,10 @@ var (
 
 // The ways in which a session cookie is refused.
 var (
-	errForged  = fmt.Errorf("session: a cookie that is not ours: %w", authn.ErrRejected)
-	errSeveral = fmt.Errorf("session: several live sessions: %w", authn.ErrRejected)
-	errUnknown = fmt.Errorf("session: unknown or ended: %w", authn.ErrRejected)
-	errOver    = fmt.Errorf("session: expired: %w", authn.ErrRejected)
+	errForged  error = refusal{"a cookie that is not ours", "forged"}
+	errSeveral error = refusal{"several live sessions", "several"}
+	errUnknown error = refusal{"unknown or ended", "unknown"}
+	errOver    error = refusal{"expired", "expired"}
 	// errEndedMeanwhile: somebody, or the provider, ended the session as it began.
 	errEndedMeanwhile = fmt.Errorf("session: ended while it began: %w", authn.ErrRejected)
 )
@@ -139,6 +140,7 @@ func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
 	now := time.Now()
 	known, place := s.recent.find(r, s.cookie.Name)
 	if known != nil && s.counts(known, now) {
+		s.tally.hits.Add(now)
 		if known.noted.Load() <= now.Add(-s.uses.pause).UnixNano() {
 			known.noted.Store(now.UnixNano())
 			s.uses.note(known.hash, known.record, r, now)
@@ -148,11 +150,13 @@ func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
 	edition := s.recent.edition()
 	t, rec, err := s.standing(r)
 	if known != nil && err != nil && !errors.Is(err, authn.ErrRejected) && s.bridges(known, now) {
+		s.tally.bridged.Add(now)
 		return known.identity, nil
 	}
 	if err != nil {
 		return authn.Identity{}, err
 	}
+	s.tally.misses.Add(now)
 	if s.due(rec, now) {
 		if rec, err = s.renewed(r.Context(), t, rec); err != nil {
 			return authn.Identity{}, err
@@ -204,6 +208,7 @@ func (s *Sessions) live(ctx context.Context, t ticket) (record, error) {
 	}
 	if now := time.Now(); rec.expired(now) && !s.due(rec, now) {
 		s.discard(ctx, t, rec.raw)
+		s.tally.expired.Add(1)
 		s.log.Info("session ended", "reason", "the proof expired", "route", rec.identity.Route, "subject", rec.identity.Subject)
 		return record{}, errOver
 	}
@@ -340,6 +345,7 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, 
 		}
 	}
 	s.cookie.set(w, value, s.lifetime)
+	s.tally.started.Add(1)
 	s.log.Info("session started", "route", p.Identity.Route, "subject", p.Identity.Subject)
 	return nil
 }
@@ -396,6 +402,7 @@ func (s *Sessions) End(w http.ResponseWriter, r *http.Request) (p authn.Proof, f
 		err = errors.Join(err, s.finish(r.Context(), t, PersonOf(proof.Identity)))
 	}
 	if found && err == nil {
+		s.tally.signedOut.Add(1)
 		s.log.Info("session ended", "reason", "signed out", "route", p.Identity.Route, "subject", p.Identity.Subject)
 	}
 	return p, found, err

@@ -113,6 +113,7 @@ func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	log := x.logOf(r)
 	token, id, err := x.trade(r.Context(), log, request.assertion, session.ClientOf(r))
+	x.Signed.Tell(authn.OutcomeOf(err))
 	if err != nil {
 		x.refuse(w, r, request.refusal(err))
 		return

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/meter"
 )
 
 const (
@@ -249,7 +250,7 @@ func (k *KeySet) ask() <-chan singleflight.Result {
 
 // FetchKeys reads a JWK set at a URL, with an access token if there is one.
 func FetchKeys(ctx context.Context, url, token string, client *http.Client) ([]Key, error) {
-	text, err := Get(ctx, url, token, client)
+	text, err := Get(meter.Asking(ctx, "keys"), url, token, client)
 	if err != nil {
 		return nil, err
 	}

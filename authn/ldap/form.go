@@ -133,6 +133,7 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 	}
 	f := form{landing: l.Landings.Clean(in.landing), username: in.login}
 	if !l.genuine(r, in.token) {
+		l.Signed.Tell(authn.Stale)
 		l.log(r).Info("sign-in form without its cookie, or too old")
 		f.status, f.problem = http.StatusForbidden, sentenceStale
 		l.show(w, r, f)
@@ -151,6 +152,7 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 		l.failed(w, r, f, who, err)
 		return
 	}
+	l.Signed.Tell(authn.Success)
 	page.SeeOther(w, f.landing)
 }
 
@@ -215,6 +217,7 @@ func (l *route) admit(w http.ResponseWriter, r *http.Request, who person) error 
 
 // failed says why a sign-in did not work and what to do about it.
 func (l *route) failed(w http.ResponseWriter, r *http.Request, f form, who person, err error) {
+	l.Signed.Tell(authn.OutcomeOf(err))
 	var no *refusal
 	var wait *authn.Throttled
 	var not *authn.NotAllowed

@@ -28,6 +28,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/page"
 	"gatehouse/config"
+	"gatehouse/meter"
 	"gatehouse/session"
 )
 
@@ -52,7 +53,10 @@ type Deps struct {
 	Sessions session.Starter
 	Landings authn.Landings
 	Pages    *page.Pages
-	Log      *slog.Logger
+	// Calls is told of what the directory is asked, and Signed of sign-ins by the form.
+	Calls  meter.Calls
+	Signed authn.Signed
+	Log    *slog.Logger
 }
 
 // route is one directory as a way in.
@@ -103,7 +107,7 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	d.Log = d.Log.With("route", name)
-	dir.log = d.Log
+	dir.log, dir.dialer.calls = d.Log, d.Calls
 	dir.service.spread(d.Regulation)
 	dir.referred.spread(d.Regulation)
 	l := &route{
@@ -127,7 +131,8 @@ func (l *route) route() authn.Route {
 	r := authn.Route{
 		Name: l.name, Issuer: l.directory.issuer(), Label: label,
 		Renew: l.renew, Allow: l.admission.Allow, Ready: l.directory.ready,
-		Close: func() error { l.directory.close(); return nil },
+		Recall: func() []authn.Recall { return []authn.Recall{l.memory.Recall("password")} },
+		Close:  func() error { l.directory.close(); return nil },
 	}
 	if l.settings.TestOnly {
 		// Who signed in before it was only a test is nobody now.

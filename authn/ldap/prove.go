@@ -35,6 +35,9 @@ func (e *refusal) Error() string {
 	return "ldap: " + string(e.reason) + ": " + e.cause.Error()
 }
 
+// Reason is why, for counts.
+func (e *refusal) Reason() string { return e.reason.word() }
+
 // Unwrap makes it a kind of [authn.ErrRejected].
 func (e *refusal) Unwrap() []error { return []error{authn.ErrRejected, e.cause} }
 
@@ -343,7 +346,7 @@ func (l *route) bind(ctx context.Context, dn, password string) (sent bool, err e
 // bind binds as dn. The directory's no is a *refusal.
 func (c *conn) bind(ctx context.Context, dn, password string) error {
 	var res *ldap.SimpleBindResult
-	err := c.do(ctx, func(l *ldap.Conn) (err error) {
+	err := c.do(ctx, "bind", func(l *ldap.Conn) (err error) {
 		res, err = l.SimpleBind(ldap.NewSimpleBindRequest(dn, password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()}))
 		return err
 	})

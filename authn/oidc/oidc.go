@@ -39,6 +39,7 @@ import (
 	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/config"
+	"gatehouse/meter"
 	"gatehouse/session"
 )
 
@@ -69,7 +70,10 @@ type Deps struct {
 	Ender    Ender
 	Landings authn.Landings
 	Pages    *page.Pages
-	Log      *slog.Logger
+	// Calls is told of what the provider is asked, and Signed of sign-ins.
+	Calls  meter.Calls
+	Signed authn.Signed
+	Log    *slog.Logger
 }
 
 // relying is one route: this gateway as a relying party of one provider.
@@ -93,7 +97,7 @@ func New(name, label string, c config.OIDC, d Deps) (authn.Route, error) {
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}
-	o, err := newRelying(name, c, d, issuer.NewClient(t))
+	o, err := newRelying(name, c, d, issuer.NewClient(t, d.Calls))
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}

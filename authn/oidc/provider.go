@@ -17,6 +17,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
 	"gatehouse/config"
+	"gatehouse/meter"
 )
 
 const (
@@ -177,7 +178,7 @@ func fetchMetadata(ctx context.Context, issuer string, client *http.Client) (*me
 // be the one that was asked for, byte for byte (OpenID Connect Discovery,
 // section 4.3).
 func fetchDocument(ctx context.Context, issuer string, client *http.Client) (rawDocument, error) {
-	doc, err := upstream.NewProvider(upstream.ClientContext(ctx, client), issuer)
+	doc, err := upstream.NewProvider(upstream.ClientContext(meter.Asking(ctx, "discovery"), client), issuer)
 	if err != nil {
 		return nil, authn.Foreign{Err: err} // it may hold the page that the provider answered with
 	}

@@ -48,7 +48,7 @@ authn:
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	g, err := build(c, log)
+	g, err := build(c, log, newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/proxy"
+	"gatehouse/session"
 )
 
 // readyTimeout bounds the looks at all dependencies together; probes give up early.
@@ -38,9 +40,10 @@ type readiness struct {
 	stopping     atomic.Bool
 }
 
-func newReadiness(g *gateway) *readiness {
+func newReadiness(g *gateway, settings func() error) *readiness {
 	r := &readiness{seen: map[string]bool{}}
-	r.dependencies = append(r.dependencies, dependency{name: "store", check: g.store.Ping, needed: true})
+	r.dependencies = append(r.dependencies, dependency{name: "store", check: g.store.Ping, needed: true},
+		dependency{name: "news", check: hearing(g.news), optional: true})
 	for _, route := range g.routes {
 		if route.Ready != nil {
 			r.dependencies = append(r.dependencies, dependency{name: "route " + route.Name, check: route.Ready})
@@ -49,7 +52,18 @@ func newReadiness(g *gateway) *readiness {
 	for _, u := range g.upstreams {
 		r.dependencies = append(r.dependencies, dependency{name: "upstream " + u.Name, check: reach(u), optional: true})
 	}
+	r.dependencies = append(r.dependencies, dependency{name: "settings", check: func(context.Context) error { return settings() }, optional: true})
 	return r
+}
+
+// hearing looks whether the gateway hears of sessions that end elsewhere.
+func hearing(n *session.News) func(context.Context) error {
+	return func(context.Context) error {
+		if n.Hearing() {
+			return nil
+		}
+		return errors.New("the store does not tell what ends elsewhere: until it does, each request asks it")
+	}
 }
 
 // reach looks whether an application takes connections.
@@ -64,10 +78,31 @@ func reach(u config.Upstream) func(context.Context) error {
 	}
 }
 
-// report is a line for each dependency, and whether the gateway is ready.
-func (r *readiness) report(ctx context.Context) (text string, ready bool) {
+// The states of a condition.
+const (
+	there    = "ok"
+	missing  = "missing"  // and the gateway is not ready
+	degraded = "degraded" // but it is
+)
+
+// condition is how something is that the gateway needs.
+type condition struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// state is whether requests should come here, and why.
+type state struct {
+	Ready      bool        `json:"ready"`
+	Stopping   bool        `json:"stopping,omitzero"`
+	Conditions []condition `json:"conditions,omitempty"`
+}
+
+// look looks at everything at once.
+func (r *readiness) look(ctx context.Context) state {
 	if r.stopping.Load() {
-		return "stopping\n", false
+		return state{Stopping: true}
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -80,38 +115,67 @@ func (r *readiness) report(ctx context.Context) (text string, ready bool) {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var b strings.Builder
-	ready = true
+	s := state{Ready: true}
 	for i, d := range r.dependencies {
+		c := condition{Name: d.name, State: there}
 		switch {
 		case errs[i] == nil:
 			r.seen[d.name] = true
-			fmt.Fprintf(&b, "ok        %s\n", d.name)
 		case d.needed || !r.seen[d.name] && !d.optional:
-			ready = false
-			fmt.Fprintf(&b, "missing   %s: %v\n", d.name, errs[i])
+			s.Ready = false
+			c.State, c.Reason = missing, errs[i].Error()
 		default:
-			fmt.Fprintf(&b, "degraded  %s: %v\n", d.name, errs[i])
+			c.State, c.Reason = degraded, errs[i].Error()
 		}
+		s.Conditions = append(s.Conditions, c)
 	}
-	return b.String(), ready
+	return s
 }
 
-// opsServer answers those who run the gateway: /livez (this process answers)
-// and /readyz (what it needs is there), with the alias /healthz for /livez.
-func opsServer(r *readiness, log *slog.Logger) *http.Server {
+// String is a line for each condition.
+func (s state) String() string {
+	if s.Stopping {
+		return "stopping\n"
+	}
+	var b strings.Builder
+	for _, c := range s.Conditions {
+		fmt.Fprintf(&b, "%-9s %s", c.State, c.Name)
+		if c.Reason != "" {
+			b.WriteString(": " + c.Reason)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// ServeHTTP answers in lines, or in JSON to who asks for that.
+func (r *readiness) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	s, status := r.look(req.Context()), http.StatusOK
+	if !s.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	if !strings.Contains(req.Header.Get("Accept"), "application/json") {
+		writeText(w, status, s.String())
+		return
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		writeText(w, http.StatusInternalServerError, "the state can't be written as JSON\n")
+		return
+	}
+	write(w, status, "application/json", string(text))
+}
+
+// opsServer answers those who run the gateway: /livez (this process answers), /readyz
+// (what it needs is there) and /metrics, with the aliases /healthz and /ping for /livez.
+func opsServer(r *readiness, scrapes http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
 	mux.HandleFunc("GET /healthz", live)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
-		text, ready := r.report(req.Context())
-		if !ready {
-			writeText(w, http.StatusServiceUnavailable, text)
-			return
-		}
-		writeText(w, http.StatusOK, text)
-	})
+	mux.HandleFunc("GET /ping", live)
+	mux.Handle("GET /metrics", scrapes)
+	mux.Handle("GET /readyz", r)
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -123,7 +187,11 @@ func opsServer(r *readiness, log *slog.Logger) *http.Server {
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	write(w, status, "text/plain; charset=utf-8", text)
+}
+
+func write(w http.ResponseWriter, status int, kind, text string) {
+	w.Header().Set("Content-Type", kind)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

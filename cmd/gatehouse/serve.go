@@ -3,14 +3,18 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn/ldap"
@@ -39,17 +43,20 @@ starting: /readyz on the operations listener says what is missing.`,
 		if err != nil {
 			return err
 		}
-		go spareCollector(cmd.Context(), sh.env)
 		l := &lines{to: sh.err}
 		defer l.flush()
-		return serve(cmd.Context(), c, slog.New(prompt{newLogger(c.Log, l).Handler(), l}))
+		log := slog.New(prompt{newLogger(c.Log, l).Handler(), l})
+		go spareCollector(cmd.Context(), sh.env)
+		limitMemory(cmd.Context(), memlimit.FromCgroup, log)
+		return serve(cmd.Context(), c, log)
 	}
 	return cmd
 }
 
 // serve runs a gateway until ctx ends or a listener fails.
 func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
-	g, err := build(c, log)
+	m := newMetrics()
+	g, err := build(c, log, m)
 	if err != nil {
 		return err
 	}
@@ -70,10 +77,13 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
+	if c.Listen.CertFile != "" {
+		m.Certificate("listen", expiryOf(c.Listen.CertFile))
+	}
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
-	ready := newReadiness(g)
-	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, log), ops}}
+	ready := newReadiness(g, m.Reload.Err)
+	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, m.Handler(log), log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
@@ -161,6 +171,26 @@ func listen(ctx context.Context, c config.Config, log *slog.Logger) (net.Listene
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2", "http/1.1"},
 	}), nil
+}
+
+// expiryOf tells when the certificate in a file expires: the first of the file, which is
+// the gateway's own.
+func expiryOf(file string) func() (time.Time, error) {
+	return func() (time.Time, error) {
+		text, err := os.ReadFile(file) //nolint:gosec // naming it is the operator's right
+		if err != nil {
+			return time.Time{}, err
+		}
+		block, _ := pem.Decode(text)
+		if block == nil {
+			return time.Time{}, fmt.Errorf("%s holds no PEM", file)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("%s: %w", file, err)
+		}
+		return cert.NotAfter, nil
+	}
 }
 
 // listenForQuestions opens the listener that Envoy asks at over gRPC; nil for none.

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"gatehouse/metrics"
 )
 
 func versionCommand() *cobra.Command {
@@ -18,6 +20,23 @@ func versionCommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// newMetrics are the metrics of this program.
+func newMetrics() *metrics.Metrics { return metrics.New(version(), revision()) }
+
+// revision is the commit that the build recorded; empty if it did not.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
 }
 
 // version is what the build recorded: a tag, or else the commit.

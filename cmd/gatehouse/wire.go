@@ -20,6 +20,8 @@ import (
 	"gatehouse/authn/oidc"
 	"gatehouse/authn/page"
 	"gatehouse/config"
+	"gatehouse/meter"
+	"gatehouse/metrics"
 	"gatehouse/proxy"
 	"gatehouse/proxy/assertion"
 	"gatehouse/proxy/exchange"
@@ -43,8 +45,9 @@ type gateway struct {
 }
 
 // build makes a gateway from sound settings. It opens no connection, so it
-// works while the provider, the store and the upstreams are down.
-func build(c config.Config, log *slog.Logger) (*gateway, error) {
+// works while the provider, the store and the upstreams are down. What happens in it is
+// counted in m.
+func build(c config.Config, log *slog.Logger, m *metrics.Metrics) (*gateway, error) {
 	origin := c.Origin()
 	pages, err := openPages(c)
 	if err != nil {
@@ -54,7 +57,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(c.Store)
+	store, err := openWatchedStore(c.Store, m.Calls(metrics.Store, "redis"), log)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +82,7 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 	})
 
 	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, log}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, m, log}
 	chain, last := authn.Chain{}, authn.Chain{}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
@@ -88,19 +91,20 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		}
 		routes[route.Name] = route
 		if route.Authenticator != nil {
-			chain = append(chain, route.Authenticator)
+			chain = append(chain, m.Authenticator(route.Name, route.Authenticator))
 		}
 		if route.Last != nil {
-			last = append(last, route.Last)
+			last = append(last, m.Authenticator(route.Name, route.Last))
 		}
 		g.routes = append(g.routes, route)
 	}
 
-	g.chain = append(append(chain, last...), sessions) // explicit credentials before the ambient one
+	g.chain = append(append(chain, last...), m.Authenticator(metrics.SessionRoute, sessions)) // explicit credentials before the ambient one
 	if g.handler, err = house.openHandler(c, g); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
 	news.OnEnd(g.handler.Recheck)
+	m.Follow(metrics.Rooms{Sessions: sessions, News: news, Store: store, Routes: g.routes, Warnings: len(c.Warnings())})
 	return g, nil
 }
 
@@ -139,7 +143,19 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		SignedOutURL:    c.Pages.SignedOutURL,
 		Log:             h.log,
 		Access:          !c.Log.NoAccess,
+		Watch:           h.metrics.Requests(names(c)),
 	})
+}
+
+// names are those of the routes and the upstreams.
+func names(c config.Config) (routes, upstreams []string) {
+	for _, r := range c.Authn {
+		routes = append(routes, r.Name)
+	}
+	for _, u := range c.Upstreams {
+		upstreams = append(upstreams, u.Name)
+	}
+	return routes, upstreams
 }
 
 // openAssertions makes the signer of what upstreams may believe; nil for none.
@@ -159,7 +175,7 @@ func (h house) openExchangers(c config.Config, signer *assertion.Signer, g *gate
 		if !u.Exchanges() {
 			continue
 		}
-		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Log: h.log})
+		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Calls: h.metrics.Calls(metrics.Application, u.Name), Log: h.log})
 		if err != nil {
 			return nil, fmt.Errorf("upstreams[%d] (%s): %w", i, u.Name, err)
 		}
@@ -190,6 +206,7 @@ type house struct {
 	landings authn.Landings
 	pages    *page.Pages
 	accounts authn.Accounts
+	metrics  *metrics.Metrics
 	log      *slog.Logger
 }
 
@@ -212,6 +229,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Claims:          c.PolicyClaims(),
+			Calls:           h.metrics.Calls(metrics.Provider, section.Name),
+			Signed:          h.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.LDAP != nil:
@@ -228,6 +247,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
+			Calls:           h.metrics.Calls(metrics.Directory, section.Name),
+			Signed:          h.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.Bearer != nil:
@@ -242,6 +263,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
+			Calls:           h.metrics.Calls(metrics.Provider, section.Name),
+			Signed:          h.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.APIKey != nil:
@@ -254,6 +277,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
+			Calls:           h.metrics.Calls(metrics.Application, section.Name),
 			Log:             h.log,
 		})
 	}
@@ -299,7 +323,10 @@ func openKeys(c config.Config) (session.Keyring, error) {
 	return session.NewKeyring(origin, keys)
 }
 
-func openStore(c config.Store) (session.Store, error) {
+// openStore opens the store for a command, which counts nothing.
+func openStore(c config.Store) (session.Store, error) { return openWatchedStore(c, nil, nil) }
+
+func openWatchedStore(c config.Store, calls meter.Calls, log *slog.Logger) (session.Store, error) {
 	if c.Redis == nil {
 		return session.NewMemory(), nil
 	}
@@ -307,7 +334,9 @@ func openStore(c config.Store) (session.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store.redis.tls: %w", err)
 	}
-	return session.NewRedis(redisOptions(*c.Redis, conf))
+	o := redisOptions(*c.Redis, conf)
+	o.Calls, o.Log = calls, log
+	return session.NewRedis(o)
 }
 
 func redisOptions(c config.Redis, conf *tls.Config) session.RedisOptions {

@@ -20,6 +20,7 @@ import (
 
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
+	"gatehouse/metrics"
 	"gatehouse/proxy"
 )
 
@@ -37,6 +38,7 @@ type world struct {
 	app      *recorder
 	log      *lockedBuffer
 	settings string
+	metrics  *metrics.Metrics
 }
 
 // newWorld starts a world from settings, in which $ISSUER, $UPSTREAM and $DIRECTORY
@@ -70,7 +72,8 @@ func (w *world) serve(settings string) {
 		t.Fatalf("settings:\n%v", err)
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.gw, err = build(c, log)
+	w.metrics = newMetrics()
+	w.gw, err = build(c, log, w.metrics)
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
@@ -81,6 +84,7 @@ func (w *world) serve(settings string) {
 	w.server.StartTLS()
 	t.Cleanup(func() {
 		w.server.Close()
+		w.checkMetrics(c)
 		if err := w.gw.close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
