@@ -117,7 +117,7 @@ func (c *cluster) get(path string) object {
 
 // definitions are where the kinds are defined that are not Kubernetes' own: modules, and
 // their files.
-var definitions = map[string]string{ //nolint:gochecknoglobals // a table
+var definitions = map[string]string{
 	"sigs.k8s.io/gateway-api@v1.7.0":                             "config/crd/experimental/gateway.networking.k8s.io_httproutes.yaml",
 	"github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml",
 	"github.com/traefik/traefik/v3@v3.7.13":                      "docs/content/reference/dynamic-configuration/traefik.io_*.yaml",

@@ -102,27 +102,18 @@ type spec struct {
 
 // PodSpec is what the tests look at of a pod.
 type PodSpec struct {
-	AutomountServiceAccountToken  *bool            `yaml:"automountServiceAccountToken"`
-	EnableServiceLinks            *bool            `yaml:"enableServiceLinks"`
-	TerminationGracePeriodSeconds int              `yaml:"terminationGracePeriodSeconds"`
-	SecurityContext               securityContext  `yaml:"securityContext"`
-	InitContainers                []container      `yaml:"initContainers"`
-	Containers                    []container      `yaml:"containers"`
-	Volumes                       []map[string]any `yaml:"volumes"`
+	AutomountServiceAccountToken *bool           `yaml:"automountServiceAccountToken"`
+	EnableServiceLinks           *bool           `yaml:"enableServiceLinks"`
+	SecurityContext              securityContext `yaml:"securityContext"`
+	InitContainers               []container     `yaml:"initContainers"`
+	Containers                   []container     `yaml:"containers"`
 }
 
 type container struct {
-	Name, Image     string
+	Name            string
 	Command, Args   []string
-	Env             []map[string]any `yaml:"env"`
-	SecurityContext securityContext  `yaml:"securityContext"`
-	LivenessProbe   probe            `yaml:"livenessProbe"`
-	ReadinessProbe  probe            `yaml:"readinessProbe"`
-	Ports           []struct {
-		Name          string `yaml:"name"`
-		ContainerPort int    `yaml:"containerPort"`
-	} `yaml:"ports"`
-	VolumeMounts []struct {
+	SecurityContext securityContext `yaml:"securityContext"`
+	VolumeMounts    []struct {
 		Name      string `yaml:"name"`
 		MountPath string `yaml:"mountPath"`
 		ReadOnly  bool   `yaml:"readOnly"`
@@ -136,10 +127,6 @@ type securityContext struct {
 	ReadOnlyRootFilesystem   *bool `yaml:"readOnlyRootFilesystem"`
 	Capabilities             struct{ Add, Drop []string }
 	SeccompProfile           struct{ Type string } `yaml:"seccompProfile"`
-}
-
-type probe struct {
-	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 }
 
 // manifest is the objects that helm makes.
@@ -194,12 +181,6 @@ func (m manifest) ofKind(kind string) (found manifest) {
 		}
 	}
 	return found
-}
-
-// gateway is the container of the gateway.
-func (m manifest) gateway(t *testing.T) container {
-	t.Helper()
-	return m.get(t, "Deployment", "").Spec.Template.Spec.Containers[0]
 }
 
 // settings is the settings file that the pods get.

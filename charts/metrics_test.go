@@ -40,7 +40,7 @@ func TestMonitor(t *testing.T) {
 }
 
 // alertTests is what makes each alert fire within 70 minutes: series with one value a minute.
-var alertTests = map[string][]string{ //nolint:gochecknoglobals // a table
+var alertTests = map[string][]string{
 	"GatehouseDown":               {`up{$J} 0x120`},
 	"GatehouseCantDecide":         {`gatehouse_authz_total{$J, result="unavailable"} 0+60x120`},
 	"GatehouseRedisAway":          {`gatehouse_redis_breaker_open{$J, pod="a"} 0x120`, `gatehouse_redis_breaker_open{$J, pod="b"} 1x120`},

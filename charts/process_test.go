@@ -26,7 +26,7 @@ func gatehouse(t *testing.T) string {
 // freePort is a port of loopback that nobody listens at.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func freePort(t *testing.T) string {
 
 // listens says whether somebody listens at a port of loopback.
 func listens(port string) bool {
-	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second) //nolint:noctx // bounded
+	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
 	if err != nil {
 		return false
 	}

@@ -76,7 +76,7 @@ type gateway struct{ port, operations string }
 // startGateway starts a gateway that lets in the people of a directory.
 func startGateway(t *testing.T, directory string) gateway {
 	t.Helper()
-	app, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
+	app, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,8 +92,8 @@ authn:
   - name: directory
     ldap: {address: ["`+directory+`"], baseDN: "dc=example,dc=com", groups: {from: memberOf}, allowedGroups: [staff]}
 `)
-	start(t, exec.Command(gatehouse(t), "serve", "--config", file), func() bool { //nolint:gosec // what was just built
-		r, err := http.Get("http://127.0.0.1:" + g.operations + "/readyz") //nolint:noctx // loopback
+	start(t, exec.Command(gatehouse(t), "serve", "--config", file), func() bool {
+		r, err := http.Get("http://127.0.0.1:" + g.operations + "/readyz")
 		return err == nil && r.Body.Close() == nil && r.StatusCode == http.StatusOK
 	})
 	return g
