@@ -239,7 +239,8 @@ func TestTemplates(t *testing.T) {
 			"spec.template.metadata.annotations.checksum/secret":            "<nil>",
 			"spec.template.spec.containers.0.startupProbe.failureThreshold": "30",
 			"spec.template.spec.containers.0.readinessProbe.timeoutSeconds": "4",
-			"spec.template.spec.containers.0.volumeMounts.0.mountPath":      "/etc/gatehouse",
+			"spec.template.spec.containers.0.volumeMounts.0.mountPath":      "/etc/gatehouse/gatehouse.yaml",
+			"spec.template.spec.containers.0.volumeMounts.0.subPath":        "gatehouse.yaml",
 			"spec.template.spec.containers.0.envFrom":                       "<nil>",
 			"spec.template.spec.securityContext.seccompProfile.type":        "RuntimeDefault",
 			"spec.template.spec.containers.0.securityContext.runAsNonRoot":  "<nil>",
@@ -249,6 +250,9 @@ func TestTemplates(t *testing.T) {
 		}},
 		"several": {smallest + redis + "replicaCount: 3\n", "Deployment", "", map[string]string{
 			"spec.replicas": "3", "spec.strategy.type": "RollingUpdate", "spec.strategy.rollingUpdate.maxUnavailable": "0",
+		}},
+		"settings that running pods read again": {smallest + "rollOnChange: false\n", "Deployment", "", map[string]string{
+			"spec.template.spec.containers.0.volumeMounts.0": "map[mountPath:/etc/gatehouse name:config readOnly:true]",
 		}},
 		"as many as there is work": {smallest + redis + "autoscaling: {enabled: true}\n", "Deployment", "", map[string]string{"spec.replicas": "<nil>"}},
 		"Redis in the environment": {smallest + "extraEnv: [{name: GATEHOUSE_STORE_REDIS_URL, value: \"rediss://r:6379\"}]\nreplicaCount: 2\n", "Deployment", "", map[string]string{

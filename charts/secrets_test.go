@@ -51,6 +51,9 @@ func TestChecksums(t *testing.T) {
 			t.Errorf("%s: before %s, now %s", name, before, got)
 		}
 	}
+	if free := smallest + "rollOnChange: false\n"; sums(free) != " " || sums(free+"commonLabels: {a: b}\n") != " " {
+		t.Errorf("pods that read settings again are replaced: %s", sums(free))
+	}
 	first, again := sums(smallest+"redis: {enabled: true}\n"), sums(smallest+"redis: {enabled: true}\n")
 	if first != again {
 		t.Error("a password that is made anew replaces pods")

@@ -8,6 +8,8 @@ type Values struct {
 	ExistingSecrets []SecretSource `json:"existingSecrets"`
 	// The same, for trying: file names and texts. They stay in Helm's records of the release.
 	SecretValues map[string]string `json:"secretValues"`
+	// Replaces pods when config has changed. With false, running pods take it over by themselves (docs/reload.md).
+	RollOnChange bool `json:"rollOnChange"`
 	// How many pods. More than one needs Redis.
 	ReplicaCount int `json:"replicaCount" jsonschema:"minimum=0"`
 

@@ -2,7 +2,13 @@
 
 {{- define "gatehouse.mounts" -}}
 - name: config
+  {{- if .Values.rollOnChange }}
+  # A file that is mounted alone stays what it was: running pods keep their settings until they are replaced.
+  mountPath: /etc/gatehouse/gatehouse.yaml
+  subPath: gatehouse.yaml
+  {{- else }}
   mountPath: /etc/gatehouse
+  {{- end }}
   readOnly: true
 {{- if or .Values.existingSecrets .Values.secretValues .Values.redis.enabled }}
 - name: secrets
