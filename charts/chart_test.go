@@ -306,6 +306,7 @@ func TestTemplates(t *testing.T) {
 			"spec.egress.3.ports": "[map[port:443 protocol:TCP] map[port:26379 protocol:TCP] map[port:6379 protocol:TCP]]",
 		}},
 		"no other ways out": {smallest + "networkPolicy: {egress: [{ports: [{port: 1}]}]}\n", "NetworkPolicy", "", map[string]string{"spec.egress": "[map[ports:[map[port:1]]]]"}},
+		"an object as text": {smallest + "extraObjects: [\"apiVersion: v1\\nkind: Secret\\nmetadata: {name: {{ .Release.Name }}-extra}\"]\n", "Secret", "", map[string]string{"metadata.name": "gw-extra"}},
 		"one's own service account": {smallest + "serviceAccount: {create: false, name: mine, automount: true}\n", "Deployment", "", map[string]string{
 			"spec.template.spec.serviceAccountName": "mine", "spec.template.spec.automountServiceAccountToken": "true",
 		}},
