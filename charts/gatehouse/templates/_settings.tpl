@@ -22,27 +22,7 @@ nothing.
 {{- $_ := set $c "store" (dict "redis" $server) -}}
 {{- $_ := set $c "session" (merge ($c.session | default dict) (dict "keysFile" (printf "%s/session-keys" $secrets))) -}}
 {{- end -}}
-{{- include "gatehouse.wholeNumbers" $c -}}
 {{- toYaml $c -}}
-{{- end -}}
-
-{{/*
-Turns the floating-point numbers that Helm makes of whole ones back, in place:
-10485760 would be written as 1.048576e+07.
-*/}}
-{{- define "gatehouse.wholeNumbers" -}}
-{{- $in := . -}}
-{{- if kindIs "map" . -}}
-{{- range $key, $value := . -}}
-{{- if kindIs "float64" $value -}}
-{{- $_ := set $in $key (int64 $value) -}}
-{{- else -}}
-{{- include "gatehouse.wholeNumbers" $value -}}
-{{- end -}}
-{{- end -}}
-{{- else if kindIs "slice" . -}}
-{{- range . -}}{{- include "gatehouse.wholeNumbers" . -}}{{- end -}}
-{{- end -}}
 {{- end -}}
 
 {{/* "true" if sessions are in the memory of the one process. */}}
