@@ -305,6 +305,10 @@ func TestTemplates(t *testing.T) {
 		"ways out to Sentinel's servers": {smallest + "  session: {keysFile: /k}\n  store: {redis: {sentinel: {master: m, addresses: [\"rediss://s.example.com:26379\"]}}}\n", "NetworkPolicy", "", map[string]string{
 			"spec.egress.3.ports": "[map[port:443 protocol:TCP] map[port:26379 protocol:TCP] map[port:6379 protocol:TCP]]",
 		}},
+		"ways out of the environment": {smallest + "extraEnv: [{name: HTTPS_PROXY, value: \"http://proxy.example.com:3128\"}, {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: \"http://collector.tracing:4318\"}, {name: X, value: \"udp://syslog.example.com\"}]\n", "NetworkPolicy", "", map[string]string{
+			"spec.egress.3.to.0.namespaceSelector.matchLabels": "map[kubernetes.io/metadata.name:tracing]",
+			"spec.egress.4.ports":                              "[map[port:443 protocol:TCP] map[port:3128 protocol:TCP] map[port:4318 protocol:TCP] map[port:514 protocol:UDP]]",
+		}},
 		"no other ways out": {smallest + "networkPolicy: {egress: [{ports: [{port: 1}]}]}\n", "NetworkPolicy", "", map[string]string{"spec.egress": "[map[ports:[map[port:1]]]]"}},
 		"an object as text": {smallest + "extraObjects: [\"apiVersion: v1\\nkind: Secret\\nmetadata: {name: {{ .Release.Name }}-extra}\"]\n", "Secret", "", map[string]string{"metadata.name": "gw-extra"}},
 		"one's own service account": {smallest + "serviceAccount: {create: false, name: mine, automount: true}\n", "Deployment", "", map[string]string{

@@ -144,19 +144,21 @@ callback: {{ $paths.callback | default "/oidc/callback" }}
 
 {{/*
 Where the gateway connects to, as YAML: namespaces of the cluster, and ports of
-everything else. It is read from the URLs in the settings. A name with one dot may
-be either, and counts as both.
+everything else. It is read from the URLs in the settings and in extraEnv. A name with
+one dot may be either, and counts as both.
 */}}
 {{- define "gatehouse.destinations" -}}
 {{- $namespaces := list -}}
 {{- $ports := list -}}
-{{- $default := dict "http" 80 "https" 443 "redis" 6379 "rediss" 6379 "ldap" 389 "ldaps" 636 -}}
+{{- $default := dict "http" 80 "https" 443 "redis" 6379 "rediss" 6379 "ldap" 389 "ldaps" 636 "udp" 514 "tcp" 601 -}}
 {{- $own := .Release.Namespace -}}
-{{- range regexFindAll "\\b(https?|rediss?|ldaps?)://(\\[[0-9a-fA-F:]+\\]|[A-Za-z0-9._-]+)(:[0-9]+)?" (include "gatehouse.settings" .) -1 -}}
+{{- $text := printf "%s\n%s" (include "gatehouse.settings" .) (toYaml .Values.extraEnv) -}}
+{{- range regexFindAll "\\b(https?|rediss?|ldaps?|udp|tcp)://(\\[[0-9a-fA-F:]+\\]|[A-Za-z0-9._-]+)(:[0-9]+)?" $text -1 -}}
 {{- $u := urlParse . -}}
 {{- $labels := splitList "." $u.hostname -}}
 {{- $ip := or (hasPrefix "[" $u.host) (regexMatch "^[0-9.]+$" $u.hostname) -}}
-{{- $port := regexFind ":[0-9]+$" $u.host | trimPrefix ":" | default (get $default $u.scheme) | int -}}
+{{- $number := regexFind ":[0-9]+$" $u.host | trimPrefix ":" | default (get $default $u.scheme) | int -}}
+{{- $port := dict "protocol" (eq $u.scheme "udp" | ternary "UDP" "TCP") "port" $number -}}
 {{- if and (not $ip) (eq (len $labels) 1) -}}
 {{- $namespaces = append $namespaces $own -}}
 {{- else if and (not $ip) (eq (len $labels) 2) -}}
@@ -164,12 +166,14 @@ be either, and counts as both.
 {{- $ports = append $ports $port -}}
 {{- else if and (not $ip) (eq (index $labels 2) "svc") -}}
 {{- $namespaces = append $namespaces (index $labels 1) -}}
-{{- if hasPrefix "kubernetes.default.svc" $u.hostname -}}{{- $ports = concat $ports (list 443 6443) -}}{{- end -}}
+{{- if hasPrefix "kubernetes.default.svc" $u.hostname -}}
+{{- $ports = concat $ports (list (dict "protocol" "TCP" "port" 443) (dict "protocol" "TCP" "port" 6443)) -}}
+{{- end -}}
 {{- else -}}
 {{- $ports = append $ports $port -}}
 {{- end -}}
 {{- end -}}
-{{- if dig "store" "redis" "sentinel" false .Values.config -}}{{- $ports = append $ports 6379 -}}{{- end -}}
+{{- if dig "store" "redis" "sentinel" false .Values.config -}}{{- $ports = append $ports (dict "protocol" "TCP" "port" 6379) -}}{{- end -}}
 namespaces: {{ $namespaces | uniq | sortAlpha | toJson }}
 ports: {{ $ports | uniq | toJson }}
 {{- end -}}
