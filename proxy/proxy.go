@@ -81,8 +81,9 @@ type Options struct {
 	Log *slog.Logger
 	// Access asks for one line for each request.
 	Access bool
-	// Watch is told of requests; nil for nobody.
+	// Watch is told of requests, and Trace of their ways; nil for nobody.
 	Watch Watch
+	Trace Tracer
 }
 
 // maxStandings bounds how many people's teams and headers are kept.

@@ -92,6 +92,10 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	if s.forwarded {
 		r.RemoteAddr = net.JoinHostPort(s.remote, "0")
 	}
+	if h.o.Trace != nil {
+		r = h.o.Trace.Begin(r, start, s.trusted)
+		x.r, x.seen.request = r, r.Context()
+	}
 	h.listen(x, s)
 	x.beside = takeBeside(r.Header)
 	h.names.scrub(r.Header)

@@ -159,6 +159,9 @@ func (u *upstream) forward(x *exchange) {
 	trace := &httptrace.ClientTrace{GotConn: settle, Got1xxResponse: x.bearInterim}
 	ctx := context.WithValue(httptrace.WithClientTrace(u.h.open.add(x), trace), exchangeKey{}, x)
 	x.seen.sent = time.Now()
+	if u.h.o.Trace != nil && x.trial == nil {
+		x.seen.way = u.h.o.Trace.Send(x.r, u.name)
+	}
 	send := u.proxy
 	send.BufferPool = copying{u.h.buffers, x}
 	if x.trial != nil {
@@ -190,6 +193,9 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	h["X-Forwarded-Proto"] = []string{u.h.o.PublicURL.Scheme}
 	h["X-Request-Id"] = x.id
 	x.vouch(h)
+	if x.seen.way != nil {
+		u.h.o.Trace.Carry(x.seen.way, h)
+	}
 	out.Trailer, out.TransferEncoding = nil, nil // the body's length says how it is sent
 	if out.Body != nil {
 		out.Trailer = u.h.names.announced(p.In.Trailer)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -106,6 +107,7 @@ func (s Stream) String() string { return [Streams]string{"", "websocket", "event
 
 // observed is what the record of a request is made of, beside the request itself.
 type observed struct {
+	request, way   context.Context // of the request and of its part at the upstream, where it is traced
 	sent, answered time.Time
 	failure        Failure
 	decision       Decision
@@ -146,7 +148,7 @@ func (x *exchange) streams(res *http.Response) {
 
 // report tells of a request that is over.
 func (x *exchange) report(took time.Duration) {
-	if x.h.o.Watch == nil {
+	if x.h.o.Watch == nil && x.h.o.Trace == nil {
 		return
 	}
 	r := Record{
@@ -159,5 +161,10 @@ func (x *exchange) report(took time.Duration) {
 	if !x.seen.answered.IsZero() {
 		r.Waited = x.seen.answered.Sub(x.seen.sent)
 	}
-	x.h.o.Watch.End(r)
+	if x.h.o.Watch != nil {
+		x.h.o.Watch.End(r)
+	}
+	if x.h.o.Trace != nil {
+		x.h.o.Trace.End(x.seen.request, x.seen.way, x.id[0], x.remote, r)
+	}
 }

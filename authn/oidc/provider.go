@@ -76,7 +76,7 @@ func (p *provider) metadata(ctx context.Context) (*metadata, error) {
 	if wait {
 		return nil, last
 	}
-	answer := p.flight.DoChan("", p.discover)
+	answer := p.flight.DoChan("", func() (any, error) { return p.discover(ctx) })
 	if known != nil {
 		return known, nil
 	}
@@ -98,7 +98,7 @@ func (p *provider) ready(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("oidc: provider metadata: %w", ctx.Err())
-		case a := <-p.flight.DoChan("", p.discover):
+		case a := <-p.flight.DoChan("", func() (any, error) { return p.discover(ctx) }):
 			known, _ = a.Val.(*metadata)
 			err = a.Err
 		}
@@ -123,8 +123,8 @@ func (p *provider) state(due time.Duration) (known *metadata, err error, wait bo
 
 // discover asks the provider for its metadata, once at a time, with its own
 // bound: who asked first may go away.
-func (p *provider) discover() (any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), issuer.CallTime)
+func (p *provider) discover(ctx context.Context) (any, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issuer.CallTime)
 	defer cancel()
 	m, err := fetchMetadata(ctx, p.settings.Issuer, p.client)
 	if err == nil {

@@ -165,7 +165,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("the demo's own settings: %w", err)
 	}
-	g, err := build(c, log, newMetrics())
+	g, err := build(c, log, onlyMetrics())
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ authn:
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	g, err := build(c, log, newMetrics())
+	g, err := build(c, log, onlyMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,12 +39,13 @@ var mayImport = map[string][]string{
 	"gatehouse/proxy/policy":        {"gatehouse/authn", "gatehouse/config"},
 	"gatehouse/charts":              {},
 	"gatehouse/metrics":             {"gatehouse/authn", "gatehouse/meter", "gatehouse/proxy", "gatehouse/session"}, // hides Prometheus; reads what the rooms count
+	"gatehouse/traces":              {"gatehouse/authn", "gatehouse/meter", "gatehouse/proxy"},                      // hides OpenTelemetry
 	"gatehouse/e2e":                 {},
 	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
 	"gatehouse/e2e/directory":       {},
 	"gatehouse/e2e/wandb":           {},
 	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
-		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/meter", "gatehouse/metrics", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/proxy/exchange", "gatehouse/proxy/extauthz", "gatehouse/session"},
+		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/meter", "gatehouse/metrics", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/proxy/exchange", "gatehouse/proxy/extauthz", "gatehouse/session", "gatehouse/traces"},
 }
 
 // onlyIn is which package may import a library.
@@ -68,6 +69,7 @@ var onlyIn = map[string][]string{
 	"github.com/envoyproxy/":                {"gatehouse/proxy/extauthz"},
 	"google.golang.org/":                    {"gatehouse/proxy/extauthz"},
 	"github.com/KimMachineGun/automemlimit": {"gatehouse/cmd/gatehouse"},
+	"go.opentelemetry.io/":                  {"gatehouse/traces"},
 	"github.com/prometheus/":                {"gatehouse/metrics"},
 	"github.com/chromedp/":                  {}, // tests only
 	"testing":                               {"gatehouse/session/sessiontest", "gatehouse/e2e/directory"},

@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -21,7 +18,11 @@ import (
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/extauthz"
+	"gatehouse/traces"
 )
+
+// lastSpansTime bounds how long spans are sent after the end.
+const lastSpansTime = 3 * time.Second
 
 func serveCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
@@ -48,15 +49,19 @@ starting: /readyz on the operations listener says what is missing.`,
 		log := slog.New(prompt{newLogger(c.Log, l).Handler(), l})
 		go spareCollector(cmd.Context(), sh.env)
 		limitMemory(cmd.Context(), memlimit.FromCgroup, log)
-		return serve(cmd.Context(), c, log)
+		o := onlyMetrics()
+		if o.traces, err = traces.New(cmd.Context(), sh.env, version(), log); err != nil {
+			return err
+		}
+		defer lastSpans(cmd.Context(), o.traces, log)
+		return serve(cmd.Context(), c, log, o)
 	}
 	return cmd
 }
 
 // serve runs a gateway until ctx ends or a listener fails.
-func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
-	m := newMetrics()
-	g, err := build(c, log, m)
+func serve(ctx context.Context, c config.Config, log *slog.Logger, o observers) error {
+	g, err := build(c, log, o)
 	if err != nil {
 		return err
 	}
@@ -77,13 +82,11 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
-	if c.Listen.CertFile != "" {
-		m.Certificate("listen", expiryOf(c.Listen.CertFile))
-	}
+	o.watchCertificates(c)
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
-	ready := newReadiness(g, m.Reload.Err)
-	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, m.Handler(log), log), ops}}
+	ready := newReadiness(g, o.metrics.Reload.Err)
+	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, o.metrics.Handler(log), log), ops}}
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
@@ -96,6 +99,16 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	looking()
 	log.Info("stopped")
 	return errors.Join(err, g.close())
+}
+
+// lastSpans sends the spans that wait. A collector that does not answer is not waited for
+// long.
+func lastSpans(ctx context.Context, t *traces.Traces, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpansTime)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		log.Warn("the last traces are lost", "err", err)
+	}
 }
 
 // publicServer is the server that people come to. It knows nothing of WebSockets, so
@@ -171,26 +184,6 @@ func listen(ctx context.Context, c config.Config, log *slog.Logger) (net.Listene
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2", "http/1.1"},
 	}), nil
-}
-
-// expiryOf tells when the certificate in a file expires: the first of the file, which is
-// the gateway's own.
-func expiryOf(file string) func() (time.Time, error) {
-	return func() (time.Time, error) {
-		text, err := os.ReadFile(file) //nolint:gosec // naming it is the operator's right
-		if err != nil {
-			return time.Time{}, err
-		}
-		block, _ := pem.Decode(text)
-		if block == nil {
-			return time.Time{}, fmt.Errorf("%s holds no PEM", file)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("%s: %w", file, err)
-		}
-		return cert.NotAfter, nil
-	}
 }
 
 // listenForQuestions opens the listener that Envoy asks at over gRPC; nil for none.

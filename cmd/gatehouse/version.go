@@ -6,8 +6,6 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-
-	"gatehouse/metrics"
 )
 
 func versionCommand() *cobra.Command {
@@ -21,9 +19,6 @@ func versionCommand() *cobra.Command {
 		},
 	}
 }
-
-// newMetrics are the metrics of this program.
-func newMetrics() *metrics.Metrics { return metrics.New(version(), revision()) }
 
 // revision is the commit that the build recorded; empty if it did not.
 func revision() string {

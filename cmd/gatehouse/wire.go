@@ -46,8 +46,8 @@ type gateway struct {
 
 // build makes a gateway from sound settings. It opens no connection, so it
 // works while the provider, the store and the upstreams are down. What happens in it is
-// counted in m.
-func build(c config.Config, log *slog.Logger, m *metrics.Metrics) (*gateway, error) {
+// told to o.
+func build(c config.Config, log *slog.Logger, o observers) (*gateway, error) {
 	origin := c.Origin()
 	pages, err := openPages(c)
 	if err != nil {
@@ -57,7 +57,7 @@ func build(c config.Config, log *slog.Logger, m *metrics.Metrics) (*gateway, err
 	if err != nil {
 		return nil, err
 	}
-	store, err := openWatchedStore(c.Store, m.Calls(metrics.Store, "redis"), log)
+	store, err := openWatchedStore(c.Store, o.calls(metrics.Store, "redis"), log)
 	if err != nil {
 		return nil, err
 	}
@@ -82,29 +82,22 @@ func build(c config.Config, log *slog.Logger, m *metrics.Metrics) (*gateway, err
 	})
 
 	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, m, log}
-	chain, last := authn.Chain{}, authn.Chain{}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, o, log}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("authn[%d] (%s): %w", i, section.Name, err), g.close())
 		}
 		routes[route.Name] = route
-		if route.Authenticator != nil {
-			chain = append(chain, m.Authenticator(route.Name, route.Authenticator))
-		}
-		if route.Last != nil {
-			last = append(last, m.Authenticator(route.Name, route.Last))
-		}
 		g.routes = append(g.routes, route)
 	}
 
-	g.chain = append(append(chain, last...), m.Authenticator(metrics.SessionRoute, sessions)) // explicit credentials before the ambient one
+	g.chain = o.chain(g.routes, sessions)
 	if g.handler, err = house.openHandler(c, g); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
 	news.OnEnd(g.handler.Recheck)
-	m.Follow(metrics.Rooms{Sessions: sessions, News: news, Store: store, Routes: g.routes, Warnings: len(c.Warnings())})
+	o.metrics.Follow(metrics.Rooms{Sessions: sessions, News: news, Store: store, Routes: g.routes, Warnings: len(c.Warnings())})
 	return g, nil
 }
 
@@ -143,19 +136,9 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		SignedOutURL:    c.Pages.SignedOutURL,
 		Log:             h.log,
 		Access:          !c.Log.NoAccess,
-		Watch:           h.metrics.Requests(names(c)),
+		Watch:           h.observe.metrics.Requests(names(c)),
+		Trace:           h.observe.tracer(),
 	})
-}
-
-// names are those of the routes and the upstreams.
-func names(c config.Config) (routes, upstreams []string) {
-	for _, r := range c.Authn {
-		routes = append(routes, r.Name)
-	}
-	for _, u := range c.Upstreams {
-		upstreams = append(upstreams, u.Name)
-	}
-	return routes, upstreams
 }
 
 // openAssertions makes the signer of what upstreams may believe; nil for none.
@@ -175,7 +158,7 @@ func (h house) openExchangers(c config.Config, signer *assertion.Signer, g *gate
 		if !u.Exchanges() {
 			continue
 		}
-		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Calls: h.metrics.Calls(metrics.Application, u.Name), Log: h.log})
+		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Calls: h.observe.calls(metrics.Application, u.Name), Log: h.log})
 		if err != nil {
 			return nil, fmt.Errorf("upstreams[%d] (%s): %w", i, u.Name, err)
 		}
@@ -206,7 +189,7 @@ type house struct {
 	landings authn.Landings
 	pages    *page.Pages
 	accounts authn.Accounts
-	metrics  *metrics.Metrics
+	observe  observers
 	log      *slog.Logger
 }
 
@@ -229,8 +212,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Claims:          c.PolicyClaims(),
-			Calls:           h.metrics.Calls(metrics.Provider, section.Name),
-			Signed:          h.metrics.Signed(section.Name),
+			Calls:           h.observe.calls(metrics.Provider, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.LDAP != nil:
@@ -247,8 +230,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
-			Calls:           h.metrics.Calls(metrics.Directory, section.Name),
-			Signed:          h.metrics.Signed(section.Name),
+			Calls:           h.observe.calls(metrics.Directory, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.Bearer != nil:
@@ -263,8 +246,8 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
-			Calls:           h.metrics.Calls(metrics.Provider, section.Name),
-			Signed:          h.metrics.Signed(section.Name),
+			Calls:           h.observe.calls(metrics.Provider, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.APIKey != nil:
@@ -277,7 +260,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
-			Calls:           h.metrics.Calls(metrics.Application, section.Name),
+			Calls:           h.observe.calls(metrics.Application, section.Name),
 			Log:             h.log,
 		})
 	}

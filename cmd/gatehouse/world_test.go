@@ -39,6 +39,7 @@ type world struct {
 	log      *lockedBuffer
 	settings string
 	metrics  *metrics.Metrics
+	observe  observers
 }
 
 // newWorld starts a world from settings, in which $ISSUER, $UPSTREAM and $DIRECTORY
@@ -46,7 +47,13 @@ type world struct {
 // knows the same people. Empty settings are the smallest that work.
 func newWorld(t *testing.T, settings string) *world {
 	t.Helper()
-	w := &world{t: t, app: &recorder{}, log: &lockedBuffer{}}
+	return newObservedWorld(t, settings, observers{})
+}
+
+// newObservedWorld is a world whose gateway tells these.
+func newObservedWorld(t *testing.T, settings string, o observers) *world {
+	t.Helper()
+	w := &world{t: t, app: &recorder{}, log: &lockedBuffer{}, observe: o}
 	upstream := httptest.NewServer(w.app)
 	t.Cleanup(upstream.Close)
 	w.startProvider()
@@ -72,8 +79,11 @@ func (w *world) serve(settings string) {
 		t.Fatalf("settings:\n%v", err)
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.metrics = newMetrics()
-	w.gw, err = build(c, log, w.metrics)
+	if w.observe.metrics == nil {
+		w.observe.metrics = onlyMetrics().metrics
+	}
+	w.metrics = w.observe.metrics
+	w.gw, err = build(c, log, w.observe)
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
