@@ -16,10 +16,10 @@ IMAGE ?= gatehouse:$(VERSION)
 IMAGE_FORMAT ?= docker
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-image setup lint fuzz bench generate image release licenses vulncheck ci
+.PHONY: help build demo test test-image test-kubernetes setup lint fuzz bench generate image release licenses vulncheck ci
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/gatehouse
 	CGO_ENABLED=0 go build -trimpath -o bin/gatehouse ./cmd/gatehouse
@@ -35,6 +35,10 @@ test: setup ## install what the tests need, then run all of them, real peers inc
 
 test-image: setup ## of the tests, those alone that build the image and run it
 	go test -count 1 -run '^TestImage$$' ./e2e
+
+test-kubernetes: ## install and upgrade the chart at a real API server, which is built first (once, 5 CPU-minutes)
+	@e2e/setup.sh kubernetes
+	go test -count=1 -tags kubernetes -run Cluster -timeout 10m ./charts
 
 setup: ## install the tests' peers (as root), or say what is missing
 	@e2e/setup.sh
@@ -52,6 +56,7 @@ bench: ## measure: Go benchmarks, then a load comparison with a bare reverse pro
 
 generate: ## write again what is made from the code: schema, settings reference, golden files
 	go test ./config ./authn/page ./cmd/gatehouse -update
+	go test ./charts -update
 	go -C .ci/release run . licenses -update
 
 image: ## build the image IMAGE with buildah, with the same layers each time
