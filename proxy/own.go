@@ -84,6 +84,9 @@ func (h *Handler) serveOwn(x *exchange) {
 		h.drain(x)
 		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)
 	}
+	if strings.HasPrefix(x.r.URL.Path, h.o.Paths.Prefix+"/sign-in/") && !h.mayBegin(x) {
+		return
+	}
 	handler, pattern := h.own.Handler(x.r)
 	if pattern != "" {
 		h.own.ServeHTTP(x, x.r)

@@ -220,7 +220,7 @@ func (l *route) failed(w http.ResponseWriter, r *http.Request, f form, who perso
 	var not *authn.NotAllowed
 	switch {
 	case errors.As(err, &wait):
-		w.Header().Set("Retry-After", strconv.Itoa(wait.Seconds()))
+		w.Header().Set("Retry-After", wait.RetryAfter())
 		f.status, f.problem = http.StatusTooManyRequests, wait.Sentence()
 		l.log(r).Info("sign-in refused", "reason", "too many attempts", "wait", wait.After.Round(time.Second).String())
 	case errors.As(err, &no):

@@ -38,7 +38,7 @@ type readiness struct {
 	stopping     atomic.Bool
 }
 
-func newReadiness(g *gateway) *readiness {
+func newReadiness(g *gateway, more ...dependency) *readiness {
 	r := &readiness{seen: map[string]bool{}}
 	r.dependencies = append(r.dependencies, dependency{name: "store", check: g.store.Ping, needed: true})
 	for _, route := range g.routes {
@@ -49,6 +49,7 @@ func newReadiness(g *gateway) *readiness {
 	for _, u := range g.upstreams {
 		r.dependencies = append(r.dependencies, dependency{name: "upstream " + u.Name, check: reach(u), optional: true})
 	}
+	r.dependencies = append(r.dependencies, more...)
 	return r
 }
 

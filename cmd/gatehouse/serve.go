@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,27 +52,28 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	public, err := listen(ctx, c, log)
+	d, err := openDoors(ctx, c, g, log)
 	if err != nil {
-		return errors.Join(fmt.Errorf("listen.address: %w", err), g.close())
+		return errors.Join(err, g.close())
 	}
 	ops, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Operations.Address)
 	if err != nil {
-		return errors.Join(fmt.Errorf("operations.address: %w", err), public.Close(), g.close())
+		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), g.close())
 	}
 	questions, err := listenForQuestions(ctx, c.ForwardAuth)
 	if err != nil {
-		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), public.Close(), ops.Close(), g.close())
+		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), g.close())
 	}
-	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", public.Addr().String(),
+	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", d.public.Addr().String(),
 		"operations", ops.Addr().String(), "store", storeName(c.Store))
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
-	ready := newReadiness(g)
-	servers := []server{{publicServer(c, g, log), public}, {opsServer(ready, log), ops}}
+	watching := d.watch(ctx)
+	ready := newReadiness(g, d.dependencies()...)
+	servers := append(d.servers(c, g, log), server{opsServer(ready, log), ops})
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
@@ -84,6 +84,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
 		time.Sleep(c.Listen.DrainDelay.Std())
 	}, c.Listen.DrainTimeout.Std(), log, servers...)
 	looking()
+	watching()
 	log.Info("stopped")
 	return errors.Join(err, g.close())
 }
@@ -136,31 +137,6 @@ func storeName(s config.Store) string {
 		return "memory"
 	}
 	return "redis"
-}
-
-// listen opens the public listener, with PROXY headers if they are asked for, and
-// with TLS, which begins after them, if there is a certificate.
-func listen(ctx context.Context, c config.Config, log *slog.Logger) (net.Listener, error) {
-	l := c.Listen
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
-	if err != nil {
-		return nil, err
-	}
-	if l.ProxyProtocol {
-		ln = proxy.BehindBalancer(ln, c.Networks(), l.HeaderTimeout.Std(), log)
-	}
-	if l.CertFile == "" {
-		return ln, nil
-	}
-	cert, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
-	if err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return tls.NewListener(ln, &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
-	}), nil
 }
 
 // listenForQuestions opens the listener that Envoy asks at over gRPC; nil for none.
