@@ -84,7 +84,8 @@ func (h *Handler) serveOwn(x *exchange) {
 		h.drain(x)
 		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)
 	}
-	if strings.HasPrefix(x.r.URL.Path, h.o.Paths.Prefix+"/sign-in/") && !h.mayBegin(x) {
+	signsIn := slices.ContainsFunc(h.signIns, func(r authn.Route) bool { return r.SignInPath == x.r.URL.Path })
+	if signsIn && !h.mayBegin(x) {
 		return
 	}
 	handler, pattern := h.own.Handler(x.r)

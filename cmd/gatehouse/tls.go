@@ -71,7 +71,7 @@ func (c *certificates) read() digest {
 // load makes what is served.
 func (c *certificates) load() (*tls.Config, error) {
 	t := c.settings
-	conf := &tls.Config{MinVersion: t.Version(), NextProtos: []string{"h2", "http/1.1"}} //nolint:gosec // 1.2 at least
+	conf := &tls.Config{MinVersion: t.Version(), NextProtos: []string{"h2", "http/1.1"}}
 	for i, pair := range t.Certificates {
 		loaded, err := pair.Load()
 		if err != nil {
@@ -145,7 +145,7 @@ func ends(conf *tls.Config) string {
 // session tickets are good as long as they would be without that: their keys are this
 // config's, and a client's certificate is verified again.
 func (c *certificates) config() *tls.Config {
-	return &tls.Config{MinVersion: c.settings.Version(), GetConfigForClient: c.forClient} //nolint:gosec // 1.2 at least
+	return &tls.Config{MinVersion: c.settings.Version(), GetConfigForClient: c.forClient}
 }
 
 func (c *certificates) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {

@@ -180,7 +180,7 @@ listen:
   tls: {certificates: [{certFile: %s, keyFile: %s}, {certFile: %s, keyFile: %s}]}
 `, first.CertFile, first.KeyFile, second.CertFile, second.KeyFile))
 	for name, want := range map[string]string{"example.com": "example.com", "a.files.test": "*.files.test", "": "example.com", "other.test": "example.com"} {
-		c, err := h.handshake(&tls.Config{ServerName: name, InsecureSkipVerify: true}) //nolint:gosec // what is shown is looked at here
+		c, err := h.handshake(&tls.Config{ServerName: name, InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ listen:
 		}
 		transport.CloseIdleConnections()
 	}
-	if _, err := h.handshake(&tls.Config{ServerName: "example.com", RootCAs: ca.pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // it is to be refused
+	if _, err := h.handshake(&tls.Config{ServerName: "example.com", RootCAs: ca.pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 		t.Error("TLS 1.1 is spoken")
 	}
 	t.Run("a session goes on", func(t *testing.T) {
