@@ -166,23 +166,28 @@ func (i *issued) run(ctx context.Context) {
 	running.Wait()
 }
 
+// keepAsking asks less and less often, but looks all the time whether another replica
+// has got the certificate.
 func (i *issued) keepAsking(ctx context.Context, host string) {
-	retry := firstRetry
+	var retry time.Duration
+	var next time.Time // to ask the CA
 	for {
-		err := i.obtain(ctx, host)
-		i.note(host, err)
-		wait := retry
+		err := i.obtain(ctx, host, !time.Now().Before(next))
+		wait := firstRetry
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
+			i.note(host, nil)
 			i.log.Info("certificate of the CA", "host", host)
 			return
 		case errors.Is(err, errElsewhere):
 			wait = elsewhereRetry
-		default:
+		case !errors.Is(err, errNotYet):
+			i.note(host, err)
+			retry = min(max(firstRetry, 5*retry), lastRetry)
+			next = time.Now().Add(retry)
 			i.log.Error("the CA gives no certificate", "host", host, "again", retry.String(), "err", err)
-			retry = min(5*retry, lastRetry)
 		}
 		select {
 		case <-ctx.Done():
@@ -192,12 +197,15 @@ func (i *issued) keepAsking(ctx context.Context, host string) {
 	}
 }
 
-// obtain gets a certificate from where they are kept, or else from the CA. Of all
-// replicas one asks.
-func (i *issued) obtain(ctx context.Context, host string) error {
+// obtain gets a certificate from where they are kept, or else from the CA, if it may be
+// asked now. Of all replicas one asks.
+func (i *issued) obtain(ctx context.Context, host string, ask bool) error {
 	i.turn.Lock()
 	defer i.turn.Unlock()
 	if _, err := i.cache.Get(ctx, host); errors.Is(err, autocert.ErrCacheMiss) {
+		if !ask {
+			return errNotYet
+		}
 		mine, done, err := i.cache.claim(ctx, host)
 		switch {
 		case err != nil:
