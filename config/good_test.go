@@ -592,6 +592,22 @@ func TestOpenDoors(t *testing.T) {
 	}
 }
 
+// TestCertificateWarnings: a certificate that ends within two weeks is told of.
+func TestCertificateWarnings(t *testing.T) {
+	putFiles(t) // it ends in an hour
+	in := ListenTLS{Certificates: []Certificate{{CertFile: "cert.pem", KeyFile: "key.pem"}}}
+	for days, want := range map[int]string{0: "ends on", -20: "", 1: "has ended on"} {
+		got := strings.Join(in.warnings(time.Now().AddDate(0, 0, days)), "\n")
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("in %d days: %q", days, got)
+		}
+	}
+	if got := decode(t, "publicURL: https://wandb.example.com\nupstreams: [{url: \"http://app\"}]\nauthn: [{name: a, oidc: {issuer: \"https://idp.example.com\", clientID: g, allowedGroups: [x]}}]\n"+
+		"listen: {tls: {certificates: [{certFile: cert.pem, keyFile: key.pem}]}}\n").Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "listen.tls.certificates[0]: the certificate in cert.pem ends on ") {
+		t.Errorf("warned of %q", got)
+	}
+}
+
 // TestNamesakes: who may have somebody else's username is warned of where the
 // application is told nothing else.
 func TestNamesakes(t *testing.T) {

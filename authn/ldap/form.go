@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -167,6 +168,8 @@ func readForm(w http.ResponseWriter, r *http.Request) (in input, status int, pro
 	var large *http.MaxBytesError
 	if err := r.ParseForm(); errors.As(err, &large) {
 		return in, http.StatusRequestEntityTooLarge, "That is more than a name and a password."
+	} else if errors.Is(err, os.ErrDeadlineExceeded) { // the gateway waits for no body without end
+		return in, http.StatusRequestTimeout, "That form took too long to arrive. Try again."
 	} else if err != nil {
 		return in, http.StatusBadRequest, "That form can’t be read."
 	}

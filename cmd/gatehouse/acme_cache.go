@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -30,7 +32,7 @@ func openKept(c config.Config, store session.Store) (keptCertificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sealedStore{store: store, name: keys.Digest("acme")}
+	s := &sealedStore{store: store}
 	for _, secret := range keys.Secrets("acme") {
 		block, err := aes.NewCipher(secret[:32])
 		if err != nil {
@@ -55,11 +57,14 @@ func (folder) claim(context.Context, string) (bool, func(), error) { return true
 // ring and opened by any, for all replicas. Who reads the store learns nothing of it.
 type sealedStore struct {
 	store session.Store
-	name  func(string) string
 	aeads []cipher.AEAD
 }
 
-func (s *sealedStore) key(name string) string { return "acme:" + s.name(name) }
+// key is the same whichever key of the ring is the newest. Names of hosts are no secret.
+func (s *sealedStore) key(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return "acme:" + hex.EncodeToString(sum[:])
+}
 
 // Get implements autocert.Cache. What no key of the ring opens is not there.
 func (s *sealedStore) Get(ctx context.Context, name string) ([]byte, error) {
