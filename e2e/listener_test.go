@@ -303,6 +303,63 @@ upstreams: [{url: "%s", public: [/open/]}]
 	return at, g, trusted(t, root, at.port)
 }
 
+// TestNewCertificate replaces a certificate's files beneath the running program, as
+// Kubernetes does, and cuts nobody off.
+func TestNewCertificate(t *testing.T) {
+	t.Parallel()
+	at := securePlace(t)
+	dir := t.TempDir()
+	put := func(version string) []byte {
+		b, err := os.ReadFile(writeCertificate(t, "gatehouse.test"))
+		if err == nil {
+			err = os.Mkdir(filepath.Join(dir, version), 0o700)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, version, "tls.pem"), b, 0o600)
+		}
+		if err == nil {
+			err = os.Symlink(version, filepath.Join(dir, "next"))
+		}
+		if err == nil {
+			err = os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "data"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	first := put("1")
+	file := filepath.Join(dir, "tls.pem")
+	if err := os.Symlink("data/tls.pem", file); err != nil {
+		t.Fatal(err)
+	}
+	serveSettings(t, at, fmt.Sprintf(`
+listen: {address: "%s", tls: {certificates: [{certFile: "%s", keyFile: "%s"}]}}
+upstreams: [{url: "%s", public: [/open/]}]
+`, at.at(at.port), file, file, greeter(t)))
+	get := func(c *http.Client) error {
+		res, err := c.Get(at.url + "/open/x")
+		if err == nil {
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+		}
+		return err
+	}
+	old := trusted(t, first, at.port)
+	old.Transport.(*http.Transport).DisableKeepAlives = false
+	if err := get(old); err != nil {
+		t.Fatal(err)
+	}
+	second := put("2")
+	soon(t, "the new certificate", func() error { return get(trusted(t, second, at.port)) })
+	if err := get(old); err != nil { // on its connection from before
+		t.Error(err)
+	}
+	if err := get(trusted(t, first, at.port)); err == nil {
+		t.Error("the old certificate is shown")
+	}
+}
+
 // TestHTTP2Conformance runs h2spec, which knows the letter of RFC 9113 and of HPACK.
 func TestHTTP2Conformance(t *testing.T) {
 	t.Parallel()

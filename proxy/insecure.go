@@ -12,16 +12,31 @@ import (
 	"gatehouse/config"
 )
 
-// ServeInsecure answers what comes in the clear where people use https: a browser's
+// challengePath is where a CA looks for its proof (RFC 8555, section 8.3).
+const challengePath = "/.well-known/acme-challenge/"
+
+// Insecure answers what comes in the clear where people use https: a browser's
 // navigation is sent on there, and everything else refused, since a program never gets a
-// redirect. No credential is looked at, and nothing gets to an upstream.
-func (h *Handler) ServeInsecure(w http.ResponseWriter, r *http.Request) {
-	x := h.begin(w, r)
-	defer h.end(x)
-	x.asked, x.insecure = nil, true
-	if !h.keepsPace(x) {
-		return
-	}
+// redirect. No credential is looked at, and nothing gets to an upstream. A CA that looks
+// for its proof gets it from challenges, which may be nil.
+func (h *Handler) Insecure(challenges http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := h.begin(w, r)
+		defer h.end(x)
+		x.asked, x.insecure = nil, true
+		switch {
+		case !h.keepsPace(x):
+		case challenges != nil && strings.HasPrefix(r.URL.Path, challengePath):
+			h.drain(x)
+			challenges.ServeHTTP(x, r)
+		default:
+			h.toSecure(x)
+		}
+	})
+}
+
+func (h *Handler) toSecure(x *exchange) {
+	r := x.r
 	switch f := x.check(); {
 	case f.status != 0:
 		h.turnAway(x, f)

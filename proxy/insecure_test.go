@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -23,7 +24,7 @@ func TestInsecure(t *testing.T) {
 		o.Upstreams = append(o.Upstreams, config.Upstream{Name: "files", URL: "http://127.0.0.1:1", Hosts: []string{"files.test"}})
 	})
 	plain := httptest.NewUnstartedServer(nil)
-	plain.Config = Server(config.Listen{MaxHeaderSize: 64 << 10}, http.HandlerFunc(g.gw.ServeInsecure), slog.New(slog.DiscardHandler))
+	plain.Config = Server(config.Listen{MaxHeaderSize: 64 << 10}, g.gw.Insecure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "proof for "+r.Host) })), slog.New(slog.DiscardHandler))
 	plain.Start()
 	defer plain.Close()
 	ask := func(request string) answer {
@@ -75,6 +76,8 @@ func TestInsecure(t *testing.T) {
 			}
 		})
 	}
+	a := ask("GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n")
+	want(t, "a CA", a.body, "proof for elsewhere.test")
 	g.untouched()
 	for range 200 {
 		if ask("GET / HTTP/1.1\r\nHost: gw.test\r\n\r\n").StatusCode == 429 {

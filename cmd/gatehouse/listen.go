@@ -80,11 +80,11 @@ func (d doors) servers(c config.Config, g *gateway, log *slog.Logger) []server {
 	}
 	out := []server{{public, d.public}}
 	if d.plain != nil {
-		var h http.Handler = http.HandlerFunc(g.handler.ServeInsecure)
+		var challenges http.Handler
 		if d.issued != nil {
-			h = d.issued.manager.HTTPHandler(h)
+			challenges = d.issued.manager.HTTPHandler(http.NotFoundHandler())
 		}
-		out = append(out, server{proxy.Server(c.Listen, h, log), d.plain})
+		out = append(out, server{proxy.Server(c.Listen, g.handler.Insecure(challenges), log), d.plain})
 	}
 	return out
 }

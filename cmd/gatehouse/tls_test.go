@@ -206,6 +206,9 @@ listen:
 	if _, err := h.handshake(&tls.Config{ServerName: "example.com", RootCAs: ca.pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 		t.Error("TLS 1.1 is spoken")
 	}
+	if err := expect(t, "http://"+h.ops+"/readyz", http.StatusServiceUnavailable, "certificates: the certificate for example.com ends at"); err != nil {
+		t.Error(err)
+	}
 	t.Run("a session goes on", func(t *testing.T) {
 		conf := &tls.Config{ServerName: "example.com", RootCAs: ca.pool, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 		for i := range 2 {
