@@ -118,8 +118,14 @@ func (e *Throttled) Error() string {
 // Seconds is how long to wait, rounded up, as Retry-After has it.
 func (e *Throttled) Seconds() int { return max(1, int(math.Ceil(e.After.Seconds()))) }
 
+// RetryAfter is how long to wait, as the header of that name has it.
+func (e *Throttled) RetryAfter() string { return strconv.Itoa(e.Seconds()) }
+
 // Sentence tells it to people.
-func (e *Throttled) Sentence() string {
+func (e *Throttled) Sentence() string { return "Too many attempts. " + e.Again() }
+
+// Again tells people when to try again.
+func (e *Throttled) Again() string {
 	wait := strconv.Itoa(e.Seconds()) + " seconds"
 	switch s := e.Seconds(); {
 	case s == 1:
@@ -127,7 +133,7 @@ func (e *Throttled) Sentence() string {
 	case s >= 100:
 		wait = strconv.Itoa((s+59)/60) + " minutes"
 	}
-	return "Too many attempts. Try again in " + wait + "."
+	return "Try again in " + wait + "."
 }
 
 // Is makes it a kind of [ErrRejected].

@@ -263,7 +263,7 @@ func TestTemplates(t *testing.T) {
 		}},
 		"a grace period of one's own": {smallest + "terminationGracePeriodSeconds: 600\n", "Deployment", "", map[string]string{"spec.template.spec.terminationGracePeriodSeconds": "600"}},
 		"long drains":                 {smallest + "  listen: {drainDelay: 1m30.5s, drainTimeout: 1h}\n", "Deployment", "", map[string]string{"spec.template.spec.terminationGracePeriodSeconds": "3696"}},
-		"TLS in the gateway": {smallest + "  listen: {address: \":8443\", certFile: /c, keyFile: /k}\n", "Service", "gw-gatehouse", map[string]string{
+		"TLS in the gateway": {smallest + "  listen: {address: \":8443\", tls: {certificates: [{certFile: /c, keyFile: /k}]}}\n", "Service", "gw-gatehouse", map[string]string{
 			"spec.ports.0.name": "https", "spec.ports.0.appProtocol": "https", "spec.ports.0.port": "8080", "spec.ports.1": "<nil>",
 		}},
 		"questions over gRPC": {smallest + "  forwardAuth: {hosts: [a.example.com], grpcAddress: \":9001\"}\n", "Service", "gw-gatehouse", map[string]string{

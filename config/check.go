@@ -22,6 +22,8 @@ func (k *checks) fault(path, problem, fix string) { k.add(k.valueAt(path), path,
 func (k *checks) all() {
 	k.publicURL()
 	k.listeners()
+	k.listenTLS()
+	k.hsts()
 	k.upstreams()
 	k.forwardAuth()
 	k.routes()
@@ -59,16 +61,6 @@ func (k *checks) publicURL() {
 	case u.Scheme == "http" && !loopback(host) && !k.c.InsecurePublicHTTP:
 		k.fault(path, "must be https", "write https://"+u.Host+"; for tests behind closed doors there is insecurePublicHTTP")
 	}
-}
-
-func (k *checks) listeners() {
-	l := k.c.Listen
-	public, ok := k.address("listen.address", l.Address)
-	operations, too := k.address("operations.address", k.c.Operations.Address)
-	if ok && too && public.clashes(operations) {
-		k.fault("operations.address", "is the same as listen.address", "give it a port of its own")
-	}
-	k.pair("listen", l.CertFile, l.KeyFile)
 }
 
 // listener is where to listen; an empty host means everywhere.
@@ -194,6 +186,7 @@ func (k *checks) sizes() {
 		}
 	}
 	within("listen.maxHeaderSize", k.c.Listen.MaxHeaderSize, 4<<10, 16<<20)
+	within("listen.maxURLSize", k.c.Listen.MaxURLSize, 1<<10, 16<<20)
 	within("headers.maxSize", k.c.Headers.MaxSize, 1<<10, 1<<20)
 	within("session.cache.maxSize", k.c.Session.Cache.MaxSize, 1<<20, 64<<30)
 }

@@ -28,6 +28,10 @@ type Config struct {
 	InsecurePublicHTTP bool `json:"insecurePublicHTTP,omitempty"`
 	// The listener that people and programs use.
 	Listen Listen `json:"listen,omitempty"`
+	// What one client, and all of them together, may take of the gateway.
+	Limits Limits `json:"limits,omitempty"`
+	// Tells browsers never to come in the clear (RFC 6797).
+	HSTS HSTS `json:"hsts,omitempty"`
 	// The listener for those who run the gateway: /livez, /readyz and /metrics.
 	Operations Operations `json:"operations,omitempty"`
 	// The applications behind the gateway. Without forwardAuth there must be one. The one with the longest matching
@@ -78,39 +82,6 @@ type Config struct {
 	Audit Audit `json:"audit,omitempty"`
 	// When settings are read again while the gateway runs.
 	Reload Reload `json:"reload,omitempty"`
-}
-
-// Listen is the listener that people and programs use.
-type Listen struct {
-	// Address to listen on, host:port or :port.
-	Address string `json:"address" jsonschema:"default=:8080"`
-	// The certificate to serve https with, in PEM. Without it, plain http, for
-	// use behind something that ends TLS.
-	CertFile string `json:"certFile,omitempty"`
-	// The certificate's private key, in PEM.
-	KeyFile string `json:"keyFile,omitempty"`
-	// Serves HTTP/2 without TLS too (prior knowledge), for load balancers that speak it.
-	H2C bool `json:"h2c,omitempty"`
-	// Takes the client's address from the PROXY header (version 1 or 2) that a
-	// load balancer sends at the beginning of each connection, before TLS. Only
-	// trustedProxies may connect then, and only with that header; every other
-	// connection is closed unanswered.
-	ProxyProtocol bool `json:"proxyProtocol,omitempty"`
-	// How long a client may take to send its request's header.
-	HeaderTimeout Duration `json:"headerTimeout" jsonschema:"default=10s"`
-	// How long a connection may wait for its next request.
-	IdleTimeout Duration `json:"idleTimeout" jsonschema:"default=2m"`
-	// How long a transfer may stand still because of the client before it is
-	// given up. One that moves by some 10 KiB a second is never cut.
-	StallTimeout Duration `json:"stallTimeout" jsonschema:"default=5m"`
-	// The most that a request's header may hold.
-	MaxHeaderSize Size `json:"maxHeaderSize" jsonschema:"default=64KiB"`
-	// How long open requests may take to finish when the gateway is told to stop.
-	DrainTimeout Duration `json:"drainTimeout" jsonschema:"default=30s"`
-	// How long the gateway goes on taking requests when it is told to stop, while
-	// /readyz says 503: longer than whoever shares out requests among replicas
-	// takes to see that. Otherwise requests that are just coming are cut off.
-	DrainDelay Duration `json:"drainDelay" jsonschema:"default=0s"`
 }
 
 // Operations is the listener for those who run the gateway.

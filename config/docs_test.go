@@ -17,11 +17,28 @@ var secretFile = regexp.MustCompile(`/run/secrets/([a-z0-9-]+)`)
 func TestDocumentation(t *testing.T) {
 	const key = "bWFkZSBmb3IgdGhpcyB0ZXN0IGFuZCBub3RoaW5nIGVsc2U="
 	secrets, shown := t.TempDir(), 0
-	for _, file := range documents(t) {
+	all := documents(t)
+	for i, file := range all {
+		var err error
+		if all[i], err = filepath.Abs(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	putFiles(t)
+	pems := map[string]string{"tls-cert": "cert.pem", "tls-key": "key.pem", "ca-cert": "cert.pem"}
+	for _, file := range all {
 		for _, block := range yamlBlocks(t, file) {
 			shown++
 			for _, name := range secretFile.FindAllStringSubmatch(block, -1) {
-				if err := os.WriteFile(filepath.Join(secrets, name[1]), []byte(key), 0o600); err != nil {
+				text := key
+				if file := pems[name[1]]; file != "" {
+					b, err := os.ReadFile(file) // of putFiles
+					if err != nil {
+						t.Fatal(err)
+					}
+					text = string(b)
+				}
+				if err := os.WriteFile(filepath.Join(secrets, name[1]), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}

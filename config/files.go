@@ -31,6 +31,9 @@ func (k *checks) files() {
 			}
 		}
 	}
+	if a := k.c.Listen.TLS.ACME; a != nil {
+		k.secret(&a.AccountKey, a.AccountKeyFile, "listen.tls.acme.accountKey")
+	}
 	if r := k.c.Store.Redis; r != nil {
 		k.secret(&r.Password, r.PasswordFile, "store.redis.password")
 		if r.Sentinel != nil {

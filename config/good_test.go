@@ -49,7 +49,10 @@ func TestDefaults(t *testing.T) {
 		Listen: Listen{
 			Address: ":8080", HeaderTimeout: d(10 * time.Second), IdleTimeout: d(2 * time.Minute),
 			StallTimeout: d(5 * time.Minute), MaxHeaderSize: 64 << 10, DrainTimeout: d(30 * time.Second), DrainDelay: 0,
+			TLS: ListenTLS{MinVersion: "1.2"}, MaxURLSize: 16 << 10, MaxStreams: 250,
 		},
+		Limits:     Limits{Connections: 32768, ConnectionsPerAddress: 16384, RequestsPerSecond: 5000, SignInsPerMinute: 600},
+		HSTS:       HSTS{MaxAge: d(8760 * time.Hour)},
 		Operations: Operations{Address: "127.0.0.1:8081"},
 		Upstreams: []Upstream{{
 			Name: "upstream", URL: "http://wandb:8080", Paths: []string{"/"}, HostHeader: "keep",
@@ -95,7 +98,18 @@ func TestDefaultsStandAgainstZero(t *testing.T) {
 // full says something about nearly everything.
 const full = `# the gateway of example.com
 publicURL: https://wandb.example.com:8443
-listen: {address: "[::1]:8443", certFile: cert.pem, keyFile: key.pem, h2c: true, proxyProtocol: true, maxHeaderSize: 131072}
+listen:
+  address: "[::1]:8443"
+  httpAddress: "[::1]:8080"
+  proxyProtocol: true
+  maxHeaderSize: 131072
+  tls:
+    certificates: [{certFile: cert.pem, keyFile: key.pem}]
+    acme: {email: ops@example.com, caFile: cert.pem, accountID: kid-1, accountKey: "c2VjcmV0"}
+    minVersion: "1.3"
+    clientCAFile: cert.pem
+limits: {connections: 0, requestsPerSecond: 100}
+hsts: {maxAge: 26280h, includeSubdomains: true, preload: true}
 upstreams:
   - name: wandb
     url: https://10.0.0.7:8443
@@ -577,6 +591,22 @@ func TestOpenDoors(t *testing.T) {
 	}
 	if got := c.Warnings(); !slices.Equal(got, want) {
 		t.Errorf("warned of %q, want %q", got, want)
+	}
+}
+
+// TestCertificateWarnings: a certificate that ends within two weeks is told of.
+func TestCertificateWarnings(t *testing.T) {
+	putFiles(t) // it ends in an hour
+	in := ListenTLS{Certificates: []Certificate{{CertFile: "cert.pem", KeyFile: "key.pem"}}}
+	for days, want := range map[int]string{0: "ends on", -20: "", 1: "has ended on"} {
+		got := strings.Join(in.warnings(time.Now().AddDate(0, 0, days)), "\n")
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("in %d days: %q", days, got)
+		}
+	}
+	if got := decode(t, "publicURL: https://wandb.example.com\nupstreams: [{url: \"http://app\"}]\nauthn: [{name: a, oidc: {issuer: \"https://idp.example.com\", clientID: g, allowedGroups: [x]}}]\n"+
+		"listen: {tls: {certificates: [{certFile: cert.pem, keyFile: key.pem}]}}\n").Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "listen.tls.certificates[0]: the certificate in cert.pem ends on ") {
+		t.Errorf("warned of %q", got)
 	}
 }
 

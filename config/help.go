@@ -25,20 +25,36 @@ func (c Config) Origin() *url.URL {
 func (c Config) Hosts() []string {
 	origin := c.Origin()
 	out := []string{origin.Host}
-	var hosts []string
-	for _, u := range c.Upstreams {
-		hosts = append(hosts, u.Hosts...)
-	}
-	if c.ForwardAuth != nil {
-		hosts = append(hosts, c.ForwardAuth.Hosts...)
-	}
-	for _, h := range hosts {
+	for _, h := range c.otherHosts() {
 		if p := origin.Port(); p != "" {
 			h += ":" + p
 		}
 		if !slices.Contains(out, h) {
 			out = append(out, h)
 		}
+	}
+	return out
+}
+
+// hostNames are those of Hosts, without ports.
+func (c Config) hostNames() []string {
+	out := []string{c.Origin().Hostname()}
+	for _, h := range c.otherHosts() {
+		if !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// otherHosts are the names of hosts that the settings say beside PublicURL's.
+func (c Config) otherHosts() []string {
+	var out []string
+	for _, u := range c.Upstreams {
+		out = append(out, u.Hosts...)
+	}
+	if c.ForwardAuth != nil {
+		out = append(out, c.ForwardAuth.Hosts...)
 	}
 	return out
 }

@@ -101,7 +101,8 @@ func atStart(path string) bool {
 	case "listen.stallTimeout", "listen.drainTimeout", "listen.drainDelay":
 		return false
 	}
-	return strings.HasPrefix(path, "listen.") || strings.HasPrefix(path, "operations.") || path == "forwardAuth.grpcAddress"
+	return strings.HasPrefix(path, "listen.") || strings.HasPrefix(path, "operations.") || strings.HasPrefix(path, "limits.connections") ||
+		path == "forwardAuth.grpcAddress"
 }
 
 // flat is every setting that is set, by its path.

@@ -56,7 +56,12 @@ func generated(t *testing.T) *jsonschema.Schema {
 
 // JSONSchemaExtend says that the group must say something, though no one setting
 // in it must be there.
-func (Redis) JSONSchemaExtend(s *jsonschema.Schema) {
+func (Redis) JSONSchemaExtend(s *jsonschema.Schema) { notEmpty(s) }
+
+// JSONSchemaExtend is like [Redis.JSONSchemaExtend].
+func (ACME) JSONSchemaExtend(s *jsonschema.Schema) { notEmpty(s) }
+
+func notEmpty(s *jsonschema.Schema) {
 	one := uint64(1)
 	s.MinProperties = &one
 }

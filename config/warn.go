@@ -4,13 +4,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Warnings names what is not wrong but deserves a look, each with its path:
 // doors that stand open, and files of secrets that every user of the machine
 // can read.
 func (c Config) Warnings() []string {
-	return append(c.openDoors(), c.openFiles()...)
+	return slices.Concat(c.openDoors(), c.openFiles(), c.Listen.TLS.warnings(time.Now()))
 }
 
 func (c Config) openDoors() []string {
@@ -99,7 +100,12 @@ func openDirectory(at string, l LDAP) []string {
 func (c Config) openFiles() []string {
 	files := [][2]string{
 		{"session.keysFile", c.Session.KeysFile},
-		{"listen.keyFile", c.Listen.KeyFile},
+	}
+	for i, pair := range c.Listen.TLS.Certificates {
+		files = append(files, [2]string{indexed("listen.tls.certificates", i) + ".keyFile", pair.KeyFile})
+	}
+	if a := c.Listen.TLS.ACME; a != nil {
+		files = append(files, [2]string{"listen.tls.acme.cacheDir", a.CacheDir}, [2]string{"listen.tls.acme.accountKeyFile", a.AccountKeyFile})
 	}
 	for i, r := range c.Authn {
 		if r.OIDC != nil {

@@ -25,7 +25,7 @@ func TestCarry(t *testing.T) {
 	}}})
 	front := httptest.NewServer(server)
 	t.Cleanup(front.Close)
-	h.env = append(without(h.env, "GATEHOUSE_LISTEN_CERT_FILE", "GATEHOUSE_LISTEN_KEY_FILE", "GATEHOUSE_UPSTREAM"),
+	h.env = append(without(h.env, "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_CERT_FILE", "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_KEY_FILE", "GATEHOUSE_UPSTREAM"),
 		"GATEHOUSE_UPSTREAM="+front.URL, "GATEHOUSE_UPSTREAMS_0_IDENTITY=exchange", "GATEHOUSE_UPSTREAMS_0_PRESET=wandb")
 	h.run()
 

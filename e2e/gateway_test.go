@@ -130,8 +130,8 @@ listen:
   drainDelay: {{.}}
 {{- end}}
 {{- if .Cert}}
-  certFile: {{.Cert}}
-  keyFile: {{.Cert}}
+  tls:
+    certificates: [{certFile: {{.Cert}}, keyFile: {{.Cert}}}]
 {{- end}}
 operations:
   address: {{.Operations}}

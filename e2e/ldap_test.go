@@ -34,7 +34,7 @@ func newDirHouse(t *testing.T, at place, more ...string) *dirHouse {
 	cert := writeCertificate(t, "gatehouse.test")
 	h.env = append([]string{
 		"GATEHOUSE_PUBLIC_URL=" + at.url, "GATEHOUSE_LISTEN_ADDRESS=" + loopback(at.port), "GATEHOUSE_OPERATIONS_ADDRESS=" + loopback(at.ops),
-		"GATEHOUSE_LISTEN_CERT_FILE=" + cert, "GATEHOUSE_LISTEN_KEY_FILE=" + cert,
+		"GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_CERT_FILE=" + cert, "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_KEY_FILE=" + cert,
 		"GATEHOUSE_UPSTREAM=" + h.app.URL, "GATEHOUSE_STORE_REDIS_URL=" + h.redis.url(), "GATEHOUSE_SESSION_KEYS=" + sessionKey,
 		"LOCAL_LDAP_ADDRESS=" + h.directory.TLSURL, "LOCAL_LDAP_BASE_DN=" + h.directory.BaseDN,
 		"LOCAL_LDAP_BIND_DN=" + h.directory.ServiceDN, "LOCAL_LDAP_BIND_PW=" + h.directory.ServicePassword,
@@ -197,8 +197,8 @@ func (h *dirHouse) keepsSecrets(t *testing.T, secrets ...string) {
 // of one whose credential is not a directory's at all.
 func TestDirectoryBasic(t *testing.T) {
 	t.Parallel()
-	h := newDirHouse(t, plainPlace(t), "GATEHOUSE_LISTEN_CERT_FILE=", "GATEHOUSE_LISTEN_KEY_FILE=")
-	h.env = without(h.env, "GATEHOUSE_LISTEN_CERT_FILE", "GATEHOUSE_LISTEN_KEY_FILE")
+	h := newDirHouse(t, plainPlace(t), "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_CERT_FILE=", "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_KEY_FILE=")
+	h.env = without(h.env, "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_CERT_FILE", "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_KEY_FILE")
 	h.run()
 	ask := func(username, password string) (int, http.Header) {
 		t.Helper()

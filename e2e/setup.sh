@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, promtool,
-# two foreign OpenID providers, two directories, a few npm packages and Helm; what builds the
+# two foreign OpenID providers, two directories, an ACME server, tools that
+# attack, a few npm packages and Helm; what builds the
 # image (buildah) and judges the service's unit (systemd, strace); and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
@@ -20,6 +21,9 @@ command -v haproxy >/dev/null || missing+=(haproxy)
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+command -v slowhttptest >/dev/null || missing+=(slowhttptest)
+command -v testssl >/dev/null || missing+=(testssl.sh)
+command -v curl >/dev/null || missing+=(curl)
 # What docs/assertion.md verifies tokens with in Python.
 /usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || missing+=(python3-jwt python3-cryptography)
 command -v starman >/dev/null || missing+=(starman)
@@ -83,6 +87,13 @@ install_packages() {
 if ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
   echo "setup: node 20 or newer is needed, this is $(node --version): see https://nodejs.org" >&2
   exit 1
+fi
+
+# An ACME server and h2spec, which only Go's own tools install.
+tools=../.ci/tools/peers
+if ! cmp -s "$tools/go.sum" bin/.go.sum; then
+  GOTOOLCHAIN=auto GOBIN=$PWD/bin quiet go -C "$tools" install tool
+  cp "$tools/go.sum" bin/.go.sum
 fi
 
 cd oidc-provider

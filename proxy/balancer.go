@@ -83,6 +83,15 @@ func (c *hop) RemoteAddr() net.Addr {
 		if c.ProxyHeader() == nil {
 			_, err := c.Read(nil)
 			c.b.note(c.Raw(), err)
+			return
+		}
+		m, ok := c.Raw().(*member)
+		if !ok {
+			return
+		}
+		if err := m.join(c.Conn.RemoteAddr()); err != nil {
+			m.crowd.note(c.Conn, err)
+			_ = c.Close() // what is read of it next is its end
 		}
 	})
 	return c.Conn.RemoteAddr()

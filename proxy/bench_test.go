@@ -9,9 +9,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatehouse/authn"
 	"gatehouse/authn/authntest"
@@ -59,6 +63,7 @@ func benchGateway(b *testing.B, upstream string, access bool) *Handler {
 	g.people = map[string]authn.Identity{"alice": person("alice")}
 	o := g.options(upstream)
 	o.Log, o.Access = slog.New(slog.NewJSONHandler(nowhere{}, nil)), access
+	o.Limits, o.MaxURLSize, o.HSTS = config.Limits{RequestsPerSecond: 1e9, SignInsPerMinute: 600}, 16<<10, config.HSTS{MaxAge: config.Duration(time.Hour)}
 	h, err := New(o)
 	if err != nil {
 		b.Fatal(err)
@@ -183,6 +188,26 @@ func BenchmarkForwardAuth(b *testing.B) {
 }
 
 // BenchmarkScrub is what a look through a browser's headers costs.
+// BenchmarkPace is what the limit of an address costs each request, for one address that
+// all ask from and for many.
+func BenchmarkPace(b *testing.B) {
+	for _, many := range []uint32{1, 10_000} {
+		b.Run(strconv.Itoa(int(many)), func(b *testing.B) {
+			p := mustPace(b, 1e9, 1e9)
+			var next atomic.Uint32
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					n := next.Add(1) % many
+					if p.wait(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), time.Now()) != 0 {
+						b.Error("it has to wait")
+					}
+				}
+			})
+		})
+	}
+}
+
 func BenchmarkScrub(b *testing.B) {
 	n := guarded(nil)
 	h := http.Header{}

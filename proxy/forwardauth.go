@@ -74,6 +74,9 @@ func (x *exchange) checkAsked() fault {
 	if !x.h.places.knows(x.r.Host) {
 		return fault{http.StatusMisdirectedRequest, "This gateway does not answer for that host."}
 	}
+	if f := x.h.checkLength(x.r); f.status != 0 {
+		return f
+	}
 	var f fault
 	x.clean, f = checkTarget(x.r.RequestURI, x.r.URL)
 	for name := range x.r.Header {

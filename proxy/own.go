@@ -86,6 +86,10 @@ func (h *Handler) serveOwn(x *exchange) {
 		h.drain(x)
 		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)
 	}
+	signsIn := slices.ContainsFunc(h.signIns, func(r authn.Route) bool { return r.SignInPath == x.r.URL.Path })
+	if signsIn && !h.mayBegin(x) {
+		return
+	}
 	handler, pattern := h.own.Handler(x.r)
 	if pattern != "" {
 		h.own.ServeHTTP(x, x.r)

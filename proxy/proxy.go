@@ -51,6 +51,12 @@ type Options struct {
 	// StallTimeout is how long a transfer may stand still because of the client.
 	// Zero means for ever.
 	StallTimeout time.Duration
+	// Limits are what one address may ask for; zeros for any.
+	Limits config.Limits
+	// MaxURLSize is the most that a request's address may hold, in bytes; zero for any.
+	MaxURLSize int
+	// HSTS is what browsers are told of https.
+	HSTS config.HSTS
 	// TrustedProxies are the peers who are believed about the client's address,
 	// and whose X-Request-Id is.
 	TrustedProxies []netip.Prefix
@@ -121,11 +127,16 @@ type Handler struct {
 	open      *openRequests
 	lineage   *lineage
 
+	hsts     []string // Strict-Transport-Security; nil for none
+	requests *pace    // of an address
+	begins   *pace    // likewise, of sign-ins
+
 	outages      *rate.Limiter // for what the log has to say of them
 	strangers    *rate.Limiter // the same, of those who ask and may not
 	refusals     *rate.Limiter // for what the audit trail is told of them
 	untold       atomic.Int64  // refusals that it was not
 	trail        audit.Trail
+	crowds       *rate.Limiter // the same, of those who ask too often
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
 }
 
@@ -155,11 +166,20 @@ func New(o Options) (*Handler, error) {
 		buffers:   &buffers{},
 		origin:    o.PublicURL.Scheme + "://" + o.PublicURL.Host,
 
+		hsts: strictTransport(o.PublicURL, o.HSTS),
+
 		outages:      rate.NewLimiter(10, 100),
 		strangers:    rate.NewLimiter(rate.Every(10*time.Second), 10),
 		refusals:     rate.NewLimiter(refusalsPerSecond, refusalsAtOnce),
 		trail:        audit.Or(o.Audit),
+		crowds:       rate.NewLimiter(rate.Every(10*time.Second), 10),
 		drainTimeout: drainTimeout,
+	}
+	if h.requests, err = newPace(rate.Limit(o.Limits.RequestsPerSecond), leeway*o.Limits.RequestsPerSecond); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	if h.begins, err = newPace(rate.Limit(o.Limits.SignInsPerMinute)/60, o.Limits.SignInsPerMinute); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	for _, r := range o.Routes {
 		h.routes[r.Name] = r
@@ -214,6 +234,9 @@ func (h *Handler) Close() {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := h.begin(w, r)
 	defer h.end(x)
+	if !h.keepsPace(x) {
+		return
+	}
 	if x.asked != nil {
 		h.serveAsked(x)
 		return

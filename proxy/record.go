@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -27,15 +28,18 @@ type exchange struct {
 	r *http.Request
 
 	start     time.Time
-	id        []string // one; the value of X-Request-Id
-	remote    string   // the client's address
-	via       string   // X-Forwarded-For for the upstream
-	clean     bool     // the path reads the same however often it is decoded
-	websocket bool     // asks for a WebSocket, properly
-	asked     *dialect // how a proxy asks about a request; nil if it is one itself
-	question  question // about which request
-	unasked   fault    // why that is no question
-	named     []string // the headers of a question, where the answer says which to remove
+	id        []string   // one; the value of X-Request-Id
+	remote    string     // the client's address
+	from      netip.Addr // the same; invalid for who speaks for many, or has none
+	insecure  bool       // it came in the clear
+	ours      bool       // it is for a host of the gateway
+	via       string     // X-Forwarded-For for the upstream
+	clean     bool       // the path reads the same however often it is decoded
+	websocket bool       // asks for a WebSocket, properly
+	asked     *dialect   // how a proxy asks about a request; nil if it is one itself
+	question  question   // about which request
+	unasked   fault      // why that is no question
+	named     []string   // the headers of a question, where the answer says which to remove
 	upstream  *upstream
 	path      [1]string // as it is matched
 	rule      policy.Rule
@@ -87,7 +91,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	if h.o.Watch != nil {
 		h.o.Watch.Begin(start)
 	}
-	x := &exchange{ResponseWriter: w, h: h, r: r, start: start, remote: s.remote, via: s.via}
+	x := &exchange{ResponseWriter: w, h: h, r: r, start: start, remote: s.remote, from: s.from, via: s.via}
 	x.id = []string{requestID(r, s.trusted)}
 	if s.forwarded {
 		r.RemoteAddr = net.JoinHostPort(s.remote, "0")
@@ -137,6 +141,10 @@ func (x *exchange) check() fault {
 	}
 	if !x.h.places.knows(x.r.Host) {
 		return fault{http.StatusMisdirectedRequest, "This gateway does not answer for that host."}
+	}
+	x.ours = true
+	if f := x.h.checkLength(x.r); f.status != 0 {
+		return f
 	}
 	var f fault
 	if x.clean, f = checkTarget(x.r.RequestURI, x.r.URL); f.status != 0 {

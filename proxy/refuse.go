@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -189,7 +188,7 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 func (h *Handler) throttle(x *exchange, wait *authn.Throttled) {
 	h.o.Log.Info("too many attempts", "request_id", x.id[0], "remote", x.remote, "wait", wait.After.Round(time.Second).String())
 	x.trial.say(wait.Sentence(), wait)
-	x.Header()["Retry-After"] = []string{strconv.Itoa(wait.Seconds())}
+	x.Header()["Retry-After"] = []string{wait.RetryAfter()}
 	h.o.Pages.Error(x, x.r, http.StatusTooManyRequests, wait.Sentence())
 }
 

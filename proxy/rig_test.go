@@ -26,6 +26,7 @@ const (
 	gwHost     = "gw.test"
 	gwURL      = "https://" + gwHost
 	cookieName = "__Host-gatehouse"
+	maxStreams = 250
 	aliceOnly  = "Cookie: " + cookieName + "=alice\r\n"
 )
 
@@ -192,7 +193,7 @@ func (g *rig) start(upstream string, change func(*Options)) {
 	g.server = httptest.NewUnstartedServer(nil)
 	g.server.Config = Server(config.Listen{
 		H2C: true, HeaderTimeout: config.Duration(5 * time.Second), IdleTimeout: config.Duration(30 * time.Second),
-		StallTimeout: config.Duration(o.StallTimeout), MaxHeaderSize: 64 << 10,
+		StallTimeout: config.Duration(o.StallTimeout), MaxHeaderSize: 64 << 10, MaxStreams: maxStreams,
 	}, gw, o.Log)
 	if g.wrap != nil {
 		g.server.Listener = g.wrap(g.server.Listener)

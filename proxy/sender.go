@@ -9,10 +9,11 @@ import (
 
 // sender is where a request comes from.
 type sender struct {
-	remote    string // the client's address, without port
-	via       string // the client and the trusted proxies after it
-	trusted   bool   // the peer is a trusted proxy
-	forwarded bool   // remote is not the peer
+	remote    string     // the client's address, without port
+	from      netip.Addr // the same; invalid for who speaks for many, or has none
+	via       string     // the client and the trusted proxies after it
+	trusted   bool       // the peer is a trusted proxy
+	forwarded bool       // remote is not the peer
 }
 
 // maxHops bounds how many entries of X-Forwarded-For or Forwarded are looked at.
@@ -24,12 +25,21 @@ const maxHops = 32
 // can't be read or names nobody: the client is then the proxy that wrote that
 // entry, the last one that somebody trusted has spoken of.
 func (h *Handler) sender(r *http.Request) sender {
+	s := h.lastNamed(r)
+	if contains(h.o.TrustedProxies, s.from) {
+		s.from = netip.Addr{}
+	}
+	return s
+}
+
+// lastNamed is the sender, whether or not it speaks for many.
+func (h *Handler) lastNamed(r *http.Request) sender {
 	peer := "" // what comes over a unix socket has no address
 	if i := strings.LastIndexByte(r.RemoteAddr, ':'); i >= 0 {
 		peer = strings.Trim(r.RemoteAddr[:i], "[]")
 	}
-	s := sender{remote: peer, via: peer}
 	addr, err := netip.ParseAddr(peer)
+	s := sender{remote: peer, via: peer, from: addr}
 	if s.trusted = err == nil && contains(h.o.TrustedProxies, addr) && !unnamed(r); !s.trusted {
 		return s
 	}
@@ -43,7 +53,7 @@ func (h *Handler) sender(r *http.Request) sender {
 		if hops, addr, ok = cut(hops); !ok {
 			break
 		}
-		s.remote, s.forwarded = addr.Unmap().String(), true
+		s.remote, s.from, s.forwarded = addr.Unmap().String(), addr, true
 		s.via = s.remote + ", " + s.via
 		if !contains(h.o.TrustedProxies, addr) {
 			break

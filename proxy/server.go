@@ -12,9 +12,6 @@ import (
 	"gatehouse/config"
 )
 
-// maxStreams bounds how many requests one HTTP/2 connection may have open.
-const maxStreams = 250
-
 // Server is the HTTP server for h. It bounds the request's header in time and
 // size and leaves bodies and answers as much time as they take: what stands
 // still there is h's business.
@@ -31,7 +28,7 @@ func Server(l config.Listen, h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    int(l.MaxHeaderSize),
 		Protocols:         protocols,
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxStreams,
+			MaxConcurrentStreams: l.MaxStreams,
 			SendPingTimeout:      30 * time.Second,
 			WriteByteTimeout:     l.StallTimeout.Std(),
 		},

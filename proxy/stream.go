@@ -53,6 +53,9 @@ func (x *exchange) WriteHeader(status int) {
 	x.status = status
 	header := x.Header()
 	header["X-Request-Id"] = x.id
+	if x.h.hsts != nil && x.ours && !x.insecure && len(header["Strict-Transport-Security"]) == 0 {
+		header["Strict-Transport-Security"] = x.h.hsts
+	}
 	if !x.r.ProtoAtLeast(1, 1) {
 		// HTTP/1.0 knows no chunked bodies, and the server takes the bytes of one
 		// for the next request.

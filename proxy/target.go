@@ -35,6 +35,14 @@ func checkMethod(method string) fault {
 	return fault{}
 }
 
+// checkLength refuses an address that is too long (RFC 9110, section 15.5.15).
+func (h *Handler) checkLength(r *http.Request) fault {
+	if h.o.MaxURLSize > 0 && len(r.RequestURI) > h.o.MaxURLSize {
+		return fault{http.StatusRequestURITooLong, "That address is too long."}
+	}
+	return fault{}
+}
+
 // checkTarget refuses targets that mean one thing to the gateway and may mean
 // another to an upstream, and settles the spelling of u: from here on its
 // escaped path is what is sent. Clean is false for a path that is legal but

@@ -203,7 +203,7 @@ type file struct {
 }
 
 func (f *file) open() error {
-	opened, err := os.OpenFile(f.name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the settings name it
+	opened, err := os.OpenFile(f.name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}

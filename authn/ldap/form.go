@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -169,6 +170,8 @@ func readForm(w http.ResponseWriter, r *http.Request) (in input, status int, pro
 	var large *http.MaxBytesError
 	if err := r.ParseForm(); errors.As(err, &large) {
 		return in, http.StatusRequestEntityTooLarge, "That is more than a name and a password."
+	} else if errors.Is(err, os.ErrDeadlineExceeded) { // the gateway waits for no body without end
+		return in, http.StatusRequestTimeout, "That form took too long to arrive. Try again."
 	} else if err != nil {
 		return in, http.StatusBadRequest, "That form can’t be read."
 	}
@@ -223,7 +226,7 @@ func (l *route) failed(w http.ResponseWriter, r *http.Request, f form, who perso
 	var not *authn.NotAllowed
 	switch {
 	case errors.As(err, &wait):
-		w.Header().Set("Retry-After", strconv.Itoa(wait.Seconds()))
+		w.Header().Set("Retry-After", wait.RetryAfter())
 		f.status, f.problem = http.StatusTooManyRequests, wait.Sentence()
 		l.log(r).Info("sign-in refused", "reason", "too many attempts", "wait", wait.After.Round(time.Second).String())
 	case errors.As(err, &no):

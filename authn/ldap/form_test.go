@@ -8,6 +8,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -525,6 +526,20 @@ func TestFormInput(t *testing.T) {
 			req.Header.Set("Content-Type", c.kind)
 			expectAsked(t, s, 0, 0, func() { b.stays(b.do(req), c.status, "") })
 		})
+	}
+}
+
+// dripping is a body that has not come in time.
+type dripping struct{}
+
+func (dripping) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
+
+// TestSlowForm (DOS-02) tells who is too slow so.
+func TestSlowForm(t *testing.T) {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, formURL, dripping{})
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if _, status, _ := readForm(httptest.NewRecorder(), r); status != http.StatusRequestTimeout {
+		t.Errorf("status %d", status)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"time"
 
@@ -150,6 +151,9 @@ func readForm(w http.ResponseWriter, r *http.Request, most int64) (body string, 
 	}
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return "", http.StatusRequestEntityTooLarge
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return "", http.StatusRequestTimeout
 	}
 	if err != nil {
 		return "", http.StatusBadRequest

@@ -182,7 +182,7 @@ func TestAttacksOnResponses(t *testing.T) {
 		req := httptest.NewRequest(http.MethodPost, "/oidc/callback", iotest.ErrReader(os.ErrDeadlineExceeded))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.mux.ServeHTTP(w, req)
-		if w.Code != 400 || len(w.set) != 1 || time.Until(w.set[0]) > formTime {
+		if w.Code != 408 || len(w.set) != 1 || time.Until(w.set[0]) > formTime {
 			t.Errorf("status %d, read deadlines %v", w.Code, w.set)
 		}
 		w = &deadlined{ResponseRecorder: httptest.NewRecorder()}

@@ -25,7 +25,7 @@ func TestBehindBalancer(t *testing.T) {
 	public, ops := freeAddress(t), freeAddress(t)
 	env := append(operatorEnv(app.URL, w.provider.URL),
 		"GATEHOUSE_LISTEN_ADDRESS="+public, "GATEHOUSE_OPERATIONS_ADDRESS="+ops, "GATEHOUSE_UPSTREAMS_0_PUBLIC=/public/",
-		"GATEHOUSE_LISTEN_CERT_FILE="+cert, "GATEHOUSE_LISTEN_KEY_FILE="+key, "GATEHOUSE_LISTEN_HEADER_TIMEOUT=300ms",
+		"GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_CERT_FILE="+cert, "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_KEY_FILE="+key, "GATEHOUSE_LISTEN_HEADER_TIMEOUT=300ms",
 		"GATEHOUSE_LISTEN_PROXY_PROTOCOL=true", "GATEHOUSE_TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8", "GATEHOUSE_FORWARDED_HEADER=forwarded")
 	ctx, stop := context.WithCancel(t.Context())
 	log := &lockedBuffer{}

@@ -37,7 +37,8 @@ document, keys, clock and support for what is asked of it; each directory's
 servers, how many people and groups it finds there and what their entries lack;
 each issuer's keys, and whether it answers about tokens; whether the application
 says whose its API keys are;
-the store and the applications, and whether those that are to give access tokens do. Prints what was seen, and for each fault what to do about it.
+the store and the applications, and whether those that are to give access tokens do;
+the certificates of its own listener, and the CA that gives them. Prints what was seen, and for each fault what to do about it.
 
 With --cases it looks at the settings alone and then, without any connection, at
 what would become of each request of a file of cases; docs/policy.md has one.
@@ -75,6 +76,9 @@ case is, 2 the settings or the file of cases are wrong.`,
 		if *cases != "" {
 			r.section("cases, from "+*cases, tried)
 			return r.end()
+		}
+		if c.Listen.TLS.Enabled() {
+			r.section(listenerSection, listenerFindings(c, time.Now()))
 		}
 		if *running {
 			r.look(cmd.Context(), aLook{"the gateway that runs here", func(ctx context.Context) []authn.Finding { return compareRunning(ctx, c) }})
@@ -179,6 +183,9 @@ func looks(c config.Config) []aLook {
 				return ldap.Check(ctx, *r.LDAP, c.Regulation)
 			}})
 		}
+	}
+	if a := c.Listen.TLS.ACME; a != nil {
+		out = append(out, aLook{"certificates' CA (" + a.DirectoryURL + ")", func(ctx context.Context) []authn.Finding { return checkCA(ctx, *a) }})
 	}
 	out = append(out, aLook{"store (" + storeName(c.Store) + ")", func(ctx context.Context) []authn.Finding { return checkStore(ctx, c) }})
 	for _, u := range c.Upstreams {

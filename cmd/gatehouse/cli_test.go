@@ -22,8 +22,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"gatehouse/authn/authntest"
-	"gatehouse/config"
-	"gatehouse/proxy"
 )
 
 // command runs one command line.
@@ -450,41 +448,4 @@ func fetch(t *testing.T, c *http.Client, url string) (answer, error) {
 	var b bytes.Buffer
 	b.ReadFrom(res.Body)
 	return answer{res.StatusCode, res.Header, b.String(), res.Request.URL}, nil
-}
-
-// TestTLS serves https with the operator's certificate.
-func TestTLS(t *testing.T) {
-	w := newWorld(t, "")
-	cert, key := writePair(t, w.server.TLS.Certificates[0])
-	l := w.listenSettings()
-	l.Address, l.CertFile, l.KeyFile = "127.0.0.1:0", cert, key
-	ln, err := listen(t.Context(), config.Config{Listen: l}, newLogger(configLog(), w.log))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := proxy.Server(l, w.gw.handler, newLogger(configLog(), w.log))
-	go server.Serve(ln)
-	defer server.Close()
-	for _, proto := range []string{"HTTP/2.0", "HTTP/1.1"} {
-		transport := w.server.Client().Transport.(*http.Transport).Clone()
-		transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, ln.Addr().String())
-		}
-		if proto == "HTTP/1.1" {
-			transport.ForceAttemptHTTP2, transport.TLSClientConfig.NextProtos = false, []string{"http/1.1"}
-		}
-		res, err := (&http.Client{Transport: transport}).Get("https://" + publicHost + "/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.Proto != proto || res.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%s %d, want %s 401", res.Proto, res.StatusCode, proto)
-		}
-		transport.CloseIdleConnections()
-	}
-	l.KeyFile = cert
-	if _, err := listen(t.Context(), config.Config{Listen: l}, newLogger(configLog(), w.log)); err == nil {
-		t.Error("a key that is none was taken")
-	}
 }

@@ -11,10 +11,13 @@ import (
 	"gatehouse/config"
 )
 
-// certificates are the files of the gateway's own certificates: what it serves with, and
+// certificateFiles are those of the gateway's own certificates: what it serves with, and
 // what it shows to others. They go by their settings, with names in the place of numbers.
-func certificates(c config.Config) map[string]string {
-	files := map[string]string{"listen.certFile": c.Listen.CertFile}
+func certificateFiles(c config.Config) map[string]string {
+	files := map[string]string{}
+	for i, pair := range c.Listen.TLS.Certificates {
+		files[fmt.Sprintf("listen.tls.certificates[%d].certFile", i)] = pair.CertFile
+	}
 	if r := c.Store.Redis; r != nil {
 		files["store.redis.tls.certFile"] = r.TLS.CertFile
 	}

@@ -19,7 +19,7 @@ func TestCertificateExpiry(t *testing.T) {
 	defer server.Close()
 	cert, _ := writePair(t, server.TLS.Certificates[0])
 	c := config.Config{
-		Listen:    config.Listen{CertFile: cert},
+		Listen:    config.Listen{TLS: config.ListenTLS{Certificates: []config.Certificate{{CertFile: cert}}}},
 		Store:     config.Store{Redis: &config.Redis{TLS: config.ClientTLS{CertFile: writeFile(t, "broken.pem", "no PEM")}}},
 		Upstreams: []config.Upstream{{Name: "app", TLS: config.ClientTLS{CertFile: cert}}, {Name: "plain"}},
 		Authn: []config.Route{
@@ -30,14 +30,14 @@ func TestCertificateExpiry(t *testing.T) {
 	}
 	want := []string{
 		"authn.ci.bearer.issuers[1].tls.certFile", "authn.corp.oidc.tls.certFile", "authn.people.ldap.tls.certFile",
-		"listen.certFile", "store.redis.tls.certFile", "upstreams.app.tls.certFile",
+		"listen.tls.certificates[0].certFile", "store.redis.tls.certFile", "upstreams.app.tls.certFile",
 	}
-	if got := slices.Sorted(maps.Keys(certificates(c))); !slices.Equal(got, want) {
+	if got := slices.Sorted(maps.Keys(certificateFiles(c))); !slices.Equal(got, want) {
 		t.Fatalf("the certificates are %q", got)
 	}
 	o := onlyMetrics()
 	expiries := map[string]func() (time.Time, error){}
-	for setting, file := range certificates(c) {
+	for setting, file := range certificateFiles(c) {
 		expiries[setting] = expiryOf(file)
 	}
 	o.metrics.Certificates(expiries)

@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 var onlyIn = map[string][]string{
 	"github.com/coreos/go-oidc/":            {"gatehouse/authn/oidc", "gatehouse/e2e/wandb"},
 	"golang.org/x/oauth2":                   {"gatehouse/authn/oidc"},
+	"golang.org/x/crypto/acme":              {"gatehouse/cmd/gatehouse"},
 	"github.com/go-jose/":                   {"gatehouse/authn/issuer", "gatehouse/authn/authntest"},
 	"github.com/golang-jwt/":                {"gatehouse/authn/bearer", "gatehouse/proxy/assertion"},
 	"github.com/MicahParks/":                {"gatehouse/authn/bearer"},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,29 +68,30 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	if err != nil {
 		return err
 	}
-	public, err := listen(ctx, c, log)
+	r.live = newLive(newGeneration(c, g, log))
+	l := r.live
+	d, err := openDoors(ctx, c, l, log)
 	if err != nil {
-		return errors.Join(fmt.Errorf("listen.address: %w", err), g.close())
+		return errors.Join(err, g.close())
 	}
 	ops, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Operations.Address)
 	if err != nil {
-		return errors.Join(fmt.Errorf("operations.address: %w", err), public.Close(), g.close())
+		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), g.close())
 	}
 	questions, err := listenForQuestions(ctx, c.ForwardAuth)
 	if err != nil {
-		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), public.Close(), ops.Close(), g.close())
+		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), g.close())
 	}
-	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", public.Addr().String(),
+	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", d.public.Addr().String(),
 		"operations", ops.Addr().String(), "store", storeName(c.Store))
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
 	r.observe.follow(c, g)
 	g.news.Start()
-	looking := tryOut(ctx, c, log)
-	l := newLive(newGeneration(c, g, log))
-	r.live = l
-	servers := []server{{publicServer(c.Listen, l, log), public}, {opsServer(r.look, func() config.Config { return l.now.Load().settings }, r.observe.metrics.Handler(log), log), ops}}
+	looking, watching := tryOut(ctx, c, log), d.watch(ctx)
+	l.besides = d.dependencies()
+	servers := append(d.servers(c, l, log), server{opsServer(r.look, func() config.Config { return l.now.Load().settings }, r.observe.metrics.Handler(log), log), ops})
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
@@ -105,6 +105,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	}, func() time.Duration { return l.now.Load().settings.Listen.DrainTimeout.Std() }, log, servers...)
 	reloading()
 	looking()
+	watching()
 	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "stopped"})
 	log.Info("stopped")
 	return errors.Join(err, l.close())
@@ -174,31 +175,6 @@ func storeName(s config.Store) string {
 		return "memory"
 	}
 	return "redis"
-}
-
-// listen opens the public listener, with PROXY headers if they are asked for, and
-// with TLS, which begins after them, if there is a certificate.
-func listen(ctx context.Context, c config.Config, log *slog.Logger) (net.Listener, error) {
-	l := c.Listen
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
-	if err != nil {
-		return nil, err
-	}
-	if l.ProxyProtocol {
-		ln = proxy.BehindBalancer(ln, c.Networks(), l.HeaderTimeout.Std(), log)
-	}
-	if l.CertFile == "" {
-		return ln, nil
-	}
-	cert, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
-	if err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return tls.NewListener(ln, &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
-	}), nil
 }
 
 // listenForQuestions opens the listener that Envoy asks at over gRPC; nil for none.

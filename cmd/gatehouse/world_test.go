@@ -308,15 +308,6 @@ func (l *lockedBuffer) String() string {
 
 func configLog() config.Log { return config.Log{Format: "text", Level: "debug"} }
 
-// listenSettings are the defaults.
-func (w *world) listenSettings() config.Listen {
-	c, err := config.Decode("", []byte(strings.NewReplacer("$ISSUER", w.provider.URL, "$UPSTREAM", "http://127.0.0.1:9").Replace(smallest)), nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return c.Listen
-}
-
 // writePair writes a certificate and its key in PEM.
 func writePair(t *testing.T, c tls.Certificate) (cert, key string) {
 	t.Helper()

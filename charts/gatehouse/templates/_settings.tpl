@@ -96,7 +96,8 @@ nothing.
 {{- define "gatehouse.ports" -}}
 {{- $c := include "gatehouse.settings" . | fromYaml -}}
 http: {{ include "gatehouse.port" $c.listen.address }}
-scheme: {{ if or $c.listen.certFile $c.listen.acme }}https{{ else }}http{{ end }}
+{{- $tls := $c.listen.tls | default dict }}
+scheme: {{ if or $tls.certificates $tls.acme }}https{{ else }}http{{ end }}
 operations: {{ include "gatehouse.port" $c.operations.address }}
 {{- with ($c.forwardAuth | default dict).grpcAddress }}
 grpc: {{ include "gatehouse.port" . }}

@@ -34,14 +34,14 @@ type alphaKey struct{ path, flag, says string }
 const nothing = "-"
 
 func alphaKeys() []alphaKey {
-	const metrics = "there is no such listener; what is for those who run the gateway is at operations.address"
+	const metrics = "metrics are at /metrics of operations.address, in the clear"
 	return append(alphaProviderKeys(), []alphaKey{
 		{"server.bindAddress", "http-address", ""},
 		{"server.secureBindAddress", "https-address", ""},
 		{"server.tls.cert.fromFile", "tls-cert-file", ""},
 		{"server.tls.key.fromFile", "tls-key-file", ""},
-		{"server.tls.cert.value", "", "write the certificate to a file and name it in listen.certFile"},
-		{"server.tls.cert.fromEnv", "", "write the certificate to a file and name it in listen.certFile"},
+		{"server.tls.cert.value", "", "write the certificate to a file and name it in listen.tls.certificates"},
+		{"server.tls.cert.fromEnv", "", "write the certificate to a file and name it in listen.tls.certificates"},
 		{"server.tls.key.value", "", "write the key to a file and name it in listen.keyFile"},
 		{"server.tls.key.fromEnv", "", "write the key to a file and name it in listen.keyFile"},
 		{"server.tls.minVersion", "tls-min-version", ""},

@@ -177,13 +177,13 @@ func headerOptions() []option {
 }
 
 func serverOptions() []option {
-	const metrics = "there is no such listener; what is for those who run the gateway is at operations.address"
+	const metrics = "metrics are at /metrics of operations.address, in the clear"
 	return []option{
 		{"http-address", "", text, "127.0.0.1:4180", mapped, "listen.address"},
 		{"https-address", "", text, ":443", mapped, "listen.address"},
-		{"tls-cert-file", "", text, "", mapped, "listen.certFile"},
-		{"tls-key-file", "", text, "", mapped, "listen.keyFile"},
-		{"tls-min-version", "", text, "", differs, "TLS 1.2 is the least, as is usual"},
+		{"tls-cert-file", "", text, "", mapped, "listen.tls.certificates"},
+		{"tls-key-file", "", text, "", mapped, "listen.tls.certificates"},
+		{"tls-min-version", "", text, "", differs, "TLS 1.2 is the least, as is usual; listen.tls.minVersion makes it 1.3"},
 		{"tls-cipher-suite", "tls_cipher_suites", list, "", differs, "the cipher suites are Go's own choice, without weak ones"},
 		{"metrics-address", "", text, "", differs, metrics},
 		{"metrics-secure-address", "", text, "", differs, metrics},

@@ -258,11 +258,14 @@ func (t *translation) listen() {
 		t.note(Different, about, "there is no listening on a unix socket or a descriptor: listen.address is left out, which is :8080. Name a port of the loopback interface for a proxy on this machine")
 		address = ""
 	}
-	t.put(node{key: "listen", value: []node{
-		{key: "address", value: address},
-		{key: "certFile", value: t.file("listen.certFile", cert)},
-		{key: "keyFile", value: t.file("listen.keyFile", key)},
-	}})
+	listen := []node{{key: "address", value: address}}
+	if cert != "" || key != "" {
+		listen = append(listen, node{key: "tls", value: []node{{key: "certificates", value: [][]node{{
+			{key: "certFile", value: t.file("listen.tls.certificates[0].certFile", cert)},
+			{key: "keyFile", value: t.file("listen.tls.certificates[0].keyFile", key)},
+		}}}}})
+	}
+	t.put(node{key: "listen", value: listen})
 	if strings.HasSuffix(address, ":8081") {
 		t.put(node{key: "operations", value: []node{{key: "address", value: "127.0.0.1:8082"}}, note: "Not the default, for that port is taken."})
 	}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+
+	"gatehouse/config"
+	"gatehouse/proxy"
+)
+
+// doors are where people and programs come in, and the certificates there.
+type doors struct {
+	public net.Listener
+	plain  net.Listener  // that sends them to public; nil for none
+	certs  *certificates // nil for none
+	issued *issued       // nil for none
+}
+
+// openDoors opens the listeners: each counts its connections, takes PROXY headers if
+// they are asked for, and then begins TLS if there is a certificate. The CA is asked for
+// nothing after ctx has ended.
+func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) (d doors, err error) {
+	t := c.Listen.TLS
+	if t.Enabled() {
+		if d.issued, err = openIssued(ctx, c, l, log); err != nil {
+			return doors{}, err
+		}
+		if d.certs, err = openCertificates(t, d.issued, log); err != nil {
+			return doors{}, err
+		}
+	}
+	crowd := proxy.NewCrowd(c.Limits, c.Networks(), log)
+	if d.public, err = listen(ctx, c, c.Listen.Address, crowd, log); err != nil {
+		return doors{}, fmt.Errorf("listen.address: %w", err)
+	}
+	if d.certs != nil {
+		d.public = tls.NewListener(d.public, d.certs.config())
+	}
+	if c.Listen.HTTPAddress == "" {
+		return d, nil
+	}
+	if d.plain, err = listen(ctx, c, c.Listen.HTTPAddress, crowd, log); err != nil {
+		return doors{}, errors.Join(fmt.Errorf("listen.httpAddress: %w", err), d.public.Close())
+	}
+	return d, nil
+}
+
+func listen(ctx context.Context, c config.Config, address string, crowd *proxy.Crowd, log *slog.Logger) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	ln = crowd.Around(ln)
+	if c.Listen.ProxyProtocol {
+		ln = proxy.BehindBalancer(ln, c.Networks(), c.Listen.HeaderTimeout.Std(), log)
+	}
+	return ln, nil
+}
+
+// close closes listeners that nothing serves yet.
+func (d doors) close() error {
+	err := d.public.Close()
+	if d.plain != nil {
+		err = errors.Join(err, d.plain.Close())
+	}
+	return err
+}
+
+// servers are what serves at the doors.
+func (d doors) servers(c config.Config, l *live, log *slog.Logger) []server {
+	public := publicServer(c.Listen, l, log)
+	if d.issued != nil {
+		public.Handler = withoutChallenges(public.Handler)
+	}
+	out := []server{{public, d.public}}
+	if d.plain != nil {
+		var challenges http.Handler
+		if d.issued != nil {
+			challenges = d.issued.manager.HTTPHandler(http.NotFoundHandler())
+		}
+		out = append(out, server{proxy.Server(c.Listen, l.insecure(challenges), log), d.plain})
+	}
+	return out
+}
+
+// watch keeps the certificates new. What it returns ends that.
+func (d doors) watch(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	if d.certs != nil {
+		running.Go(func() { d.certs.watch(ctx) })
+	}
+	if d.issued != nil {
+		go d.issued.run(ctx) // the library may take a while to see that it has ended
+	}
+	return func() { cancel(); running.Wait() }
+}
+
+// dependencies are what the gateway needs there. It is never unready for want of
+// a certificate: nobody could bring it one then.
+func (d doors) dependencies() []dependency {
+	if d.certs == nil {
+		return nil
+	}
+	return []dependency{{name: "certificates", check: d.certs.check, optional: true}}
+}
