@@ -15,7 +15,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/singleflight"
 
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // MemoryOptions is what [NewMemory] makes a Memory of.

@@ -24,10 +24,12 @@ import (
 	"time"
 )
 
-// buildGateway builds the program into dir.
+// buildGateway builds the program into dir, as releases and the image have it.
 func buildGateway(dir string) (string, error) {
 	file := filepath.Join(dir, "gatehouse")
-	if out, err := exec.Command("go", "build", "-o", file, "gatehouse/cmd/gatehouse").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "build", "-trimpath", "-o", file, "gatehouse/cmd/gatehouse")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return file, nil

@@ -104,6 +104,7 @@ func (h *Handler) recognise(x *exchange) bool {
 		h.outage(x, err)
 	}
 	x.identity = id
+	x.because()
 	return err == nil
 }
 

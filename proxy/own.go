@@ -81,6 +81,7 @@ func (h *Handler) serveOwn(x *exchange) {
 		x.trial.own = true
 		return
 	}
+	x.because()
 	if x.r.ContentLength != 0 {
 		h.drain(x)
 		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)

@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/proxy/assertion"
@@ -79,6 +81,8 @@ type Options struct {
 	SignedOutURL string
 	// Log gets what went wrong, and the access line.
 	Log *slog.Logger
+	// Audit is told who is refused; nil tells nobody.
+	Audit audit.Trail
 	// Access asks for one line for each request.
 	Access bool
 	// Watch is told of requests, and Trace of their ways; nil for nobody.
@@ -119,6 +123,9 @@ type Handler struct {
 
 	outages      *rate.Limiter // for what the log has to say of them
 	strangers    *rate.Limiter // the same, of those who ask and may not
+	refusals     *rate.Limiter // for what the audit trail is told of them
+	untold       atomic.Int64  // refusals that it was not
+	trail        audit.Trail
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
 }
 
@@ -150,6 +157,8 @@ func New(o Options) (*Handler, error) {
 
 		outages:      rate.NewLimiter(10, 100),
 		strangers:    rate.NewLimiter(rate.Every(10*time.Second), 10),
+		refusals:     rate.NewLimiter(refusalsPerSecond, refusalsAtOnce),
+		trail:        audit.Or(o.Audit),
 		drainTimeout: drainTimeout,
 	}
 	for _, r := range o.Routes {

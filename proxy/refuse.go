@@ -165,6 +165,7 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 		sentence = "Nobody can sign in here with a browser."
 	}
 	if errors.Is(err, authn.ErrRejected) {
+		h.refusal(x, err)
 		h.o.Log.Debug("credential rejected", "request_id", x.id[0], "err", err)
 		sentence = "Your credential is wrong, or it is no longer valid."
 		var said *authn.Rejected
@@ -256,6 +257,7 @@ func (h *Handler) forbid(x *exchange, err error) {
 		x.Header()["Www-Authenticate"] = withError(slices.DeleteFunc(slices.Clone(h.challenge), func(c string) bool { return !hasScheme(c, "Bearer") }), "insufficient_scope")
 	}
 	base := h.base(x.r)
+	h.refusal(x, err)
 	h.o.Log.Info("not allowed", "request_id", x.id[0], "route", x.identity.Route, "subject", x.identity.Subject, "rule", x.rule.Name, "err", err)
 	h.o.Pages.Refused(x, x.r, page.Refused{
 		Identity: x.identity, Missing: not.Missing,

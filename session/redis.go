@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // swapScript compares and replaces (or, without a next value, deletes) in one step.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // told tells of the commands that are carried out, by their names. What greets the

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 )
 
 // Access is one thing by which somebody comes in: what may be told of a session or of an
@@ -87,12 +88,22 @@ type Register struct {
 	secrets [][]byte // one for each key of the ring, newest first
 	// idle ends sessions that are not used for so long.
 	idle time.Duration
+	// trail is told what begins and what is ended; never nil.
+	trail audit.Trail
 }
 
 // NewRegister opens the register of the gateway that has this store, these keys and this
 // idle timeout; zero means none.
 func NewRegister(store Store, keys Keyring, news *News, idleTimeout time.Duration) *Register {
-	return &Register{store: store, news: news, secrets: keys.Secrets("register"), idle: idleTimeout}
+	return &Register{store: store, news: news, secrets: keys.Secrets("register"), idle: idleTimeout, trail: audit.None{}}
+}
+
+// Audited is the register, which from now on tells the trail of each session and token
+// that begins, or is ended before its time, with the cause that [audit.Because] gave.
+// What can't be written down does not begin.
+func (g *Register) Audited(trail audit.Trail) *Register {
+	g.trail = audit.Or(trail)
+	return g
 }
 
 const (
@@ -245,7 +256,28 @@ func (g *Register) confirm(ctx context.Context, a Access) error {
 	if err == nil && !stands {
 		return errEndedMeanwhile
 	}
+	if err == nil {
+		err = g.trail.Record(a.begun(audit.Cause(ctx)))
+	}
 	return err
+}
+
+// begun is the line of the trail for an access that begins.
+func (a Access) begun(e audit.Event) audit.Event {
+	e.Name, e.Outcome = audit.SignIn, audit.Allowed
+	if a.Kind == AccessToken {
+		e.Name = audit.TokenIssue
+	}
+	e.Route, e.Issuer, e.Subject, e.Username = a.Route, a.Issuer, a.Subject, a.Username
+	e.Object, e.Address, e.Agent = []string{a.ID}, a.Address, a.Agent
+	return e
+}
+
+// ended is the line of the trail for accesses that are ended.
+func (p Person) ended(e audit.Event, ids []string) audit.Event {
+	e.Name, e.Outcome = audit.SessionEnd, audit.Allowed
+	e.Object, e.OfIssuer, e.OfSubject = ids, p.Issuer, p.Subject
+	return e
 }
 
 // Of lists a person's accesses, those last seen in front.
@@ -325,7 +357,21 @@ func (g *Register) Everybody(ctx context.Context, f func([]Access) bool) error {
 // End ends accesses of a person, by their ids, everywhere. One that there is not, or no
 // longer, is no error. After an error some may go on; to end them again is in order.
 func (g *Register) End(ctx context.Context, p Person, ids ...string) error {
-	return g.end(ctx, p, ids, nil)
+	err := g.end(ctx, p, ids, nil)
+	g.told(ctx, p, ids, err)
+	return err
+}
+
+// told tells the trail. What has ended stays so, even if that can't be written down.
+func (g *Register) told(ctx context.Context, p Person, ids []string, err error) {
+	if len(ids) == 0 && err == nil {
+		return
+	}
+	e := p.ended(audit.Cause(ctx), ids)
+	if err != nil {
+		e.Outcome = audit.Failed
+	}
+	_ = g.trail.Record(e) // the log has it
 }
 
 // EndAll ends every access of a person, and whatever is remembered of their passwords,
@@ -350,7 +396,9 @@ func (g *Register) EndOthers(ctx context.Context, p Person, keep string) ([]stri
 	}
 	delete(ids, keep)
 	ended := slices.Sorted(maps.Keys(ids))
-	return ended, g.end(ctx, p, ended, g.refs(p))
+	err := g.end(ctx, p, ended, g.refs(p))
+	g.told(ctx, p, ended, err)
+	return ended, err
 }
 
 func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error {

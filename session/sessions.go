@@ -276,7 +276,7 @@ func (s *Sessions) clear(ctx context.Context, t ticket, rec record) {
 // discard deletes the record if it is still raw, and says whether it did.
 func (s *Sessions) discard(ctx context.Context, t ticket, raw []byte) bool {
 	var err error
-	gone := false
+	var gone bool
 	if len(raw) > maxRecord { // nothing of ours, and too much to send for comparing
 		err = s.store.Delete(ctx, t.record())
 		gone = err == nil
@@ -405,7 +405,7 @@ func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
 		err = s.vouchedSince(ctx, p)
 	}
 	if err != nil {
-		return errors.Join(err, s.register.End(ctx, a.Person, a.ID))
+		return errors.Join(err, s.register.end(ctx, a.Person, []string{a.ID}, nil))
 	}
 	s.uses.set(t.hash, now)
 	return nil

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // tally is what has happened to the sessions in this process.

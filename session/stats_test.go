@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"gatehouse/authn/authntest"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 	"gatehouse/session"
 )
 

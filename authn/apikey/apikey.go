@@ -24,8 +24,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 

@@ -6,10 +6,11 @@
 // afterwards. That lines are missing at the very end it can't tell; where that matters,
 // send the trail elsewhere as well.
 //
-// The package is a leaf.
+// The package imports nothing of the module but the contract.
 package audit
 
 import (
+	"context"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"gatehouse/authn"
 )
 
 // What a trail tells of.
@@ -106,6 +109,35 @@ type Trail interface {
 	// it is not written down and that what it tells of must not happen; where events
 	// may be lost (see [Options]), there is none.
 	Record(e Event) error
+}
+
+// Or returns the trail, or one that keeps nothing for nil.
+func Or(t Trail) Trail {
+	if t == nil {
+		return None{}
+	}
+	return t
+}
+
+// because is the context key of what is the cause.
+type because struct{}
+
+// Because returns a context under which whatever happens has e for its cause. Where that
+// is told, it fills in what e does not say.
+func Because(ctx context.Context, e Event) context.Context {
+	return context.WithValue(ctx, because{}, e)
+}
+
+// Cause is the event that [Because] put into the context, or an empty one.
+func Cause(ctx context.Context) Event {
+	e, _ := ctx.Value(because{}).(Event)
+	return e
+}
+
+// By says who is the cause.
+func (e Event) By(id authn.Identity) Event {
+	e.Route, e.Issuer, e.Subject, e.Username, e.Kind = id.Route, id.Issuer, id.Subject, id.Username, string(id.Kind)
+	return e
 }
 
 // None is a trail that keeps nothing.

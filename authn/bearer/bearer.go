@@ -30,8 +30,9 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 
@@ -56,6 +57,8 @@ type Deps struct {
 	Store           session.Store
 	// Register is where what is remembered can be ended; nil means nowhere.
 	Register *session.Register
+	// Audit is told of exchanges that are refused; nil tells nobody.
+	Audit audit.Trail
 	// Calls is told of what issuers are asked, and Signed of the exchanges of JWTs for
 	// access tokens.
 	Calls  meter.Calls

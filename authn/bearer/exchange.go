@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/session"
 )
 
@@ -315,6 +316,9 @@ func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			log.Error("token request failed", "err", err)
 		}
 	} else if !e.said && x.refusals.Allow() {
+		told := audit.Of(r, audit.TokenIssue, audit.Refused)
+		told.Reason = e.description
+		_ = audit.Or(x.Audit).Record(told) // it is refused all the same
 		log.Info("token request refused", "status", e.status, "code", e.code, "description", e.description)
 	}
 	if e.retry > 0 {

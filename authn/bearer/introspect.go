@@ -11,8 +11,8 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 

@@ -20,8 +20,8 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 

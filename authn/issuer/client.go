@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 const (

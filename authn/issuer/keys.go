@@ -17,7 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 const (

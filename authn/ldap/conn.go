@@ -10,8 +10,8 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 )
 
 // conn is one connection to a directory. One goroutine uses it at a time.

@@ -15,8 +15,8 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 )
 
 // downTime is how long a server that failed is asked last.

@@ -139,7 +139,7 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 		l.show(w, r, f)
 		return
 	}
-	c := credentials{login: in.login, password: in.password, remote: r.RemoteAddr}
+	c := credentials{login: in.login, password: in.password, remote: r.RemoteAddr, form: true}
 	err := c.screen() // not worth remembering
 	who := person{login: in.login}
 	if err == nil {

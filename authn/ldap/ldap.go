@@ -26,9 +26,10 @@ import (
 	"slices"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/page"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 
@@ -53,6 +54,8 @@ type Deps struct {
 	Sessions session.Starter
 	Landings authn.Landings
 	Pages    *page.Pages
+	// Audit is told of passwords that are right or wrong; nil tells nobody.
+	Audit audit.Trail
 	// Calls is told of what the directory is asked, and Signed of sign-ins by the form.
 	Calls  meter.Calls
 	Signed authn.Signed

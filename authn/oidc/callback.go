@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/session"
@@ -289,6 +290,7 @@ func (o *relying) failed(w http.ResponseWriter, r *http.Request, f failure) {
 	var answer refusal
 	switch {
 	case errors.As(f.err, &no):
+		o.refused(r, f.who, no.Missing)
 		o.Signed.Tell(authn.Excluded)
 		log.Info("not allowed in", "subject", f.who.Subject, "groups", len(f.who.Groups))
 		o.Pages.Refused(w, r, page.Refused{
@@ -315,9 +317,17 @@ func (o *relying) failed(w http.ResponseWriter, r *http.Request, f failure) {
 		outcome = authn.Cancelled
 		again.Reason = reasonCancelled
 	}
+	o.refused(r, f.who, f.err.Error())
 	o.Signed.Tell(outcome)
 	log.Warn("sign-in refused")
 	o.Pages.TryAgain(w, r, again)
+}
+
+// refused tells the audit trail.
+func (o *relying) refused(r *http.Request, who authn.Identity, reason string) {
+	e := audit.Of(r, audit.SignIn, audit.Refused).By(who)
+	e.Route, e.Reason = o.name, reason
+	_ = audit.Or(o.Audit).Record(e) // it is refused all the same
 }
 
 // passing says that the provider expects to do better soon.

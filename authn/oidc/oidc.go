@@ -36,10 +36,11 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/page"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/session"
 )
 
@@ -70,6 +71,8 @@ type Deps struct {
 	Ender    Ender
 	Landings authn.Landings
 	Pages    *page.Pages
+	// Audit is told of sign-ins that are refused; nil tells nobody.
+	Audit audit.Trail
 	// Calls is told of what the provider is asked, and Signed of sign-ins.
 	Calls  meter.Calls
 	Signed authn.Signed

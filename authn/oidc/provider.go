@@ -16,8 +16,8 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // revoke has the provider take the refresh token back, if it says where (RFC

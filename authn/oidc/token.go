@@ -15,7 +15,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // tokens is what the token endpoint gave, or the browser in the implicit flow.

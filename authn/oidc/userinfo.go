@@ -9,7 +9,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // person finds out who an ID token is about, asking userinfo if the settings or

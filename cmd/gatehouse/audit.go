@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/user"
 
 	"github.com/spf13/cobra"
 
@@ -130,6 +131,28 @@ func openTrail(c config.Config, keys session.Keyring, out io.Writer, log *slog.L
 		return nil, fmt.Errorf("audit.%s: %w", c.Audit.Output, err)
 	}
 	return w, nil
+}
+
+// recordCommand tells the audit trail what somebody has done by a command. A trail to
+// standard output goes to said: the command's own answer is there.
+func recordCommand(c config.Config, said io.Writer, e audit.Event) error {
+	keys, err := openKeys(c)
+	if err != nil {
+		return err
+	}
+	t, err := openTrail(c, keys, said, nil)
+	if err != nil {
+		return fmt.Errorf("it is done, but not in the audit trail: %w", err)
+	}
+	e.Outcome, e.Claimed = audit.Allowed, "of the command line"
+	if u, err := user.Current(); err == nil {
+		e.Claimed = "user " + u.Username
+	}
+	if err := t.Record(e); err != nil {
+		err = fmt.Errorf("it is done, but not in the audit trail: %w", err)
+		return errors.Join(err, t.Close())
+	}
+	return t.Close()
 }
 
 // trail is an audit trail that can be closed.

@@ -19,32 +19,35 @@ import (
 // mayImport is who may see whom within the module: a star. A new arrow is
 // argued for in the commit that adds it.
 var mayImport = map[string][]string{
-	"gatehouse/meter":               {}, // how rooms count without knowing who reads it
-	"gatehouse/authn":               {"gatehouse/meter"},
-	"gatehouse/config":              {},
-	"gatehouse/authn/page":          {"gatehouse/authn"},
-	"gatehouse/authn/authntest":     {"gatehouse/authn"},
-	"gatehouse/session":             {"gatehouse/authn", "gatehouse/meter"},
-	"gatehouse/session/sessiontest": {"gatehouse/session"},
-	"gatehouse/authn/issuer":        {"gatehouse/authn", "gatehouse/meter"},
-	"gatehouse/authn/oidc":          {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/authn/page", "gatehouse/config", "gatehouse/meter", "gatehouse/session"},
-	"gatehouse/authn/bearer":        {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/meter", "gatehouse/session"},
-	"gatehouse/authn/ldap":          {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/meter", "gatehouse/session"},
-	"gatehouse/authn/apikey":        {"gatehouse/authn", "gatehouse/config", "gatehouse/meter", "gatehouse/session"},
-	"gatehouse/authn/workload":      {"gatehouse/authn", "gatehouse/authn/issuer"},
-	"gatehouse/proxy":               {"gatehouse/authn", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/proxy/policy", "gatehouse/session"},
-	"gatehouse/proxy/assertion":     {},
-	"gatehouse/proxy/exchange":      {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/meter", "gatehouse/proxy/assertion", "gatehouse/session"},
-	"gatehouse/proxy/extauthz":      {},
-	"gatehouse/proxy/policy":        {"gatehouse/authn", "gatehouse/config"},
-	"gatehouse/metrics":             {"gatehouse/authn", "gatehouse/meter", "gatehouse/proxy", "gatehouse/session"}, // hides Prometheus; reads what the rooms count
-	"gatehouse/traces":              {"gatehouse/authn", "gatehouse/meter", "gatehouse/proxy"},                      // hides OpenTelemetry
-	"gatehouse/e2e":                 {},
-	"gatehouse/e2e/bench":           {"gatehouse/authn/authntest"},
-	"gatehouse/e2e/directory":       {},
-	"gatehouse/e2e/wandb":           {},
-	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
-		"gatehouse/authn/workload", "gatehouse/config", "gatehouse/meter", "gatehouse/metrics", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/proxy/exchange", "gatehouse/proxy/extauthz", "gatehouse/session", "gatehouse/traces"},
+	"gatehouse/authn/meter":           {}, // how rooms count without knowing who reads it
+	"gatehouse/authn":                 {"gatehouse/authn/meter"},
+	"gatehouse/config":                {},
+	"gatehouse/authn/page":            {"gatehouse/authn"},
+	"gatehouse/authn/authntest":       {"gatehouse/authn"},
+	"gatehouse/session":               {"gatehouse/authn", "gatehouse/authn/audit", "gatehouse/authn/meter"},
+	"gatehouse/session/sessiontest":   {"gatehouse/session"},
+	"gatehouse/authn/issuer":          {"gatehouse/authn", "gatehouse/authn/meter"},
+	"gatehouse/authn/audit":           {"gatehouse/authn"},
+	"gatehouse/authn/oidc":            {"gatehouse/authn", "gatehouse/authn/audit", "gatehouse/authn/issuer", "gatehouse/authn/page", "gatehouse/config", "gatehouse/authn/meter", "gatehouse/session"},
+	"gatehouse/authn/bearer":          {"gatehouse/authn", "gatehouse/authn/audit", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/authn/meter", "gatehouse/session"},
+	"gatehouse/authn/ldap":            {"gatehouse/authn", "gatehouse/authn/audit", "gatehouse/authn/page", "gatehouse/config", "gatehouse/authn/meter", "gatehouse/session"},
+	"gatehouse/authn/apikey":          {"gatehouse/authn", "gatehouse/config", "gatehouse/authn/meter", "gatehouse/session"},
+	"gatehouse/authn/workload":        {"gatehouse/authn", "gatehouse/authn/issuer"},
+	"gatehouse/proxy":                 {"gatehouse/authn", "gatehouse/authn/audit", "gatehouse/authn/page", "gatehouse/config", "gatehouse/proxy/assertion", "gatehouse/proxy/policy", "gatehouse/session"},
+	"gatehouse/proxy/assertion":       {},
+	"gatehouse/proxy/exchange":        {"gatehouse/authn", "gatehouse/authn/issuer", "gatehouse/config", "gatehouse/authn/meter", "gatehouse/proxy/assertion", "gatehouse/session"},
+	"gatehouse/proxy/extauthz":        {},
+	"gatehouse/proxy/policy":          {"gatehouse/authn", "gatehouse/config"},
+	"gatehouse/cmd/gatehouse/metrics": {"gatehouse/authn", "gatehouse/authn/meter", "gatehouse/proxy", "gatehouse/session"}, // hides Prometheus; reads what the rooms count
+	"gatehouse/cmd/gatehouse/traces":  {"gatehouse/authn", "gatehouse/authn/meter", "gatehouse/proxy"},                      // hides OpenTelemetry
+	"gatehouse/charts":                {},
+	"gatehouse/e2e":                   {},
+	"gatehouse/e2e/bench":             {"gatehouse/authn/authntest"},
+	"gatehouse/e2e/directory":         {},
+	"gatehouse/e2e/wandb":             {},
+	"gatehouse/cmd/gatehouse/migrate": {"gatehouse/config"},
+	"gatehouse/cmd/gatehouse": {"gatehouse/authn", "gatehouse/authn/apikey", "gatehouse/authn/audit", "gatehouse/authn/authntest", "gatehouse/authn/bearer", "gatehouse/authn/ldap", "gatehouse/authn/oidc", "gatehouse/authn/page",
+		"gatehouse/authn/workload", "gatehouse/cmd/gatehouse/migrate", "gatehouse/config", "gatehouse/authn/meter", "gatehouse/cmd/gatehouse/metrics", "gatehouse/proxy", "gatehouse/proxy/assertion", "gatehouse/proxy/exchange", "gatehouse/proxy/extauthz", "gatehouse/session", "gatehouse/cmd/gatehouse/traces"},
 }
 
 // onlyIn is which package may import a library.
@@ -58,18 +61,20 @@ var onlyIn = map[string][]string{
 	"github.com/gorilla/securecookie":       {"gatehouse/session"},
 	"github.com/go-ldap/":                   {"gatehouse/authn/ldap", "gatehouse/authn/authntest", "gatehouse/config", "gatehouse/e2e/directory"},
 	"github.com/go-asn1-ber/":               {"gatehouse/authn/ldap", "gatehouse/authn/authntest"},
-	"github.com/goccy/go-yaml":              {"gatehouse/config"},
+	"github.com/goccy/go-yaml":              {"gatehouse/config", "gatehouse/cmd/gatehouse/migrate"}, // the latter reads another gateway's file
+	"github.com/pelletier/go-toml":          {"gatehouse/cmd/gatehouse/migrate"},
+	"github.com/a8m/envsubst":               {"gatehouse/cmd/gatehouse/migrate"},
 	"github.com/invopop/jsonschema":         {"gatehouse/config"},
 	"github.com/santhosh-tekuri/jsonschema": {"gatehouse/config"},
-	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse"},
+	"github.com/spf13/":                     {"gatehouse/cmd/gatehouse", "gatehouse/cmd/gatehouse/migrate"},
 	"github.com/gorilla/websocket":          {"gatehouse/cmd/gatehouse"}, // the demo's application
 	"github.com/maypok86/otter/":            {"gatehouse/authn", "gatehouse/proxy", "gatehouse/proxy/exchange", "gatehouse/session"},
 	"github.com/pires/go-proxyproto":        {"gatehouse/proxy"},
 	"github.com/envoyproxy/":                {"gatehouse/proxy/extauthz"},
 	"google.golang.org/":                    {"gatehouse/proxy/extauthz"},
 	"github.com/KimMachineGun/automemlimit": {"gatehouse/cmd/gatehouse"},
-	"go.opentelemetry.io/":                  {"gatehouse/traces"},
-	"github.com/prometheus/":                {"gatehouse/metrics"},
+	"go.opentelemetry.io/":                  {"gatehouse/cmd/gatehouse/traces"},
+	"github.com/prometheus/":                {"gatehouse/cmd/gatehouse/metrics"},
 	"github.com/chromedp/":                  {}, // tests only
 	"testing":                               {"gatehouse/session/sessiontest", "gatehouse/e2e/directory"},
 	"math/rand":                             {},

@@ -1,24 +1,29 @@
 package main
 
 import (
+	"io"
+	"os"
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
+	"gatehouse/cmd/gatehouse/metrics"
+	"gatehouse/cmd/gatehouse/traces"
 	"gatehouse/config"
-	"gatehouse/meter"
-	"gatehouse/metrics"
 	"gatehouse/proxy"
-	"gatehouse/traces"
 )
 
 // observers are told what happens in a gateway. They outlive it.
 type observers struct {
 	metrics *metrics.Metrics
 	traces  *traces.Traces // nil for none
+	out     io.Writer      // standard output, for an audit trail that is to go there
 }
 
 // onlyMetrics observes without traces.
-func onlyMetrics() observers { return observers{metrics: metrics.New(version(), revision())} }
+func onlyMetrics() observers {
+	return observers{metrics: metrics.New(version(), revision()), out: os.Stdout}
+}
 
 // calls is told of the questions to a peer.
 func (o observers) calls(peer, name string) meter.Calls {

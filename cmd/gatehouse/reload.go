@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 )
 
@@ -149,13 +150,18 @@ func (r *reloader) reload(ctx context.Context) {
 	if err != nil {
 		if err.Error() != was {
 			former.log.Error("settings not reloaded; the former ones go on", "err", err)
+			record(former, audit.Event{Name: audit.Settings, Outcome: audit.Refused, Reason: err.Error()})
 		}
 		return
 	}
 	r.live.swap(next)
 	r.observe.follow(next.settings, next.gateway)
-	tellChanges(next.log, config.Changes(former.settings, next.settings))
+	changed := tellChanges(next.log, config.Changes(former.settings, next.settings))
+	record(next, audit.Event{Name: audit.Settings, Outcome: audit.Allowed, Reason: "reloaded", Object: changed})
 }
+
+// record tells the audit trail of what happens all the same.
+func record(g *generation, e audit.Event) { _ = g.trail.Record(e) }
 
 // load makes a gateway of what is in the files and waits until it is ready.
 func (r *reloader) load(ctx context.Context, former *generation) (*generation, error) {
@@ -204,7 +210,8 @@ func (s state) missing() []string {
 	return out
 }
 
-func tellChanges(log *slog.Logger, changes []config.Change) {
+// tellChanges logs what has changed, and returns the paths of what counts now.
+func tellChanges(log *slog.Logger, changes []config.Change) []string {
 	paths, later := []string{}, []string{}
 	for _, c := range changes {
 		if c.Restart {
@@ -217,6 +224,7 @@ func tellChanges(log *slog.Logger, changes []config.Change) {
 	if len(later) > 0 {
 		log.Warn("some settings change only with a restart", "changed", later)
 	}
+	return paths
 }
 
 // condition is whether the settings in the files count.

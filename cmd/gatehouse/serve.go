@@ -14,11 +14,12 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
+	"gatehouse/authn/audit"
 	"gatehouse/authn/ldap"
+	"gatehouse/cmd/gatehouse/traces"
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/extauthz"
-	"gatehouse/traces"
 )
 
 // lastSpansTime bounds how long spans are sent after the end.
@@ -50,6 +51,7 @@ starting: /readyz on the operations listener says what is missing.`,
 		log := func(c config.Log) *slog.Logger { return slog.New(prompt{newLogger(c, l).Handler(), l}) }
 		limitMemory(cmd.Context(), memlimit.FromCgroup, log(c.Log))
 		o := onlyMetrics()
+		o.out = sh.out
 		if o.traces, err = traces.New(cmd.Context(), sh.env, version(), log(c.Log)); err != nil {
 			return err
 		}
@@ -95,6 +97,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
 		}), questions})
 	}
+	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "started, version " + version()})
 	reloading := r.start(ctx)
 	err = runServers(ctx, func() {
 		l.stopping.Store(true)
@@ -102,6 +105,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	}, func() time.Duration { return l.now.Load().settings.Listen.DrainTimeout.Std() }, log, servers...)
 	reloading()
 	looking()
+	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "stopped"})
 	log.Info("stopped")
 	return errors.Join(err, l.close())
 }

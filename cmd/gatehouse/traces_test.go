@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	"gatehouse/traces"
+	"gatehouse/cmd/gatehouse/traces"
 )
 
 // receiver is a collector of traces, by both of OTLP's ways.

@@ -34,8 +34,15 @@ func revision() string {
 	return ""
 }
 
-// version is what the build recorded: a tag, or else the commit.
+// release is the version that a release or an image was built as, without git at hand:
+// go build -ldflags "-X main.release=v1.2.3".
+var release string //nolint:gochecknoglobals // the linker can set nothing else
+
+// version is what the build was told, or else what it recorded: a tag, or the commit.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -15,13 +15,14 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/apikey"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/bearer"
 	"gatehouse/authn/ldap"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/oidc"
 	"gatehouse/authn/page"
+	"gatehouse/cmd/gatehouse/metrics"
 	"gatehouse/config"
-	"gatehouse/meter"
-	"gatehouse/metrics"
 	"gatehouse/proxy"
 	"gatehouse/proxy/assertion"
 	"gatehouse/proxy/exchange"
@@ -40,6 +41,7 @@ type gateway struct {
 	sessions  *session.Sessions
 	register  *session.Register
 	news      *session.News
+	trail     trail
 
 	exchangers []*exchange.Exchanger
 	own        ownings
@@ -84,7 +86,11 @@ func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway)
 
 	routes := map[string]authn.Route{}
 	news := session.NewNews(store, log)
-	register := session.NewRegister(store, keys, news, c.Session.IdleTimeout.Std())
+	trail, err := openTrail(c, keys, o.out, log)
+	if err != nil {
+		return nil, errors.Join(err, own.closeStore(store))
+	}
+	register := session.NewRegister(store, keys, news, c.Session.IdleTimeout.Std()).Audited(trail)
 	sessions := session.New(session.Options{
 		Store:         store,
 		Register:      register,
@@ -99,8 +105,8 @@ func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway)
 		Log:           log,
 	})
 
-	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, own: own}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, o, log, nil}
+	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, trail: trail, own: own}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, trail, o, log, nil}
 	if former != nil {
 		house.former = former.handler
 	}
@@ -159,6 +165,7 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		Watch:           h.observe.metrics.Requests(names(c)),
 		Trace:           h.observe.tracer(),
 		Former:          h.former,
+		Audit:           h.trail,
 	})
 }
 
@@ -210,6 +217,7 @@ type house struct {
 	landings authn.Landings
 	pages    *page.Pages
 	accounts authn.Accounts
+	trail    audit.Trail
 	observe  observers
 	log      *slog.Logger
 	former   *proxy.Handler
@@ -234,6 +242,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Claims:          c.PolicyClaims(),
+			Audit:           h.trail,
 			Calls:           h.observe.calls(metrics.Provider, section.Name),
 			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
@@ -252,6 +261,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
+			Audit:           h.trail,
 			Calls:           h.observe.calls(metrics.Directory, section.Name),
 			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
@@ -268,6 +278,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
+			Audit:           h.trail,
 			Calls:           h.observe.calls(metrics.Provider, section.Name),
 			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
@@ -339,6 +350,14 @@ func (o *ownings) openStore(c config.Config, former *gateway, calls meter.Calls,
 	store, err := openWatchedStore(c.Store, calls, log)
 	o.memory, _ = store.(*session.Memory)
 	return store, err
+}
+
+// closeStore closes the store, unless another gateway does.
+func (o *ownings) closeStore(store session.Store) error {
+	if o.lent {
+		return nil
+	}
+	return store.Close()
 }
 
 // inherit makes g the owner of what it has from a former gateway.
@@ -445,10 +464,7 @@ func (g *gateway) closeRooms() error {
 			err = errors.Join(err, r.Close())
 		}
 	}
-	if g.own.lent {
-		return err
-	}
-	return errors.Join(err, g.store.Close())
+	return errors.Join(err, g.own.closeStore(g.store), g.trail.Close())
 }
 
 // newLogger writes what the settings ask for to w.

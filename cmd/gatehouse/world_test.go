@@ -19,8 +19,8 @@ import (
 	"testing"
 
 	"gatehouse/authn/authntest"
+	"gatehouse/cmd/gatehouse/metrics"
 	"gatehouse/config"
-	"gatehouse/metrics"
 	"gatehouse/proxy"
 )
 

@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
-	"gatehouse/meter"
 	"gatehouse/proxy/assertion"
 	"gatehouse/session"
 )

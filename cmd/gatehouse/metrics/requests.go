@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 	"gatehouse/proxy"
 )
 

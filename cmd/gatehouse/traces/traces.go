@@ -33,7 +33,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 	"gatehouse/proxy"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 )
 
 // The kinds of peers.

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
-	"gatehouse/meter"
+	"gatehouse/authn/meter"
 	"gatehouse/proxy"
 )
 
