@@ -156,6 +156,18 @@ func TestScrapeOutage(t *testing.T) {
 	h.redis.stop()
 	until("gatehouse_redis_breaker_open 1", guess)
 	until("gatehouse_session_news_listening 0", func() {})
+	res, err := http.Get("http://" + loopback(h.ops) + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if says := string(text); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(says, "missing   store: ") || !strings.Contains(says, "degraded  news: ") {
+		t.Errorf("without Redis /readyz answers %d\n%s", res.StatusCode, says)
+	}
 	h.redis.start(t)
 	until("gatehouse_redis_breaker_open 0", guess)
 	until("gatehouse_redis_breaker_opened_total 1", func() {})

@@ -568,7 +568,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 // TestLiveness keeps the operations listener's answers.
 func TestOperations(t *testing.T) {
 	w := newWorld(t, "")
-	ops := httptest.NewServer(opsServer(newReadiness(w.gw).look, func() config.Config { return config.Config{} }, http.NotFoundHandler(), newLogger(config.Log{}, w.log)).Handler)
+	ops := httptest.NewServer(opsServer(newReadiness(w.gw).look, func() config.Config { return config.Config{} }, w.metrics.Handler(newLogger(config.Log{}, w.log)), newLogger(config.Log{}, w.log)).Handler)
 	defer ops.Close()
 	look := func(path string) (int, string) {
 		res, err := ops.Client().Get(ops.URL + path)
@@ -579,7 +579,13 @@ func TestOperations(t *testing.T) {
 		b, _ := io.ReadAll(res.Body)
 		return res.StatusCode, string(b)
 	}
-	for path, want := range map[string]int{"/livez": 200, "/healthz": 200, "/readyz": 200, "/metrics": 404, "/debug/pprof/": 404, "/healthz/../admin": 404} {
+	waitFor(t, func() error {
+		if _, body := look("/readyz"); !strings.Contains(body, "ok        news\n") {
+			return fmt.Errorf("/readyz says nothing of news: %s", body)
+		}
+		return nil
+	})
+	for path, want := range map[string]int{"/livez": 200, "/healthz": 200, "/ping": 200, "/metrics": 200, "/readyz": 200, "/debug/pprof/": 404, "/healthz/../admin": 404} {
 		if got, body := look(path); got != want {
 			t.Errorf("OPS-03 %s: %d, want %d\n%s", path, got, want, body)
 		}

@@ -175,6 +175,7 @@ func TestReloadRefused(t *testing.T) {
 			if n := r.counted("gatehouse_config_last_reload_success"); n != 1 {
 				t.Errorf("the metrics say %v of a reload that went well", n)
 			}
+			within(t, "the metrics follow who answers now", func() bool { return r.counted("gatehouse_session_news_listening") == 1 })
 			if n := r.counted("gatehouse_config_reload_failures_total"); n != 2 {
 				t.Errorf("the metrics count %v refused reloads", n)
 			}
