@@ -13,7 +13,8 @@
 //     write a response. Signing in is an ordinary handler that a [Route] mounts
 //     and that ends in starting a session.
 //
-// The package is a leaf: it imports nothing of this module and does no I/O.
+// The package is a leaf: it imports nothing of this module but the counters, and does
+// no I/O.
 package authn
 
 import (
@@ -247,6 +248,8 @@ type Route struct {
 	Allow func(Identity) error
 	// Ready reports whether the route's provider can be used right now.
 	Ready func(context.Context) error
+	// Recall is how often what the route remembers did for a question.
+	Recall func() []Recall
 	// Hub says that the page at SignInPath offers the other routes too, so that
 	// people need not choose before it.
 	Hub bool

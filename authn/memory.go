@@ -14,6 +14,8 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/singleflight"
+
+	"gatehouse/authn/meter"
 )
 
 // MemoryOptions is what [NewMemory] makes a Memory of.
@@ -72,6 +74,8 @@ type Memory struct {
 	refusals *otter.Cache[sum, remembered] // by name and secret
 	flights  singleflight.Group
 	places   chan struct{} // one for each check under way
+
+	hits, noes, misses meter.Counter
 }
 
 type sum [sha256.Size]byte
@@ -152,42 +156,59 @@ func (m *Memory) verify(ctx context.Context, anew bool, check func(context.Conte
 	if secret != "" || len(name) != 1 {
 		credential = m.sum(append([]string{string(who[:])}, secret))
 	}
-	if a, ok := m.recall(who, credential, anew); ok {
+	now := time.Now()
+	a, ok := m.recall(who, credential, anew, now)
+	m.count(a, ok, now)
+	if ok {
 		return a.identity, a.err
 	}
+	a = m.join(ctx, anew, check, who, credential)
+	if a.err == nil && m.news != nil && !m.news.Quiet(a.edition, a.ref) {
+		// It has ended since the check began, perhaps before this request came. The
+		// next check begins later than that.
+		a = m.join(ctx, anew, check, who, credential)
+	}
+	return a.identity, a.err
+}
+
+// join waits for the check of a credential that is under way, or begins one.
+func (m *Memory) join(ctx context.Context, anew bool, check func(context.Context) (Identity, error), who, credential sum) remembered {
 	flight := m.flights.DoChan(string(credential[:]), func() (any, error) {
-		if a, ok := m.recall(who, credential, anew); ok { // by a flight that has just ended
-			return a.identity, a.err
-		}
-		select {
-		case m.places <- struct{}{}:
-			defer func() { <-m.places }()
-		default:
-			return Identity{}, ErrCrowded
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
-		defer cancel()
-		edition := m.edition()
-		id, err := contained(ctx, check)
-		if a, ok := m.bridge(who, credential, err); ok && !anew {
-			return a.identity, nil
-		}
-		m.keep(who, credential, edition, id, err)
-		return id, err
+		return m.ask(ctx, anew, check, who, credential), nil
 	})
 	select {
 	case <-ctx.Done():
-		return Identity{}, ctx.Err()
+		return remembered{err: ctx.Err()}
 	case res := <-flight:
-		id, _ := res.Val.(Identity)
-		return id, res.Err
+		a, _ := res.Val.(remembered)
+		return a
 	}
+}
+
+// ask has a credential checked, unless a check has just ended.
+func (m *Memory) ask(ctx context.Context, anew bool, check func(context.Context) (Identity, error), who, credential sum) remembered {
+	if a, ok := m.recall(who, credential, anew, time.Now()); ok {
+		return a
+	}
+	select {
+	case m.places <- struct{}{}:
+		defer func() { <-m.places }()
+	default:
+		return remembered{err: ErrCrowded}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
+	defer cancel()
+	edition := m.edition()
+	id, err := contained(ctx, check)
+	if a, ok := m.bridge(who, credential, err); ok && !anew {
+		return a
+	}
+	return m.keep(who, credential, edition, id, err)
 }
 
 // recall returns a refusal, or a proof unless it is asked for anew. A proof of
 // another secret is ended.
-func (m *Memory) recall(who, credential sum, anew bool) (remembered, bool) {
-	now := time.Now()
+func (m *Memory) recall(who, credential sum, anew bool, now time.Time) (remembered, bool) {
 	if a, ok := m.refusals.GetIfPresent(credential); ok && now.Before(a.until) {
 		return a, true
 	}
@@ -196,6 +217,25 @@ func (m *Memory) recall(who, credential sum, anew bool) (remembered, bool) {
 		m.proofs.Invalidate(who)
 	}
 	return a, ok && !anew && a.credential == credential && now.Before(a.until) && m.holds(a)
+}
+
+func (m *Memory) count(a remembered, found bool, now time.Time) {
+	switch {
+	case !found:
+		m.misses.Add(now)
+	case a.err != nil:
+		m.noes.Add(now)
+	default:
+		m.hits.Add(now)
+	}
+}
+
+// Recall is how often what was remembered did, under the name of a kind.
+func (m *Memory) Recall(kind string) Recall {
+	return Recall{
+		Kind: kind, Hits: m.hits.Load(), Refusals: m.noes.Load(), Misses: m.misses.Load(),
+		Proofs: m.proofs.EstimatedSize(), Noes: m.refusals.EstimatedSize(),
+	}
 }
 
 func (m *Memory) edition() uint64 {
@@ -241,7 +281,7 @@ func contained(ctx context.Context, check func(context.Context) (Identity, error
 	return id, err
 }
 
-func (m *Memory) keep(who, credential sum, edition uint64, id Identity, err error) {
+func (m *Memory) keep(who, credential sum, edition uint64, id Identity, err error) remembered {
 	a := remembered{credential: credential, identity: id, err: err, until: time.Now(), edition: edition}
 	var throttled *Throttled
 	switch {
@@ -258,6 +298,7 @@ func (m *Memory) keep(who, credential sum, edition uint64, id Identity, err erro
 		a.until = a.until.Add(m.bad)
 		m.refusals.Set(credential, a)
 	}
+	return a
 }
 
 func (m *Memory) sum(parts []string) sum {

@@ -295,3 +295,73 @@ func TestMemoryIsNotFlooded(t *testing.T) {
 		}
 	})
 }
+
+// news is told of what has ended.
+type news struct {
+	mu      sync.Mutex
+	edition uint64
+	ended   map[string]uint64
+}
+
+func (n *news) end(ref string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.edition++
+	n.ended = map[string]uint64{ref: n.edition}
+}
+
+func (n *news) Edition() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.edition
+}
+
+func (n *news) Quiet(edition uint64, refs ...string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ended[refs[0]] <= edition
+}
+
+func (n *news) Holds(edition uint64, refs ...string) bool { return n.Quiet(edition, refs...) }
+
+// TestMemoryEndedMeanwhile: who comes after the end of an access is not let in by a check
+// that began before it.
+func TestMemoryEndedMeanwhile(t *testing.T) {
+	for name, ended := range map[string]string{"it": "t1", "another": "t2"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &news{}
+				m := newMemory(t, authn.MemoryOptions{Lifetime: time.Minute, News: n, Ref: func(id authn.Identity) string { return id.Access }})
+				var asked, over atomic.Int32
+				check := func(context.Context) (authn.Identity, error) {
+					asked.Add(1)
+					found := over.Load() == 0
+					time.Sleep(2 * time.Second) // the answer of a slow store
+					if !found {
+						return authn.Identity{}, authn.ErrRejected
+					}
+					return authn.Identity{Subject: "alice", Access: "t1"}, nil
+				}
+				var all sync.WaitGroup
+				all.Go(func() { _, _ = m.VerifyToken(t.Context(), "secret", check) })
+				time.Sleep(time.Second)
+				n.end(ended)
+				if ended == "t1" {
+					over.Store(1)
+				}
+				for range 3 {
+					all.Go(func() {
+						id, err := m.VerifyToken(t.Context(), "secret", check)
+						if errors.Is(err, authn.ErrRejected) != (ended == "t1") {
+							t.Errorf("%q, %v", id.Subject, err)
+						}
+					})
+				}
+				all.Wait()
+				if want := map[string]int32{"t1": 2, "t2": 1}[ended]; asked.Load() != want {
+					t.Errorf("asked %d times", asked.Load())
+				}
+			})
+		})
+	}
+}

@@ -40,6 +40,7 @@ func (k *checks) all() {
 	k.proxies()
 	k.durations()
 	k.sizes()
+	k.audit()
 }
 
 func (k *checks) publicURL() {
@@ -166,6 +167,9 @@ func (k *checks) durations() {
 	positive("listen.stallTimeout", k.c.Listen.StallTimeout)
 	for i, u := range k.c.Upstreams {
 		positive(indexed("upstreams", i)+".connectTimeout", u.ConnectTimeout)
+	}
+	if i := k.c.Reload.Interval; i != 0 && i < Duration(time.Second) {
+		k.fault("reload.interval", "is "+i.String(), "use 1s or more, or 0s for never")
 	}
 	if l := k.c.Assertion.Lifetime; l.Std() < 10*time.Second || l.Std() > 5*time.Minute {
 		k.fault("assertion.lifetime", "is "+l.String(), "use 10s to 5m")

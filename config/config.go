@@ -32,7 +32,7 @@ type Config struct {
 	Limits Limits `json:"limits,omitempty"`
 	// Tells browsers never to come in the clear (RFC 6797).
 	HSTS HSTS `json:"hsts,omitempty"`
-	// The listener for those who run the gateway: /livez and /readyz.
+	// The listener for those who run the gateway: /livez, /readyz and /metrics.
 	Operations Operations `json:"operations,omitempty"`
 	// The applications behind the gateway. Without forwardAuth there must be one. The one with the longest matching
 	// path on the request's host is chosen.
@@ -78,6 +78,10 @@ type Config struct {
 	ForwardedHeader string `json:"forwardedHeader" jsonschema:"enum=x-forwarded-for,enum=forwarded,default=x-forwarded-for"`
 	// What is logged, and how.
 	Log Log `json:"log,omitempty"`
+	// The trail of who came in, who was refused and what was changed.
+	Audit Audit `json:"audit,omitempty"`
+	// When settings are read again while the gateway runs.
+	Reload Reload `json:"reload,omitempty"`
 }
 
 // Operations is the listener for those who run the gateway.

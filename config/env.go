@@ -220,7 +220,7 @@ var index = regexp.MustCompile(`_[0-9]+_`)
 // unknownName advises on a name that stands for no setting.
 func unknownName(name string, s *setting) string {
 	numbers := index.FindAllString(name, -1)
-	best := nearest(index.ReplaceAllString(name, "_0_"), append(variableNames(prefix, s), "GATEHOUSE_UPSTREAM"))
+	best := Nearest(index.ReplaceAllString(name, "_0_"), append(variableNames(prefix, s), "GATEHOUSE_UPSTREAM"))
 	if best == "" {
 		return "remove it; only settings may be named " + prefix + "…"
 	}

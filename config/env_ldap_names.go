@@ -43,7 +43,7 @@ func (o overlayLDAP) unknown() {
 			if !ok || value == "" || slices.Contains(keys, key) || serviceLink(name, value) {
 				continue
 			}
-			if best := nearest(key, keys); best != "" && (used || prefix != "LDAP_") {
+			if best := Nearest(key, keys); best != "" && (used || prefix != "LDAP_") {
 				o.variableFault(name, "", "unknown setting", didYouMean(prefix+best))
 			} else if prefix != "LDAP_" {
 				o.variableFault(name, "", "unknown setting", meant(prefix, key, keys))
@@ -61,7 +61,7 @@ func meant(prefix, key string, keys []string) string {
 			alike = append(alike, prefix+k)
 		}
 	}
-	if best := nearest(prefix+key, alike); best != "" {
+	if best := Nearest(prefix+key, alike); best != "" {
 		return didYouMean(best)
 	}
 	return "known here: " + prefix + strings.Join(keys, ", "+prefix)

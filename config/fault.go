@@ -139,8 +139,8 @@ var userinfo = regexp.MustCompile(`//[^/\s]*@`)
 // withoutUserinfo hides the name and password of a URL.
 func withoutUserinfo(s string) string { return userinfo.ReplaceAllString(s, "//"+masked+"@") }
 
-// nearest returns the candidate that name was probably meant to be, or "".
-func nearest(name string, candidates []string) string {
+// Nearest returns the candidate that name was probably meant to be, or "".
+func Nearest(name string, candidates []string) string {
 	best, least := "", max(2, len(name)/3)+1
 	for _, c := range candidates {
 		if folded(c) == folded(name) {

@@ -76,6 +76,8 @@ func TestDefaults(t *testing.T) {
 		Pages:           Pages{Name: "Gatehouse", Colour: "#1f5fbf"},
 		ForwardedHeader: "x-forwarded-for",
 		Log:             Log{Level: "info", Format: "json"},
+		Audit:           Audit{Output: "none", Syslog: "unixgram:///dev/log", OnFailure: "refuse"},
+		Reload:          Reload{Interval: Duration(5 * time.Second)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

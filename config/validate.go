@@ -94,7 +94,7 @@ func (d *document) provide(location []string) string {
 
 // advise says what an unknown key may have been meant to be.
 func (s *setting) advise(key string) string {
-	if best := nearest(key, s.names()); best != "" {
+	if best := Nearest(key, s.names()); best != "" {
 		return didYouMean(best)
 	}
 	return "known here: " + strings.Join(s.names(), ", ")
@@ -107,7 +107,7 @@ func (s *setting) complaint(e jsonschema.ErrorKind) (problem, fix string) {
 		return s.wrongType(k)
 	case *kind.Enum:
 		got := fmt.Sprint(k.Got)
-		if best := nearest(got, s.Enum); best != "" {
+		if best := Nearest(got, s.Enum); best != "" {
 			return quoted(got) + " is not allowed", didYouMean(best)
 		}
 		return quoted(got) + " is not allowed", "use one of: " + strings.Join(s.Enum, " ")

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -23,10 +24,12 @@ import (
 	"time"
 )
 
-// buildGateway builds the program into dir.
+// buildGateway builds the program into dir, as releases and the image have it.
 func buildGateway(dir string) (string, error) {
 	file := filepath.Join(dir, "gatehouse")
-	if out, err := exec.Command("go", "build", "-o", file, "gatehouse/cmd/gatehouse").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "build", "-trimpath", "-o", file, "gatehouse/cmd/gatehouse")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return file, nil
@@ -108,8 +111,10 @@ type settings struct {
 	place
 	Upstream string
 	Routes   []route
-	// Redis is its URL.
+	// Redis is its URL. Without one, sessions are in memory.
 	Redis string
+	// More is further sections.
+	More string
 	// DrainDelay is how long it goes on when it is told to stop.
 	DrainDelay string
 }
@@ -148,11 +153,18 @@ authn:
 {{- end}}
 {{- end}}
 session:
-  keys: [{{.Key}}]
+{{- with .Redis}}
+  keys: [{{$.Key}}]
+{{- end}}
   cache: {lifetime: 2s}
+{{- with .Redis}}
 store:
   redis:
-    url: {{.Redis}}
+    url: {{.}}
+{{- end}}
+{{- with .More}}
+{{.}}
+{{- end}}
 pages:
   name: Example Lab
   contact: help@example.com
@@ -162,30 +174,38 @@ pages:
 type gateway struct {
 	*process
 	settings
-	t    *testing.T
-	file string
+	t          *testing.T
+	file, cert string
 }
 
 func startGateway(t *testing.T, s settings) *gateway {
 	t.Helper()
 	g := &gateway{settings: s, t: t, file: filepath.Join(t.TempDir(), "gatehouse.yaml")}
+	if s.secure() {
+		g.cert = writeCertificate(t, "gatehouse.test")
+	}
+	g.write("")
+	g.restart()
+	return g
+}
+
+// write writes the settings file, with further sections.
+func (g *gateway) write(more string) {
+	g.t.Helper()
+	s := g.settings
+	s.More += more
 	data := struct {
 		settings
 		URL, Listen, Operations, Cert, Key string
-	}{s, s.url, s.at(s.port), s.at(s.ops), "", sessionKey}
-	if s.secure() {
-		data.Cert = writeCertificate(t, "gatehouse.test")
+	}{s, s.url, s.at(s.port), s.at(s.ops), g.cert, sessionKey}
+	var text bytes.Buffer
+	err := template.Must(template.New("").Parse(settingsText)).Execute(&text, data)
+	if err == nil {
+		err = os.WriteFile(g.file, text.Bytes(), 0o600)
 	}
-	f, err := os.Create(g.file)
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	defer f.Close()
-	if err := template.Must(template.New("").Parse(settingsText)).Execute(f, data); err != nil {
-		t.Fatal(err)
-	}
-	g.restart()
-	return g
 }
 
 // restart starts it with the same settings, after stop.

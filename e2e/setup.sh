@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, two
-# foreign OpenID providers, two directories, an ACME server, tools that attack, and a few npm packages; and a C compiler, for the
+# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, promtool,
+# two foreign OpenID providers, two directories, an ACME server, tools that attack, a few
+# npm packages and Helm; what builds the
+# image (buildah) and judges the service's unit (systemd, strace); and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
 # As root it installs what is missing from Debian and npm, otherwise it says what
-# to run. No daemon is started: the tests start their own.
+# to run. No daemon is started: the tests start their own. With the argument "kubernetes"
+# it also makes etcd ready, and builds Kubernetes' API server.
 set -euo pipefail
 cd "$(dirname "$0")"
 PATH=$PATH:/usr/sbin # where Debian has slapd and samba, and not everybody looks
@@ -15,6 +18,7 @@ command -v chromium >/dev/null || missing+=(chromium)
 command -v nginx >/dev/null || missing+=(nginx-light)
 command -v caddy >/dev/null || missing+=(caddy)
 command -v haproxy >/dev/null || missing+=(haproxy)
+command -v promtool >/dev/null || missing+=(prometheus)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 command -v slowhttptest >/dev/null || missing+=(slowhttptest)
@@ -31,6 +35,11 @@ perl -MLemonldap::NG::Portal::Main -MGD::SecurityImage -MImage::Magick -MIO::Str
 [ -e /etc/ldap/schema/inetorgperson.schema ] && command -v slapd >/dev/null || missing+=(slapd)
 command -v ldapsearch >/dev/null || missing+=(ldap-utils)
 command -v ip >/dev/null || missing+=(iproute2)
+command -v buildah >/dev/null || missing+=(buildah)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v strace >/dev/null || missing+=(strace)
+command -v curl >/dev/null || missing+=(curl)
+[ "${1:-}" != kubernetes ] || command -v etcd >/dev/null || missing+=(etcd-server)
 # Samba as a domain controller of Active Directory, with what it loads and what
 # making a domain needs.
 domain=(samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
@@ -91,4 +100,14 @@ cd oidc-provider
 if ! cmp -s package-lock.json node_modules/.package-lock.installed; then
   quiet npm ci
   cp package-lock.json node_modules/.package-lock.installed
+fi
+cd ..
+
+# Helm, in both versions that are in use, and what reads objects as Kubernetes does.
+../.ci/tool helm3 helm3 helm.sh/helm/v3/cmd/helm
+../.ci/tool helm4 helm4 helm.sh/helm/v4/cmd/helm
+../.ci/tool helm4 objects ./objects
+if [ "${1:-}" = kubernetes ]; then
+  version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' ../.ci/tools/kubernetes/go.mod)
+  ../.ci/tool kubernetes kube-apiserver . "-X k8s.io/component-base/version.gitVersion=$version"
 fi

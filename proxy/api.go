@@ -104,6 +104,7 @@ func (h *Handler) recognise(x *exchange) bool {
 		h.outage(x, err)
 	}
 	x.identity = id
+	x.because()
 	return err == nil
 }
 
@@ -235,15 +236,22 @@ func ending(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(r.Context()), endTime)
 }
 
-// ended notes who has ended what of whom, and says how much that was.
-func (h *Handler) ended(a call, ids ...string) {
+// note logs who has ended what of whom.
+func (h *Handler) note(a call, ids []string) {
 	for _, id := range ids {
 		h.o.Log.Info("access ended", "request_id", a.id[0], "access", id, "subject", a.person.Subject, "issuer", a.person.Issuer,
 			"by_subject", a.identity.Subject, "by_issuer", a.identity.Issuer, "by_route", a.identity.Route)
 	}
+}
+
+// ended notes what has ended, and says how much that was and whose: the name that an
+// administrator gave may be one that somebody else goes by.
+func (h *Handler) ended(a call, ids ...string) {
+	h.note(a, ids)
 	h.tell(a.exchange, struct {
 		Ended int `json:"ended"`
-	}{len(ids)})
+		session.Person
+	}{len(ids), a.person})
 }
 
 func (h *Handler) unlisted(x *exchange, err error) {

@@ -252,7 +252,7 @@ func TestAPIOwn(t *testing.T) {
 	t.Run("one", func(t *testing.T) {
 		a := a.with(t)
 		got := a.ask("DELETE /me/sessions/"+thereID, here)
-		want(t, "answer", got.body, `{"ended":1}`+"\n")
+		want(t, "answer", got.body, `{"ended":1,"iss":"https://idp.test","sub":"sub-alice"}`+"\n")
 		want(t, "there", a.in(there), false)
 		want(t, "here", a.in(here), true)
 		want(t, "again", a.ask("DELETE /me/sessions/"+thereID, here).StatusCode, 404)
@@ -260,10 +260,10 @@ func TestAPIOwn(t *testing.T) {
 	t.Run("all but this one, then this one too", func(t *testing.T) {
 		a := a.with(t)
 		third, _ := a.signIn(person("alice"), "Edge")
-		want(t, "others", a.ask("DELETE /me/sessions?except=current", here).body, `{"ended":1}`+"\n")
+		want(t, "others", a.ask("DELETE /me/sessions?except=current", here).body, `{"ended":1,"iss":"https://idp.test","sub":"sub-alice"}`+"\n")
 		want(t, "third", a.in(third), false)
 		want(t, "here", a.in(here), true)
-		want(t, "all", a.ask("DELETE /me/sessions", here).body, `{"ended":1}`+"\n")
+		want(t, "all", a.ask("DELETE /me/sessions", here).body, `{"ended":1,"iss":"https://idp.test","sub":"sub-alice"}`+"\n")
 		want(t, "here", a.in(here), false)
 		want(t, "after that", a.ask("GET /me/sessions", here).StatusCode, 401)
 		want(t, "bob is in", a.in(bob), true)
@@ -271,7 +271,7 @@ func TestAPIOwn(t *testing.T) {
 	t.Run("a credential that is no session ends all", func(t *testing.T) {
 		a := a.with(t)
 		cookie, _ := a.signIn(person("alice"), "Firefox")
-		want(t, "all", a.ask("DELETE /me/sessions?except=current", "Authorization: Bearer alice\r\n").body, `{"ended":1}`+"\n")
+		want(t, "all", a.ask("DELETE /me/sessions?except=current", "Authorization: Bearer alice\r\n").body, `{"ended":1,"iss":"https://idp.test","sub":"sub-alice"}`+"\n")
 		want(t, "in", a.in(cookie), false)
 	})
 }
@@ -286,7 +286,7 @@ func TestAPIAdministers(t *testing.T) {
 	elsewhere.Issuer, elsewhere.Subject = "https://other.test", "77"
 	want(t, "sessions", len(a.sessionsOf("GET /sessions?person=ALICE@example.com", root)), 2)
 	want(t, "one of another's", a.ask("DELETE /sessions/"+bobID+"?person=alice", root).StatusCode, 404)
-	want(t, "one", a.ask("DELETE /sessions/"+secondID+"?person=alice", root).body, `{"ended":1}`+"\n")
+	want(t, "one", a.ask("DELETE /sessions/"+secondID+"?person=alice", root).body, `{"ended":1,"iss":"https://idp.test","sub":"sub-alice"}`+"\n")
 	want(t, "the second", a.in(second), false)
 	want(t, "nobody", a.ask("DELETE /sessions?person=carol", root).StatusCode, 404)
 
@@ -302,7 +302,7 @@ func TestAPIAdministers(t *testing.T) {
 	}
 	want(t, "at the other issuer", len(a.sessionsOf("GET /sessions?person=alice&issuer=https://other.test", root)), 1)
 	want(t, "at neither", len(a.sessionsOf("GET /sessions?person=alice&issuer=https://third.test", root)), 0)
-	want(t, "all", a.ask("DELETE /sessions?person=alice&issuer=https://idp.test", root).body, `{"ended":1}`+"\n")
+	want(t, "all", a.ask("DELETE /sessions?person=alice&issuer=https://idp.test", root).body, `{"ended":1,"iss":"https://idp.test","sub":"sub-alice"}`+"\n")
 	want(t, "the first", a.in(first), false)
 	want(t, "bob is in", a.in(bob), true)
 	want(t, "at the other issuer still", len(a.sessionsOf("GET /sessions?person=77", root)), 1)

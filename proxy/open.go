@@ -187,17 +187,14 @@ func (s *shard) sweep(now, changed time.Time) (due, over []*exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for x := s.first; x != nil; x = x.listed.next {
-		if x.standing == nil {
-			continue
-		}
-		l := &x.listed
-		if l.over == nil && l.term.over(now) {
+		l, somebody := &x.listed, x.standing != nil
+		if somebody && l.over == nil && l.term.over(now) {
 			l.over = &farewell{closePolicy, "session has ended"}
 		}
 		switch {
 		case l.over != nil:
 			over = append(over, x)
-		case l.term.due(now, changed):
+		case somebody && l.term.due(now, changed), !somebody && l.term.dueOnce(now, changed):
 			l.term.asking = true
 			due = append(due, x)
 		}

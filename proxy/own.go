@@ -47,6 +47,7 @@ func (h *Handler) ownMux() *http.ServeMux {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { serve(w.(*exchange)) })
 	}
 	if h.o.Register != nil {
+		mux.HandleFunc("POST "+prefix+endPath, func(w http.ResponseWriter, _ *http.Request) { h.postEnd(w.(*exchange)) })
 		for pattern, serve := range h.api() {
 			method, path, _ := strings.Cut(pattern, " ")
 			mux.HandleFunc(method+" "+prefix+APIPath+path, func(w http.ResponseWriter, _ *http.Request) { serve(w.(*exchange)) })
@@ -80,6 +81,7 @@ func (h *Handler) serveOwn(x *exchange) {
 		x.trial.own = true
 		return
 	}
+	x.because()
 	if x.r.ContentLength != 0 {
 		h.drain(x)
 		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)
@@ -168,11 +170,14 @@ func (h *Handler) me(x *exchange) {
 		h.refuse(x, err)
 		return
 	}
+	x.identity = id
 	var teams []page.Team
 	for _, m := range h.stand(id).Memberships {
 		teams = append(teams, page.Team{Name: m.Team, Role: m.Role})
 	}
-	h.o.Pages.Me(x, x.r, page.Me{Identity: id, Teams: teams, HomeURL: "/", SignOutURL: h.base(x.r) + h.o.Paths.SignOut})
+	h.o.Pages.Me(x, x.r, page.Me{
+		Identity: id, Teams: teams, HomeURL: "/", SignOutURL: h.base(x.r) + h.o.Paths.SignOut, Devices: h.devices(x),
+	})
 }
 
 // userinfo is what /userinfo tells: the identity, and no secret.

@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/proxy/assertion"
@@ -85,8 +87,16 @@ type Options struct {
 	SignedOutURL string
 	// Log gets what went wrong, and the access line.
 	Log *slog.Logger
+	// Audit is told who is refused; nil tells nobody.
+	Audit audit.Trail
 	// Access asks for one line for each request.
 	Access bool
+	// Watch is told of requests, and Trace of their ways; nil for nobody.
+	Watch Watch
+	Trace Tracer
+	// Former is what answered before, in the same process by other settings; nil for
+	// none. See [Handler.Succeed].
+	Former *Handler
 }
 
 // maxStandings bounds how many people's teams and headers are kept.
@@ -115,6 +125,7 @@ type Handler struct {
 	buffers   *buffers
 	forms     *http.CrossOriginProtection // for what a POST changes
 	open      *openRequests
+	lineage   *lineage
 
 	hsts     []string // Strict-Transport-Security; nil for none
 	requests *pace    // of an address
@@ -123,6 +134,9 @@ type Handler struct {
 	outages      *rate.Limiter // for what the log has to say of them
 	strangers    *rate.Limiter // the same, of those who ask and may not
 	crowds       *rate.Limiter // the same, of those who ask too often
+	refusals     *rate.Limiter // for what the audit trail is told of them
+	untold       atomic.Int64  // refusals that it was not
+	trail        audit.Trail
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
 }
 
@@ -157,6 +171,8 @@ func New(o Options) (*Handler, error) {
 		outages:      rate.NewLimiter(10, 100),
 		strangers:    rate.NewLimiter(rate.Every(10*time.Second), 10),
 		crowds:       rate.NewLimiter(rate.Every(10*time.Second), 10),
+		refusals:     rate.NewLimiter(refusalsPerSecond, refusalsAtOnce),
+		trail:        audit.Or(o.Audit),
 		drainTimeout: drainTimeout,
 	}
 	if h.requests, err = newPace(rate.Limit(o.Limits.RequestsPerSecond), leeway*o.Limits.RequestsPerSecond); err != nil {
@@ -190,22 +206,24 @@ func New(o Options) (*Handler, error) {
 	h.origins = origins(o.PublicURL, h.places)
 	h.challenge = h.challenges()
 	h.own = h.ownMux()
+	h.lineage = newLineage(h, o.Former)
 	h.open = newOpenRequests(h)
 	return h, nil
 }
 
-// Recheck says that somebody's access may have ended: every open request is soon asked
-// again whom it comes from. It returns at once, and may be called as often as one likes.
-func (h *Handler) Recheck() { h.open.recheck() }
+// Recheck says that somebody's access may have ended: every open request, those at
+// former handlers too, is soon asked again whom it comes from. It returns at once, and may be called as often as one likes.
+func (h *Handler) Recheck() { h.lineage.each(func(h *Handler) { h.open.recheck() }) }
 
 // Drain tells the clients of all WebSockets that the gateway is going away, now and as
 // they are opened. It returns at once; Close waits for them. Other requests go on.
-func (h *Handler) Drain() { h.open.drain() }
+func (h *Handler) Drain() { h.lineage.each(func(h *Handler) { h.open.drain() }) }
 
 // Close ends the WebSockets that are open, and closes the connections to upstreams
 // that are not in use. Other requests must have ended.
 func (h *Handler) Close() {
 	h.open.close()
+	h.lineage.leave(h)
 	for _, u := range h.upstreams {
 		u.transport.CloseIdleConnections()
 	}

@@ -60,6 +60,11 @@ func (t *term) due(now, changed time.Time) bool {
 	return !t.asking && (!now.Before(t.next) || t.asked.Before(changed) && now.Sub(t.asked) >= briefly)
 }
 
+// dueOnce is due for a request that comes from nobody: it has no end of its own.
+func (t *term) dueOnce(now, changed time.Time) bool {
+	return !t.asking && t.allowed.Before(changed) && !now.Before(t.next)
+}
+
 // over reports whether the request has to end, whatever it may still be told. One that
 // was let in though its identity had expired, as in a provider's outage, has to be
 // asked about that.
@@ -119,15 +124,10 @@ func (o *openRequests) again(x *exchange) (id authn.Identity, err error) {
 	ctx, cancel := context.WithTimeout(x.r.Context(), askTimeout)
 	defer cancel()
 	defer context.AfterFunc(o.life, cancel)()
-	anew := &exchange{h: o.h, r: x.r.WithContext(ctx), beside: x.beside}
+	latest := o.h.lineage.latest.Load()
+	anew := &exchange{h: latest, r: x.r.WithContext(ctx), beside: x.beside, clean: x.clean, upstream: x.upstream, rule: x.rule}
 	anew.r.Body = http.NoBody
-	if id, err = o.h.identify(anew); err != nil {
-		return id, err
-	}
-	if id.Issuer != x.identity.Issuer || id.Subject != x.identity.Subject {
-		return id, errAnother
-	}
-	return id, o.h.allowed(o.h.stand(id).Subject, x.rule)
+	return latest.judge(x, anew)
 }
 
 // conclude lets a request go on or ends it. What can't be found out is no reason to,

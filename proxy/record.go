@@ -62,6 +62,7 @@ type exchange struct {
 	interim  int   // 1xx answers of the upstream
 	armed    time.Time
 	hijacked bool
+	seen     observed // for who counts
 
 	// What goroutines that outlive the handler touch.
 	interimBytes int          // of 1xx headers; only the transport's
@@ -86,11 +87,18 @@ func exchangeOf(r *http.Request) *exchange {
 // credential for the gateway alone and every header that no client may send.
 // Nothing reads a header before that.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
-	s := h.sender(r)
-	x := &exchange{ResponseWriter: w, h: h, r: r, start: time.Now(), remote: s.remote, from: s.from, via: s.via}
+	start, s := time.Now(), h.sender(r)
+	if h.o.Watch != nil {
+		h.o.Watch.Begin(start)
+	}
+	x := &exchange{ResponseWriter: w, h: h, r: r, start: start, remote: s.remote, from: s.from, via: s.via}
 	x.id = []string{requestID(r, s.trusted)}
 	if s.forwarded {
 		r.RemoteAddr = net.JoinHostPort(s.remote, "0")
+	}
+	if h.o.Trace != nil {
+		r = h.o.Trace.Begin(r, start, s.trusted)
+		x.r, x.seen.request = r, r.Context()
 	}
 	h.listen(x, s)
 	x.beside = takeBeside(r.Header)
@@ -191,6 +199,7 @@ func (h *Handler) end(x *exchange) {
 	if cause == nil {
 		x.lastCall(now)
 	}
+	x.report(now.Sub(x.start))
 	if h.o.Access {
 		h.logAccess(x, now.Sub(x.start), cause != nil || ended)
 	}

@@ -35,10 +35,13 @@ func (h *Handler) rule(x *exchange) bool {
 		h.turnAway(x, fault{http.StatusBadRequest, "That address can be understood in more than one way."})
 		return false
 	case x.rule.Denied:
+		x.seen.decision = DecidedDenied
 		h.turnAway(x, fault{http.StatusForbidden, "Nobody may go there through this gateway."})
 		return false
 	}
-	x.public = x.rule.Public && x.clean
+	if x.public = x.rule.Public && x.clean; x.public {
+		x.seen.decision = DecidedPublic
+	}
 	return true
 }
 
@@ -67,7 +70,7 @@ func (h *Handler) admit(x *exchange) bool {
 		h.refuse(x, err) // the rule asks who it is
 		return false
 	case x.foreign:
-		x.onward = true
+		x.onward, x.seen.decision = true, DecidedApplication
 		return h.sameSite(x)
 	case err != nil:
 		h.refuse(x, err)
@@ -75,7 +78,7 @@ func (h *Handler) admit(x *exchange) bool {
 	}
 	x.identity, x.onward = id, id.Onward && h.judges(x.upstream) || len(x.beside) > 0
 	x.strange = id.Onward && !x.onward
-	x.standing = h.stand(id)
+	x.standing, x.seen.decision = h.stand(id), DecidedAllowed
 	return h.allow(x) && h.sameSite(x) && h.describe(x, cmp.Or(x.upstream.audience, hostName(x.r.Host))) && h.carry(x)
 }
 
@@ -112,6 +115,7 @@ func (h *Handler) allowed(s policy.Subject, rule policy.Rule) error {
 // sameSite keeps other sites from opening WebSockets.
 func (h *Handler) sameSite(x *exchange) bool {
 	if x.websocket && !h.sameOrigin(x.r) {
+		x.seen.decision = DecidedDenied
 		h.turnAway(x, fault{http.StatusForbidden, "Another site may not open a connection in your name."})
 		return false
 	}
@@ -123,6 +127,7 @@ func (h *Handler) sameSite(x *exchange) bool {
 // leaves the cookie alone. Who sends a credential is a program, whatever it
 // takes for an answer.
 func (h *Handler) refuse(x *exchange, err error) {
+	x.decided(err)
 	if !refused(err) {
 		h.outage(x, err)
 		return
@@ -159,6 +164,7 @@ func (h *Handler) unauthorized(x *exchange, err error) {
 		sentence = "Nobody can sign in here with a browser."
 	}
 	if errors.Is(err, authn.ErrRejected) {
+		h.refusal(x, err)
 		h.o.Log.Debug("credential rejected", "request_id", x.id[0], "err", err)
 		sentence = "Your credential is wrong, or it is no longer valid."
 		var said *authn.Rejected
@@ -224,6 +230,7 @@ func (h *Handler) outage(x *exchange, err error) {
 
 // unavailable answers 503, and leads back to where the request has come to.
 func (h *Handler) unavailable(x *exchange, err error, what string, o page.Outage) {
+	x.seen.decision = DecidedUnavailable
 	h.drain(x)
 	x.trial.say(o.Sentence, err)
 	level := slog.LevelError
@@ -242,12 +249,14 @@ func (h *Handler) forbid(x *exchange, err error) {
 		h.outage(x, err)
 		return
 	}
+	x.seen.decision = DecidedDenied
 	h.drain(x)
 	x.trial.say(not.Missing, err)
 	if x.bearer() { // RFC 6750, section 3.1
 		x.Header()["Www-Authenticate"] = withError(slices.DeleteFunc(slices.Clone(h.challenge), func(c string) bool { return !hasScheme(c, "Bearer") }), "insufficient_scope")
 	}
 	base := h.base(x.r)
+	h.refusal(x, err)
 	h.o.Log.Info("not allowed", "request_id", x.id[0], "route", x.identity.Route, "subject", x.identity.Subject, "rule", x.rule.Name, "err", err)
 	h.o.Pages.Refused(x, x.r, page.Refused{
 		Identity: x.identity, Missing: not.Missing,

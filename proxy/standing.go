@@ -30,13 +30,18 @@ type signed struct {
 	until time.Time
 }
 
-// whom is what a standing is kept by.
-type whom struct{ issuer, subject, route string }
+// whom is what a standing is kept by. Sessions of one person that began at different
+// times have one each, for the time stands in their assertions.
+type whom struct {
+	issuer, subject, route string
+	proved                 int64
+}
 
 // stand returns what somebody is here. Whatever is different about them makes a new
-// standing, so that a kept one is never another's.
+// standing, so that a kept one is never another's. When their access ends is no part of
+// it: that is asked of the identity of each request.
 func (h *Handler) stand(id authn.Identity) *standing {
-	key := whom{id.Issuer, id.Subject, id.Route}
+	key := whom{id.Issuer, id.Subject, id.Route, id.AuthTime.UnixNano()}
 	if s, ok := h.standings.GetIfPresent(key); ok && same(s.Identity, id) {
 		return s
 	}
@@ -105,7 +110,7 @@ func (x *exchange) vouch(to http.Header) {
 // same reports whether two identities say the same in every respect.
 func same(a, b authn.Identity) bool {
 	return a.Issuer == b.Issuer && a.Subject == b.Subject && a.Kind == b.Kind && a.Username == b.Username && a.Name == b.Name &&
-		a.Email == b.Email && a.Route == b.Route && a.AuthTime.Equal(b.AuthTime) && a.Expires.Equal(b.Expires) && a.Onward == b.Onward &&
+		a.Email == b.Email && a.Route == b.Route && a.AuthTime.Equal(b.AuthTime) && a.Onward == b.Onward &&
 		a.Account.Name == b.Account.Name && a.Account.Team == b.Account.Team && a.Account.Role == b.Account.Role &&
 		sameList(a.Account.Teams, b.Account.Teams) && sameList(a.Groups, b.Groups) && sameList(a.Teams, b.Teams) &&
 		maps.EqualFunc(a.Claims, b.Claims, sameList)

@@ -178,3 +178,27 @@ func payload(t *testing.T, token string) map[string]any {
 	}
 	return claims
 }
+
+// TestStandingsOfOnePerson: several sessions of a person, in turn, cost nothing anew and
+// don't get what is another's.
+func TestStandingsOfOnePerson(t *testing.T) {
+	g := newRig(t, nil)
+	laptop := person("alice")
+	phone, token := laptop, laptop
+	phone.AuthTime = laptop.AuthTime.Add(time.Hour)
+	token.Expires = time.Now().Add(time.Minute)
+	first := map[string]*standing{}
+	sessions := map[string]authn.Identity{"laptop": laptop, "phone": phone, "token": token}
+	for name, id := range sessions {
+		first[name] = g.gw.stand(id)
+	}
+	for name, id := range sessions {
+		s := g.gw.stand(id)
+		want(t, name+" is kept", s == first[name], true)
+		want(t, name+" was proved", s.AuthTime, id.AuthTime)
+	}
+	other := laptop
+	other.Groups = []string{"users"}
+	want(t, "other groups", len(g.gw.stand(other).Groups), 1)
+	want(t, "and back", len(g.gw.stand(laptop).Groups), 2)
+}

@@ -158,6 +158,10 @@ func (u *upstream) forward(x *exchange) {
 	}
 	trace := &httptrace.ClientTrace{GotConn: settle, Got1xxResponse: x.bearInterim}
 	ctx := context.WithValue(httptrace.WithClientTrace(u.h.open.add(x), trace), exchangeKey{}, x)
+	x.seen.sent = time.Now()
+	if u.h.o.Trace != nil && x.trial == nil {
+		x.seen.way = u.h.o.Trace.Send(x.r, u.name)
+	}
 	send := u.proxy
 	send.BufferPool = copying{u.h.buffers, x}
 	if x.trial != nil {
@@ -189,6 +193,9 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	h["X-Forwarded-Proto"] = []string{u.h.o.PublicURL.Scheme}
 	h["X-Request-Id"] = x.id
 	x.vouch(h)
+	if x.seen.way != nil {
+		u.h.o.Trace.Carry(x.seen.way, h)
+	}
 	out.Trailer, out.TransferEncoding = nil, nil // the body's length says how it is sent
 	if out.Body != nil {
 		out.Trailer = u.h.names.announced(p.In.Trailer)
@@ -200,6 +207,7 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 // receive looks through the upstream's answer before it is passed on.
 func (u *upstream) receive(res *http.Response) error {
 	x := exchangeOf(res.Request)
+	x.seen.answered = time.Now()
 	if x.stale(res) {
 		return errStale
 	}
@@ -214,8 +222,10 @@ func (u *upstream) receive(res *http.Response) error {
 		dropHopByHop(res.Header)
 		u.h.cleanResponse(res.Header)
 		res.Header["X-Request-Id"] = x.id
+		x.streams(res)
 		return nil
 	}
+	x.streams(res)
 	u.h.cleanResponse(res.Header)
 	for name := range res.Trailer {
 		if !u.h.names.trailer(name) {
@@ -260,10 +270,12 @@ func (u *upstream) fail(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &uploading):
 		f = fault{http.StatusBadRequest, "The request's body can’t be understood."}
 	case errors.As(err, &timeout) && timeout.Timeout():
+		x.seen.failure = TimedOut
 		f = fault{http.StatusGatewayTimeout, "The application behind this gateway takes too long to answer."}
 	}
+	x.seen.failure = failureOf(f.status)
 	level := slog.LevelWarn
-	if f.status < http.StatusInternalServerError {
+	if f.status < http.StatusInternalServerError { // it is the client's
 		level = slog.LevelInfo
 		x.closeAfter() // what is left of the body is no next request
 	}

@@ -102,4 +102,30 @@ func TestEndOne(t *testing.T) {
 			t.Errorf("it goes on: %v", err)
 		}
 	})
+	inHouse(t, "what could not be told is told when tried again", func(t *testing.T, h *house) {
+		alice := session.PersonOf(person("alice").Identity)
+		for what, end := range map[string]func(id string) error{
+			"by its id": func(id string) error {
+				had, err := h.register.EndOne(t.Context(), alice, id)
+				if !had && err == nil {
+					err = errors.New("it is theirs no more")
+				}
+				return err
+			},
+			"all": func(string) error { _, err := h.register.EndAll(t.Context(), alice); return err },
+		} {
+			cookie := h.signIn(t, person("alice"))
+			h.accepted(t, h.two, "alice-1", cookie)
+			id := h.list(t, "alice")[0].ID
+			h.store.fail("publish", errDown)
+			if err := end(id); !errors.Is(err, errDown) {
+				t.Fatalf("%s: %v", what, err)
+			}
+			h.store.fail("", nil)
+			if err := end(id); err != nil {
+				t.Errorf("%s, tried again: %v", what, err)
+			}
+			soon(t, what+": over on the other replica", func() bool { return !h.in(h.two, cookie) })
+		}
+	})
 }

@@ -57,8 +57,8 @@ func (s *Sessions) acquire(ctx context.Context, t ticket) (lock, error) {
 		return l, err
 	}
 	l.failures = int(mark[markSize-1])
-	l.retryAt = time.UnixMilli(int64(binary.BigEndian.Uint64(mark))) //nolint:gosec // as it was written
-	if l.retryAt.After(time.Now()) {
+	l.retryAt = time.UnixMilli(int64(binary.BigEndian.Uint64(mark)))         //nolint:gosec // as it was written
+	if wait := time.Until(l.retryAt); wait > 0 && wait <= 2*backOffLongest { // a longer one is by a clock that is off
 		return l, nil
 	}
 	l.value = encodeLock(l.failures, time.Time{}, true)

@@ -21,9 +21,7 @@ func (s *Sessions) EndSessions(ctx context.Context, l authn.Logout) (int, error)
 	if l.Issuer == "" || l.Subject == "" && l.SID == "" {
 		return 0, errors.New("session: a logout of nobody")
 	}
-	if err := s.markLogout(ctx, l); err != nil {
-		return 0, err
-	}
+	marked := s.markLogout(ctx, l) // what there is ends, even if a store that is full takes no mark
 	var ended map[Person][]string
 	var err error
 	if l.SID != "" {
@@ -32,17 +30,18 @@ func (s *Sessions) EndSessions(ctx context.Context, l authn.Logout) (int, error)
 		ended, err = s.register.sessionsOf(ctx, Person{l.Issuer, l.Subject})
 	}
 	if err != nil {
-		return 0, err
+		return 0, errors.Join(marked, err)
 	}
 	n := 0
 	for p, ids := range ended {
 		if err := s.register.End(ctx, p, ids...); err != nil {
-			return n, err
+			return n, errors.Join(marked, err)
 		}
 		n += len(ids)
+		s.tally.byProvider.Add(uint64(len(ids)))
 		s.log.Info("session ended", "reason", "the provider ended it", "subject", p.Subject, "issuer", p.Issuer, "sessions", len(ids))
 	}
-	return n, nil
+	return n, marked
 }
 
 // markLogout keeps in mind what a provider has ended, if it is certain that it said so:

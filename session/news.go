@@ -81,6 +81,9 @@ func (n *News) Close() {
 	n.running.Wait()
 }
 
+// Hearing reports whether news come: while they don't, each request asks the store.
+func (n *News) Hearing() bool { return n.hearing.Load() }
+
 // Edition is what to note before something is found out that is to be remembered.
 func (n *News) Edition() uint64 { return n.edition.Load() }
 
@@ -130,8 +133,12 @@ func (n *News) publish(ctx context.Context, kind string, refs []string) error {
 
 // hear takes a message in.
 func (n *News) hear(message []byte) {
-	kind, rest, _ := strings.Cut(string(message), "\n")
-	refs := strings.Split(rest, "\n")
+	var kind string
+	var refs []string
+	if len(message) <= maxMessage { // a longer one is nobody's of ours
+		first, rest, _ := strings.Cut(string(message), "\n")
+		kind, refs = first, strings.Split(rest, "\n")
+	}
 	for _, ref := range refs {
 		if len(ref) > maxRef {
 			kind = ""
@@ -165,7 +172,9 @@ func (n *News) note(kind string, refs []string) {
 // doubt lets nothing count that was found out until now.
 func (n *News) doubt() {
 	n.mu.Lock()
-	n.floor.Store(n.edition.Add(1))
+	next := n.edition.Load() + 1
+	n.floor.Store(next) // first: whoever has seen the new edition is held to it
+	n.edition.Store(next)
 	n.mu.Unlock()
 	n.alert()
 }

@@ -3,12 +3,14 @@ package session_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"gatehouse/authn"
 	"gatehouse/session"
 )
 
@@ -71,6 +73,22 @@ func TestStoreFailing(t *testing.T) {
 			t.Error("nobody is told")
 		}
 	})
+	inMemory(t, "RDS-03 noting many uses, slowly, at the end", func(t *testing.T, r *rig) {
+		var all []*http.Cookie
+		for range 500 {
+			all = append(all, r.signIn(t, person("alice")))
+		}
+		time.Sleep(2 * time.Minute)
+		r.store.slow("touch", 2*time.Second)
+		for _, c := range all {
+			r.accepted(t, r.one, "alice-1", c)
+		}
+		begun := time.Now()
+		r.one.Close()
+		if took := time.Since(begun); took > 10*time.Second {
+			t.Errorf("to close took %v", took)
+		}
+	})
 	inMemory(t, "RDS-06 clearing away", func(t *testing.T, r *rig) {
 		alice := r.signIn(t, person("alice"))
 		r.store.Store.Set(t.Context(), r.store.record(t), []byte("null"), time.Minute)
@@ -80,6 +98,61 @@ func TestStoreFailing(t *testing.T) {
 			t.Error("nobody is told")
 		}
 	})
+	for what, trouble := range map[string]struct {
+		begin, end []any
+		ends       bool // what is to be ended, though it says that it failed
+	}{
+		"is full":      {[]any{"config", "set", "maxmemory", "1"}, []any{"config", "set", "maxmemory", "0"}, true},
+		"is read-only": {[]any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}, false},
+	} {
+		t.Run("RDS-06 a Redis that "+what, func(t *testing.T) {
+			s := startRedis(t)
+			h := newHouse(t, s.open(t))
+			alice, bob, dave := h.signIn(t, person("alice")), h.signIn(t, person("bob")), h.signIn(t, person("dave"))
+			token, err := h.tokens.Issue(t.Context(), person("alice").Identity, "", session.Client{}, time.Hour)
+			if err == nil {
+				err = s.raw.Do(t.Context(), trouble.begin...).Err()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := httptest.NewRecorder()
+			if err := h.one.Start(w, request(), person("carol")); !outage(err) || len(w.Header()) != 0 {
+				t.Errorf("signing in: %v, %v", err, w.Header())
+			}
+			if _, err := h.tokens.Issue(t.Context(), person("carol").Identity, "", session.Client{}, time.Hour); !outage(err) {
+				t.Errorf("a token: %v", err)
+			}
+			h.accepted(t, h.one, "alice-1", alice)
+			h.accepted(t, h.two, "bob-1", bob)
+			if _, _, err := h.one.End(httptest.NewRecorder(), request(alice)); !outage(err) {
+				t.Errorf("signing out: %v", err)
+			}
+			if err := h.tokens.End(t.Context(), token); !outage(err) {
+				t.Errorf("ending a token: %v", err)
+			}
+			if _, err := h.register.EndAll(t.Context(), session.PersonOf(person("alice").Identity)); !outage(err) {
+				t.Errorf("ending all: %v", err)
+			}
+			if _, err := h.one.EndSessions(t.Context(), authn.Logout{Issuer: person("dave").Identity.Issuer, Subject: "dave-1", At: time.Now()}); !outage(err) {
+				t.Errorf("signed out by the provider: %v", err)
+			}
+			soon(t, "ended, or not", func() bool { return h.in(h.two, alice) != trouble.ends && h.in(h.two, dave) != trouble.ends })
+			if err := s.raw.Do(t.Context(), trouble.end...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			h.accepted(t, h.two, "bob-1", bob)
+			if n, err := h.register.EndAll(t.Context(), session.PersonOf(person("alice").Identity)); n != 2 || err != nil {
+				t.Errorf("ended %d afterwards, %v", n, err)
+			}
+			soon(t, "alice is out", func() bool { return !h.in(h.one, alice) && !h.in(h.two, alice) })
+			if _, _, err := h.tokens.Find(t.Context(), token); !errors.Is(err, authn.ErrRejected) {
+				t.Errorf("the token: %v", err)
+			}
+			h.accepted(t, h.one, "bob-1", bob)
+			h.accepted(t, h.one, "carol-1", h.signIn(t, person("carol")))
+		})
+	}
 	t.Run("RDS-01 a Redis that dies and comes back", func(t *testing.T) {
 		s := startRedis(t)
 		r := newRig(t, s.open(t))

@@ -45,7 +45,7 @@ const (
 )
 
 func newRecent(o Options) *recent {
-	r := &recent{news: o.Register.news, keeps: o.Remember}
+	r := &recent{news: o.Register.news, keeps: min(o.Remember, o.IdleTimeout)} // or an idle session would be remembered beyond its end
 	if r.news == nil || o.Remember <= 0 {
 		return r
 	}

@@ -280,3 +280,35 @@ func BenchmarkHead(b *testing.B) {
 		}
 	})
 }
+
+// TestLaterEntries: what a later gateway notes of an access beside what this one does is
+// no reason to know nothing of it.
+func TestLaterEntries(t *testing.T) {
+	ring, err := NewKeyring("https://wandb.example.com", []string{"VGhpcyBrZXkgaXMgZm9yIHRlc3RzIG9ubHksIG9rPyE="})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := NewMemory()
+	register := NewRegister(store, ring, nil, 0)
+	k, _ := newTicket()
+	a := accessOf(k.session(), AccessSession, sample(), Client{}, time.Now())
+	a.Ends = time.Now().Add(time.Hour).UTC()
+	index := register.newest(personIndex, a.Issuer, a.Subject)
+	sealed, err := register.seal(index, a.ID, struct {
+		Access
+		Device map[string]string `json:"device"`
+	}{a, map[string]string{"kind": "phone"}})
+	if err == nil {
+		err = store.Enter(t.Context(), index, a.ID, sealed, time.Hour)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := register.Of(t.Context(), a.Person)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if d := cmp.Diff(a, list[0]); d != "" {
+		t.Error(d)
+	}
+}

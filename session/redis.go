@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"gatehouse/authn/meter"
 )
 
 // swapScript compares and replaces (or, without a next value, deletes) in one step.
@@ -41,6 +44,11 @@ type RedisOptions struct {
 	// InsecurePlain lets passwords go over the network as they are. Without it, a
 	// connection in clear to another machine is not made if there is a password.
 	InsecurePlain bool
+	// Calls is told of each command.
+	Calls meter.Calls
+	// Log is told when the server ceases to answer, and when it answers again. It may
+	// be nil.
+	Log *slog.Logger
 }
 
 // RedisSentinel is a primary and its replicas that Sentinels look after.
@@ -77,6 +85,7 @@ type RedisSentinel struct {
 // Only where a node of a Cluster refuses a command and names the one to ask, that
 // one is asked.
 type Redis struct {
+	breaker *breaker
 	client  redis.UniversalClient
 	prefix  string
 	timeout time.Duration
@@ -94,9 +103,16 @@ func NewRedis(o RedisOptions) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	client.AddHook(&breaker{patience: o.Timeout / 2})
+	if o.Calls != nil {
+		client.AddHook(told{o.Calls})
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &breaker{patience: o.Timeout / 2, log: o.Log}
+	client.AddHook(b)
 	return &Redis{
-		client: client, prefix: o.KeyPrefix, timeout: o.Timeout,
+		breaker: b, client: client, prefix: o.KeyPrefix, timeout: o.Timeout,
 		swap: redis.NewScript(swapScript), entering: redis.NewScript(enterScript), retiring: redis.NewScript(retireScript),
 	}, nil
 }

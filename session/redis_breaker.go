@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,12 +18,15 @@ var errShunned = errors.New("the server does not answer; it is not asked for a m
 // is, and its outcome is for all.
 type breaker struct {
 	patience time.Duration // who waited for less can't say that there is no answer
+	log      *slog.Logger
 
 	mu       sync.Mutex
 	failures int // in a row
 	pause    time.Duration
 	until    time.Time // nothing is asked before that
 	trying   bool      // one question is on its way
+	opened   uint64    // times
+	openedAt time.Time
 }
 
 const (
@@ -88,12 +92,34 @@ func (b *breaker) enter(now time.Time) bool {
 	return true
 }
 
-// leave takes note of what came of it.
+// leave takes note of what came of it, and says once that the server is shunned, and
+// once that it is not any more.
 func (b *breaker) leave(err error, begun time.Time) {
+	now := time.Now()
+	switch b.note(err, begun, now) {
+	case opens:
+		b.log.Warn("the store does not answer: for a moment at a time it is not asked", "after", breakAfter, "err", err)
+	case closes:
+		b.log.Info("the store answers again", "after", now.Sub(b.since()).Round(time.Millisecond).String())
+	case stays:
+	}
+}
+
+// turn is what an outcome does to a breaker.
+type turn int
+
+const (
+	stays turn = iota
+	opens
+	closes
+)
+
+func (b *breaker) note(err error, begun, now time.Time) turn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trying = false
-	switch now := time.Now(); {
+	was := b.failures >= breakAfter
+	switch {
 	case errors.Is(err, context.Canceled), isTimeout(err) && now.Sub(begun) < b.patience: // that says nothing of the server
 	case !unanswered(err):
 		b.failures, b.pause = 0, 0
@@ -103,6 +129,28 @@ func (b *breaker) leave(err error, begun time.Time) {
 			b.until = now.Add(jitter(b.pause))
 		}
 	}
+	switch is := b.failures >= breakAfter; {
+	case is && !was:
+		b.opened++
+		b.openedAt = now
+		return opens
+	case was && !is:
+		return closes
+	}
+	return stays
+}
+
+func (b *breaker) since() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.openedAt
+}
+
+// state reports whether the server is shunned, and how often that has begun.
+func (b *breaker) state() (open bool, opened uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failures >= breakAfter, b.opened
 }
 
 // unanswered reports whether an error means that there was no answer. An answer that is

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 )
 
 // Access is one thing by which somebody comes in: what may be told of a session or of an
@@ -87,12 +88,22 @@ type Register struct {
 	secrets [][]byte // one for each key of the ring, newest first
 	// idle ends sessions that are not used for so long.
 	idle time.Duration
+	// trail is told what begins and what is ended; never nil.
+	trail audit.Trail
 }
 
 // NewRegister opens the register of the gateway that has this store, these keys and this
 // idle timeout; zero means none.
 func NewRegister(store Store, keys Keyring, news *News, idleTimeout time.Duration) *Register {
-	return &Register{store: store, news: news, secrets: keys.Secrets("register"), idle: idleTimeout}
+	return &Register{store: store, news: news, secrets: keys.Secrets("register"), idle: idleTimeout, trail: audit.None{}}
+}
+
+// Audited is the register, which from now on tells the trail of each session and token
+// that begins, or is ended before its time, with the cause that [audit.Because] gave.
+// What can't be written down does not begin.
+func (g *Register) Audited(trail audit.Trail) *Register {
+	g.trail = audit.Or(trail)
+	return g
 }
 
 const (
@@ -163,7 +174,7 @@ func (g *Register) enter(ctx context.Context, a Access, sid string) error {
 		all.Go(func() {
 			value, err := g.seal(e.index, e.member, e.value)
 			if err == nil {
-				err = g.store.Enter(ctx, e.index, e.member, value, time.Until(a.Ends))
+				err = g.store.Enter(ctx, e.index, e.member, value, a.keep())
 			}
 			errs[i] = err
 		})
@@ -183,8 +194,16 @@ func (g *Register) enterSID(ctx context.Context, a Access, sid string) error {
 	if err != nil {
 		return err
 	}
-	return g.store.Enter(ctx, index, a.ID, value, time.Until(a.Ends))
+	return g.store.Enter(ctx, index, a.ID, value, a.keep())
 }
+
+// maxSkew is how far the clocks of two replicas may be apart without a living access being
+// out of the register.
+const maxSkew = 15 * time.Minute
+
+// keep is how long an access is kept in the register from now on: another replica's clock
+// may give it longer than this one's.
+func (a Access) keep() time.Duration { return max(0, time.Until(a.Ends)) + maxSkew }
 
 type entering struct {
 	index, member string
@@ -224,7 +243,7 @@ func (g *Register) stands(ctx context.Context, a Access) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if updated, err := g.store.Update(ctx, index, a.ID, value, time.Until(a.Ends)); updated || err != nil {
+		if updated, err := g.store.Update(ctx, index, a.ID, value, a.keep()); updated || err != nil {
 			return updated, err
 		}
 	}
@@ -237,7 +256,28 @@ func (g *Register) confirm(ctx context.Context, a Access) error {
 	if err == nil && !stands {
 		return errEndedMeanwhile
 	}
+	if err == nil {
+		err = g.trail.Record(a.begun(audit.Cause(ctx)))
+	}
 	return err
+}
+
+// begun is the line of the trail for an access that begins.
+func (a Access) begun(e audit.Event) audit.Event {
+	e.Name, e.Outcome = audit.SignIn, audit.Allowed
+	if a.Kind == AccessToken {
+		e.Name = audit.TokenIssue
+	}
+	e.Route, e.Issuer, e.Subject, e.Username = a.Route, a.Issuer, a.Subject, a.Username
+	e.Object, e.Address, e.Agent = []string{a.ID}, a.Address, a.Agent
+	return e
+}
+
+// ended is the line of the trail for accesses that are ended.
+func (p Person) ended(e audit.Event, ids []string) audit.Event {
+	e.Name, e.Outcome = audit.SessionEnd, audit.Allowed
+	e.Object, e.OfIssuer, e.OfSubject = ids, p.Issuer, p.Subject
+	return e
 }
 
 // Of lists a person's accesses, those last seen in front.
@@ -256,28 +296,22 @@ func (g *Register) Of(ctx context.Context, p Person) ([]Access, error) {
 	return out, nil
 }
 
-// read lists what is alive in an index. The rest is dropped from it.
+// read lists what is alive in an index. The rest is left to the store, by whose clock it
+// goes: were this one fast, what is alive elsewhere would be in no index to be ended by.
 func (g *Register) read(ctx context.Context, index string) ([]Access, error) {
 	members, err := g.store.Members(ctx, index)
 	if err != nil {
 		return nil, err
 	}
 	var out []Access
-	var over []string
 	for id, value := range members {
 		var a Access
-		switch {
-		case len(value) == 0 || !g.open(index, id, value, &a): // ended, but for its last step; or not ours
-		case a.over(time.Now(), g.idle):
-			over = append(over, id)
-		default:
+		ended := len(value) == 0 // but for its last step
+		if !ended && g.open(index, id, value, &a) && !a.over(time.Now(), g.idle) {
 			out = append(out, a)
 		}
 	}
-	if len(over) > 0 {
-		err = g.store.Leave(ctx, index, over...)
-	}
-	return out, err
+	return out, nil
 }
 
 // over reports whether an access has ended by itself. A session whose use could not be
@@ -323,7 +357,21 @@ func (g *Register) Everybody(ctx context.Context, f func([]Access) bool) error {
 // End ends accesses of a person, by their ids, everywhere. One that there is not, or no
 // longer, is no error. After an error some may go on; to end them again is in order.
 func (g *Register) End(ctx context.Context, p Person, ids ...string) error {
-	return g.end(ctx, p, ids, nil)
+	err := g.end(ctx, p, ids, nil)
+	g.told(ctx, p, ids, err)
+	return err
+}
+
+// told tells the trail. What has ended stays so, even if that can't be written down.
+func (g *Register) told(ctx context.Context, p Person, ids []string, err error) {
+	if len(ids) == 0 && err == nil {
+		return
+	}
+	e := p.ended(audit.Cause(ctx), ids)
+	if err != nil {
+		e.Outcome = audit.Failed
+	}
+	_ = g.trail.Record(e) // the log has it
 }
 
 // EndAll ends every access of a person, and whatever is remembered of their passwords,
@@ -348,7 +396,9 @@ func (g *Register) EndOthers(ctx context.Context, p Person, keep string) ([]stri
 	}
 	delete(ids, keep)
 	ended := slices.Sorted(maps.Keys(ids))
-	return ended, g.end(ctx, p, ended, g.refs(p))
+	err := g.end(ctx, p, ended, g.refs(p))
+	g.told(ctx, p, ended, err)
+	return ended, err
 }
 
 func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error {
@@ -360,17 +410,24 @@ func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error 
 		}
 		records = append(records, key)
 	}
+	var unsure error // a store that is full retires nothing, but deletes
 	for _, index := range g.of(p) {
-		if err := g.store.Retire(ctx, index, ids...); err != nil {
-			return err
-		}
+		unsure = errors.Join(unsure, g.store.Retire(ctx, index, ids...))
 	}
 	for some := range slices.Chunk(records, atOnce) {
 		if err := g.store.Delete(ctx, some...); err != nil {
-			return err
+			return errors.Join(unsure, err)
 		}
 	}
-	err := g.tell(ctx, append(refs, ids...)...)
+	if err := errors.Join(unsure, g.tell(ctx, append(refs, ids...)...)); err != nil {
+		return err // and they stay in the index, so that who tries again tells it again
+	}
+	return g.leave(ctx, p, ids...)
+}
+
+// leave takes what is over out of a person's index.
+func (g *Register) leave(ctx context.Context, p Person, ids ...string) error {
+	var err error
 	for _, index := range g.of(p) {
 		err = errors.Join(err, g.store.Leave(ctx, index, ids...))
 	}

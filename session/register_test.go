@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -173,6 +174,18 @@ func TestRememberedBound(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		h.rejected(t, h.two, alice)
 	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, session.NewMemory())
+		brief, _ := h.replica(t, func(o *session.Options) { o.IdleTimeout, o.Remember = 20*time.Second, 10*time.Minute })
+		alice := h.signIn(t, person("alice"))
+		for range 30 {
+			h.accepted(t, brief, "alice-1", alice)
+			time.Sleep(19 * time.Second)
+		}
+		h.accepted(t, brief, "alice-1", alice)
+		time.Sleep(20 * time.Second)
+		h.rejected(t, brief, alice) // idle, though it might be remembered for longer
+	})
 	s := startRedis(t)
 	h := newHouse(t, s.open(t))
 	alice := h.signIn(t, person("alice"))
@@ -267,6 +280,56 @@ func TestRegister(t *testing.T) {
 		list, err := register.Of(t.Context(), session.PersonOf(person("alice").Identity))
 		if err != nil || len(list) != 1 || time.Since(list[0].Seen) > 2*time.Minute {
 			t.Errorf("%+v, %v", list, err)
+		}
+	})
+	inMemory(t, "RDS-12 what a store has lost is listed again once it is used", func(t *testing.T, r *rig) {
+		register := session.NewRegister(r.store, keyring(t, origin, key), nil, idle)
+		alice, p := r.signIn(t, person("alice")), session.PersonOf(person("alice").Identity)
+		lose := func() {
+			for _, prefix := range []string{"person:", "name:"} {
+				err := r.store.Indexes(t.Context(), prefix, func(index string) bool {
+					members, err := r.store.Members(t.Context(), index)
+					if err := errors.Join(err, r.store.Leave(t.Context(), index, slices.Collect(maps.Keys(members))...)); err != nil {
+						t.Error(err)
+					}
+					return true
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		lose()
+		time.Sleep(2 * time.Minute)
+		r.accepted(t, r.one, "alice-1", alice)
+		synctest.Wait()
+		if found, err := register.Find(t.Context(), "alice"); len(found) != 1 || err != nil {
+			t.Errorf("found %v, %v", found, err)
+		}
+		lose()
+		time.Sleep(2 * time.Minute)
+		r.accepted(t, r.two, "alice-1", alice)
+		synctest.Wait()
+		if n, err := register.EndAll(t.Context(), p); n != 1 || err != nil {
+			t.Errorf("ended %d, %v", n, err)
+		}
+		r.rejected(t, r.one, alice)
+		if list, err := register.Of(t.Context(), p); len(list) != 0 || err != nil {
+			t.Errorf("listed: %+v, %v", list, err)
+		}
+	})
+	inMemory(t, "a use that is noted late lists nothing again", func(t *testing.T, r *rig) {
+		register := session.NewRegister(r.store, keyring(t, origin, key), nil, idle)
+		alice, p := r.signIn(t, person("alice")), session.PersonOf(person("alice").Identity)
+		time.Sleep(2 * time.Minute)
+		r.store.slow("touch", time.Second)
+		r.accepted(t, r.one, "alice-1", alice)
+		if _, err := register.EndAll(t.Context(), p); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Second)
+		if list, err := register.Of(t.Context(), p); len(list) != 0 || err != nil {
+			t.Errorf("listed: %+v, %v", list, err)
 		}
 	})
 	inMemory(t, "who reads the store learns nothing", func(t *testing.T, r *rig) {
@@ -426,6 +489,59 @@ func TestEndSessions(t *testing.T) {
 	})
 }
 
+// TestRenewedSession: with its renewal the provider may give a session another name.
+func TestRenewedSession(t *testing.T) {
+	issuer := person("alice").Identity.Issuer
+	named := func(h *house, during func()) {
+		h.provider.set(func(_ context.Context, p authn.Proof) (authn.Proof, error) {
+			during()
+			p, err := h.provider.rotate(p)
+			p.SID = "s2"
+			return p, err
+		})
+	}
+	signIn := func(t *testing.T, h *house) *http.Cookie {
+		p := dueIn(-time.Second)
+		p.SID, p.IssuedAt = "s1", time.Now()
+		return h.signIn(t, p)
+	}
+	for sid, what := range map[string]string{"s1": "the former name", "s2": "the new one"} {
+		inHouse(t, "ended by "+what, func(t *testing.T, h *house) {
+			named(h, func() {})
+			alice := signIn(t, h)
+			h.accepted(t, h.one, "alice-1", alice)
+			h.accepted(t, h.two, "alice-1", alice)
+			if n, err := h.two.EndSessions(t.Context(), authn.Logout{Issuer: issuer, SID: sid, At: time.Now()}); n != 1 || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
+			soon(t, "it is over", func() bool { return !h.in(h.one, alice) && !h.in(h.two, alice) })
+		})
+	}
+	inHouse(t, "LGO-17 ended by the new one before anybody knew of it", func(t *testing.T, h *house) {
+		named(h, func() {
+			if _, err := h.two.EndSessions(context.Background(), authn.Logout{Issuer: issuer, SID: "s2", At: time.Now()}); err != nil {
+				t.Error(err)
+			}
+		})
+		alice := signIn(t, h)
+		h.rejected(t, h.one, alice)
+		h.rejected(t, h.two, alice)
+		if list := h.list(t, "alice"); len(list) != 0 {
+			t.Errorf("listed: %+v", list)
+		}
+	})
+	inHouse(t, "what the provider refuses is not listed", func(t *testing.T, h *house) {
+		h.provider.set(func(context.Context, authn.Proof) (authn.Proof, error) { return authn.Proof{}, authn.ErrRejected })
+		h.rejected(t, h.one, signIn(t, h))
+		p := person("alice")
+		p.Identity.Expires = time.Now().Add(-time.Second) // and nothing renews it
+		h.rejected(t, h.one, h.signIn(t, p))
+		if list := h.list(t, "alice"); len(list) != 0 {
+			t.Errorf("listed: %+v", list)
+		}
+	})
+}
+
 // TestNews: what is remembered of the news, and when nothing holds.
 func TestNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -487,4 +603,60 @@ func TestNews(t *testing.T) {
 			t.Error("what has ended holds after a flood")
 		}
 	})
+}
+
+// heard is a store that hands over how what it listens to is heard.
+type heard struct {
+	session.Store
+	hear chan func(message []byte)
+}
+
+func (h heard) Listen(ctx context.Context, ready func(), hear func(message []byte)) error {
+	ready()
+	h.hear <- hear
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestNewsOfOthers: who else can write to the channel has things asked about again, and
+// that is all.
+func TestNewsOfOthers(t *testing.T) {
+	store := heard{session.NewMemory(), make(chan func(message []byte), 1)}
+	news := session.NewNews(store, nil)
+	news.Start()
+	defer news.Close()
+	hear := <-store.hear
+	for what, message := range map[string]string{
+		"nothing": "", "no kind": "\nb", "a reference of no length that there is": "ended\n" + strings.Repeat("x", 65),
+		"more than there is in a message": "ended\n" + strings.Repeat("a\n", 20_000),
+	} {
+		at := news.Edition()
+		if !news.Holds(at, "b") {
+			t.Fatal("nothing holds")
+		}
+		hear([]byte(message))
+		if news.Holds(at, "b") {
+			t.Errorf("after %s something holds", what)
+		}
+	}
+	for range 3000 {
+		at, doubted := news.Edition(), make(chan struct{})
+		go func() {
+			hear(nil)
+			close(doubted)
+		}()
+		for over := false; !over; { // as who remembers something does, with every request
+			select {
+			case <-doubted:
+				over = true
+			default:
+			}
+			if now := news.Edition(); news.Holds(at, "b") {
+				at = now
+			}
+		}
+		if news.Holds(at, "b") {
+			t.Fatal("what was used in the moment of the doubt holds for ever")
+		}
+	}
 }

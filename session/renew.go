@@ -15,6 +15,8 @@ const (
 	askLimit = 20 * time.Second
 	// waitLimit bounds how long a request, or a replica, waits for a renewal.
 	waitLimit = 10 * time.Second
+	// firstPause is how long to wait before another replica's renewal is looked at.
+	firstPause = 50 * time.Millisecond
 	// saveLimit bounds how long a renewed record is tried to be written while
 	// others wait for it; keepLimit, how long at all. At most maxUnsaved records
 	// are kept that long.
@@ -187,12 +189,15 @@ func (s *Sessions) tolerates(rec record) bool {
 // the replica that does.
 func (s *Sessions) fly(ctx context.Context, t ticket) (record, error) {
 	started := time.Now()
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
 		if !s.renewals.enter() {
 			return record{}, errClosing
 		}
 		l, err := s.acquire(ctx, t)
 		if err == nil && l.held {
+			if pause > firstPause {
+				s.tally.waited(time.Since(started))
+			}
 			return s.renewHeld(ctx, t, l)
 		}
 		s.renewals.leave()
@@ -203,11 +208,13 @@ func (s *Sessions) fly(ctx context.Context, t ticket) (record, error) {
 			s.renewals.failures.set(t.hash, l.retryAt)
 			return record{}, errBackingOff
 		case time.Since(started) > waitLimit:
+			s.tally.waited(time.Since(started))
 			return record{}, errSlow
 		}
 		time.Sleep(pause)
 		rec, err := s.reload(ctx, t)
 		if err != nil || !s.due(rec, time.Now()) {
+			s.tally.waited(time.Since(started))
 			return rec, err
 		}
 		if s.renewals.closed() {
@@ -232,6 +239,9 @@ func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, err
 		return rec, err
 	}
 	next, err := s.exchange(ctx, t, l, rec)
+	if err == nil {
+		s.tally.renewed.Add(1)
+	}
 	switch {
 	case err == nil, errors.Is(err, errUnknown), errors.Is(err, errOver):
 		s.release(ctx, l)
@@ -239,6 +249,7 @@ func (s *Sessions) renewHeld(ctx context.Context, t ticket, l lock) (record, err
 		s.refused(ctx, t, rec, err)
 		s.release(ctx, l)
 	default:
+		s.tally.notRenewed.Add(1)
 		l.failures++
 		l.retryAt = time.Now().Add(min(backOffFirst<<min(l.failures-1, 8), backOffLongest))
 		s.renewals.failures.set(t.hash, l.retryAt)
@@ -288,8 +299,8 @@ func (s *Sessions) ask(ctx context.Context, t ticket, rec record) (record, error
 	if is.Issuer != was.Issuer || is.Subject != was.Subject || is.Route != was.Route {
 		return record{}, errChanged
 	}
-	if err := s.register.enterSID(ctx, accessOf(t.session(), AccessSession, rec, Client{}, now), p.SID); err != nil {
-		s.log.Warn("session can't be ended by the provider's session", "route", is.Route, "subject", is.Subject, "err", err)
+	if err := s.named(ctx, t, rec, p.SID); err != nil {
+		return record{}, err
 	}
 	next := record{identity: is, created: rec.created, ends: rec.ends, renewAt: p.RenewAt}
 	if next.expired(now) && !is.Expires.Equal(was.Expires) {
@@ -300,6 +311,20 @@ func (s *Sessions) ask(ctx context.Context, t ticket, rec record) (record, error
 	}
 	next.raw, err = sealRecord(t, next, p.Grant)
 	return next, err
+}
+
+// named notes the provider's session that a renewal is of, and is an error if the provider
+// has ended that one meanwhile.
+func (s *Sessions) named(ctx context.Context, t ticket, rec record, sid string) error {
+	err := s.register.enterSID(ctx, accessOf(t.session(), AccessSession, rec, Client{}, time.Now()), sid)
+	if err == nil {
+		err = s.vouchedSince(ctx, authn.Proof{Identity: rec.identity, SID: sid})
+	}
+	if err != nil && !errors.Is(err, authn.ErrRejected) { // the grant must be kept nonetheless
+		s.log.Warn("session can't be ended by the provider's session", "route", rec.identity.Route, "subject", rec.identity.Subject, "err", err)
+		return nil
+	}
+	return err
 }
 
 // call asks the route. A panic on this goroutine would end the gateway.
@@ -374,6 +399,7 @@ func (s *Sessions) swap(ctx context.Context, t ticket, rec, next record) (record
 func (s *Sessions) refused(ctx context.Context, t ticket, rec record, cause error) {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	s.discard(ctx, t, rec.raw)
+	s.clear(ctx, t, rec)
+	s.tally.refused.Add(1)
 	s.log.Info("session ended", "reason", "refused at renewal", "route", rec.identity.Route, "subject", rec.identity.Subject, "err", cause)
 }

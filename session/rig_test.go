@@ -157,14 +157,20 @@ type spy struct {
 	mu       sync.Mutex
 	commands []string // "get session:…"
 	fault    func(command string) error
+	wait     func(command string)
 }
 
 func (s *spy) note(verb, key string) error {
+	command := verb + " " + key
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.commands = append(s.commands, verb+" "+key)
-	if s.fault != nil {
-		return s.fault(verb + " " + key)
+	s.commands = append(s.commands, command)
+	fault, wait := s.fault, s.wait
+	s.mu.Unlock()
+	if wait != nil {
+		wait(command)
+	}
+	if fault != nil {
+		return fault(command)
 	}
 	return nil
 }
@@ -178,6 +184,17 @@ func (s *spy) fail(prefix string, err error) {
 			return err
 		}
 		return nil
+	}
+}
+
+// slow makes the commands that begin with prefix take so long.
+func (s *spy) slow(prefix string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wait = func(command string) {
+		if strings.HasPrefix(command, prefix) {
+			time.Sleep(d)
+		}
 	}
 }
 
@@ -248,6 +265,13 @@ func (s *spy) Delete(ctx context.Context, keys ...string) error {
 		}
 	}
 	return s.Store.Delete(ctx, keys...)
+}
+
+func (s *spy) Publish(ctx context.Context, message []byte) error {
+	if err := s.note("publish", ""); err != nil {
+		return err
+	}
+	return s.Store.Publish(ctx, message)
 }
 
 // provider rotates refresh tokens: each works once, and the use of a spent one

@@ -86,6 +86,7 @@ type Sessions struct {
 
 	renew    func(context.Context, authn.Proof) (authn.Proof, error)
 	renewals *renewals
+	tally    tally
 }
 
 var (
@@ -95,10 +96,10 @@ var (
 
 // The ways in which a session cookie is refused.
 var (
-	errForged  = fmt.Errorf("session: a cookie that is not ours: %w", authn.ErrRejected)
-	errSeveral = fmt.Errorf("session: several live sessions: %w", authn.ErrRejected)
-	errUnknown = fmt.Errorf("session: unknown or ended: %w", authn.ErrRejected)
-	errOver    = fmt.Errorf("session: expired: %w", authn.ErrRejected)
+	errForged  error = refusal{"a cookie that is not ours", "forged"}
+	errSeveral error = refusal{"several live sessions", "several"}
+	errUnknown error = refusal{"unknown or ended", "unknown"}
+	errOver    error = refusal{"expired", "expired"}
 	// errEndedMeanwhile: somebody, or the provider, ended the session as it began.
 	errEndedMeanwhile = fmt.Errorf("session: ended while it began: %w", authn.ErrRejected)
 )
@@ -139,6 +140,7 @@ func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
 	now := time.Now()
 	known, place := s.recent.find(r, s.cookie.Name)
 	if known != nil && s.counts(known, now) {
+		s.tally.hits.Add(now)
 		if known.noted.Load() <= now.Add(-s.uses.pause).UnixNano() {
 			known.noted.Store(now.UnixNano())
 			s.uses.note(known.hash, known.record, r, now)
@@ -148,11 +150,13 @@ func (s *Sessions) Authenticate(r *http.Request) (authn.Identity, error) {
 	edition := s.recent.edition()
 	t, rec, err := s.standing(r)
 	if known != nil && err != nil && !errors.Is(err, authn.ErrRejected) && s.bridges(known, now) {
+		s.tally.bridged.Add(now)
 		return known.identity, nil
 	}
 	if err != nil {
 		return authn.Identity{}, err
 	}
+	s.tally.misses.Add(now)
 	if s.due(rec, now) {
 		if rec, err = s.renewed(r.Context(), t, rec); err != nil {
 			return authn.Identity{}, err
@@ -203,7 +207,8 @@ func (s *Sessions) live(ctx context.Context, t ticket) (record, error) {
 		return record{}, err
 	}
 	if now := time.Now(); rec.expired(now) && !s.due(rec, now) {
-		s.discard(ctx, t, rec.raw)
+		s.clear(ctx, t, rec)
+		s.tally.expired.Add(1)
 		s.log.Info("session ended", "reason", "the proof expired", "route", rec.identity.Route, "subject", rec.identity.Subject)
 		return record{}, errOver
 	}
@@ -257,17 +262,31 @@ func (s *Sessions) load(ctx context.Context, t ticket) (record, error) {
 	return rec, nil
 }
 
-// discard deletes the record if it is still raw.
-func (s *Sessions) discard(ctx context.Context, t ticket, raw []byte) {
+// clear discards a session that has ended by itself, and takes it out of the register. One
+// that was renewed meanwhile stays.
+func (s *Sessions) clear(ctx context.Context, t ticket, rec record) {
+	if !s.discard(ctx, t, rec.raw) {
+		return
+	}
+	if err := s.register.leave(ctx, PersonOf(rec.identity), t.session()); err != nil {
+		s.log.Warn("session that has ended is still listed", "err", err)
+	}
+}
+
+// discard deletes the record if it is still raw, and says whether it did.
+func (s *Sessions) discard(ctx context.Context, t ticket, raw []byte) bool {
 	var err error
+	var gone bool
 	if len(raw) > maxRecord { // nothing of ours, and too much to send for comparing
 		err = s.store.Delete(ctx, t.record())
+		gone = err == nil
 	} else {
-		_, err = s.store.Swap(ctx, t.record(), raw, nil, 0)
+		gone, err = s.store.Swap(ctx, t.record(), raw, nil, 0)
 	}
 	if err != nil {
 		s.log.Warn("session record not deleted", "err", err)
 	}
+	return gone
 }
 
 // ttl is how long the store is to keep the record from now on.
@@ -289,11 +308,31 @@ func (s *Sessions) note(u use) {
 		err = s.store.Touch(ctx, t.record(), ttl)
 	}
 	if err == nil {
-		_, err = s.register.stands(ctx, accessOf(t.session(), AccessSession, u.record, u.client, u.at))
+		err = s.seen(ctx, t, accessOf(t.session(), AccessSession, u.record, u.client, u.at))
 	}
 	if err != nil {
 		s.log.Warn("session use not noted", "err", err)
 	}
+}
+
+// seen notes the use of a session in the register. One that is not there has ended, or a
+// store that lost something, as in a failover, has lost it: then it is entered again.
+func (s *Sessions) seen(ctx context.Context, t ticket, a Access) error {
+	stands, err := s.register.stands(ctx, a)
+	if stands || err != nil {
+		return err
+	}
+	_, alive, err := s.store.Get(ctx, t.record())
+	if !alive || err != nil {
+		return err
+	}
+	if err := s.register.enter(ctx, a, ""); err != nil {
+		return err
+	}
+	if _, alive, err = s.store.Get(ctx, t.record()); !alive && err == nil { // it was being ended
+		err = s.register.leave(ctx, a.Person, a.ID)
+	}
+	return err
 }
 
 // Former returns references to the sessions of the request's genuine cookies, at
@@ -340,6 +379,7 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, 
 		}
 	}
 	s.cookie.set(w, value, s.lifetime)
+	s.tally.started.Add(1)
 	s.log.Info("session started", "route", p.Identity.Route, "subject", p.Identity.Subject)
 	return nil
 }
@@ -365,7 +405,7 @@ func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
 		err = s.vouchedSince(ctx, p)
 	}
 	if err != nil {
-		return errors.Join(err, s.register.End(ctx, a.Person, a.ID))
+		return errors.Join(err, s.register.end(ctx, a.Person, []string{a.ID}, nil))
 	}
 	s.uses.set(t.hash, now)
 	return nil
@@ -396,6 +436,7 @@ func (s *Sessions) End(w http.ResponseWriter, r *http.Request) (p authn.Proof, f
 		err = errors.Join(err, s.finish(r.Context(), t, PersonOf(proof.Identity)))
 	}
 	if found && err == nil {
+		s.tally.signedOut.Add(1)
 		s.log.Info("session ended", "reason", "signed out", "route", p.Identity.Route, "subject", p.Identity.Subject)
 	}
 	return p, found, err

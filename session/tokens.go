@@ -71,7 +71,7 @@ func (t Tokens) begin(ctx context.Context, k ticket, raw []byte, a Access, lifet
 		err = t.register.confirm(ctx, a)
 	}
 	if err != nil {
-		return errors.Join(err, t.register.End(ctx, a.Person, a.ID))
+		return errors.Join(err, t.register.end(ctx, a.Person, []string{a.ID}, nil))
 	}
 	return nil
 }

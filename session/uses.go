@@ -14,7 +14,8 @@ type uses struct {
 
 	mu      sync.Mutex
 	closed  bool
-	writers int // that take from waiting until it is empty
+	last    time.Time // to begin to write one down, once it is closed
+	writers int       // that take from waiting until it is empty
 	waiting []use
 	busy    sync.WaitGroup
 }
@@ -32,6 +33,9 @@ const (
 	// noted with a later use.
 	usesWaiting = 4096
 	usesAtOnce  = 4
+	// usesLast is how long, at the end, those that wait are written down. What is left
+	// then ends its session a little early.
+	usesLast = 5 * time.Second
 )
 
 // newUses writes uses with write. Call close when done.
@@ -80,7 +84,7 @@ func (u *uses) writeDown() {
 func (u *uses) next() (use, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.waiting) == 0 {
+	if len(u.waiting) == 0 || u.closed && time.Now().After(u.last) {
 		u.writers--
 		u.waiting = nil
 		return use{}, false
@@ -90,10 +94,10 @@ func (u *uses) next() (use, bool) {
 	return first, true
 }
 
-// close writes down what is waiting, and ends.
+// close writes down what is waiting, as far as there is time, and ends.
 func (u *uses) close() {
 	u.mu.Lock()
-	u.closed = true
+	u.closed, u.last = true, time.Now().Add(usesLast)
 	u.mu.Unlock()
 	u.busy.Wait()
 }

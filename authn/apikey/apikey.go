@@ -24,6 +24,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -55,7 +56,9 @@ type Deps struct {
 	Store           session.Store
 	// Register is where what is remembered can be ended; nil means nowhere.
 	Register *session.Register
-	Log      *slog.Logger
+	// Calls is told of what the application is asked.
+	Calls meter.Calls
+	Log   *slog.Logger
 }
 
 // route is one way in by API key.
@@ -91,7 +94,17 @@ func (k *route) route() authn.Route {
 		Allow:         k.allow,
 		Upstreams:     k.Upstreams,
 		Close:         k.close,
+		Recall:        k.recall,
 	}
+}
+
+// recall is what the memories did, of both kinds of keys.
+func (k *route) recall() []authn.Recall {
+	out := []authn.Recall{k.ours.memory.Recall("key")}
+	if k.theirs != nil {
+		out = append(out, k.theirs.memory.Recall("application_key"))
+	}
+	return out
 }
 
 // allow lets service accounts in without address and groups, which they have not.

@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -84,7 +85,7 @@ func newViewers(name string, c config.APIKey, d Deps) (*viewers, error) {
 		url: target.Scheme + "://" + target.Host + "/graphql", host: d.PublicURL.Host,
 		public: d.PublicURL, route: name, prefix: c.SubjectPrefix, reserved: append(slices.Clone(d.ForeignPrefixes), config.AccountPrefix),
 		client: &http.Client{
-			Timeout: askTime, Transport: t,
+			Timeout: askTime, Transport: meter.Transport(d.Calls, t),
 			// A key goes nowhere but where it was sent.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -188,7 +189,7 @@ func (v *viewers) ask(ctx context.Context, key string) (viewer, error) {
 
 // request is the question about a key.
 func (v *viewers) request(ctx context.Context, key string) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.url, strings.NewReader(question))
+	req, err := http.NewRequestWithContext(meter.Asking(ctx, "viewer"), http.MethodPost, v.url, strings.NewReader(question))
 	if err != nil {
 		return nil, err
 	}

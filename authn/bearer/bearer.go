@@ -30,6 +30,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -55,7 +57,13 @@ type Deps struct {
 	Store           session.Store
 	// Register is where what is remembered can be ended; nil means nowhere.
 	Register *session.Register
-	Log      *slog.Logger
+	// Audit is told of exchanges that are refused; nil tells nobody.
+	Audit audit.Trail
+	// Calls is told of what issuers are asked, and Signed of the exchanges of JWTs for
+	// access tokens.
+	Calls  meter.Calls
+	Signed authn.Signed
+	Log    *slog.Logger
 }
 
 func (d Deps) withLog() Deps {
@@ -139,6 +147,7 @@ func (b *route) route() authn.Route {
 		Challenge:     `Bearer realm="` + b.origin() + `"`,
 		Allow:         b.allow,
 		Ready:         b.ready,
+		Recall:        func() []authn.Recall { return []authn.Recall{b.memory.Recall("token")} },
 	}
 	if b.settings.Unknown != "ignore" {
 		r.Last = authn.AuthenticatorFunc(b.refuseUnknown)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/session"
 )
 
@@ -113,6 +114,7 @@ func (x *exchange) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	log := x.logOf(r)
 	token, id, err := x.trade(r.Context(), log, request.assertion, session.ClientOf(r))
+	x.Signed.Tell(authn.OutcomeOf(err))
 	if err != nil {
 		x.refuse(w, r, request.refusal(err))
 		return
@@ -314,6 +316,9 @@ func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			log.Error("token request failed", "err", err)
 		}
 	} else if !e.said && x.refusals.Allow() {
+		told := audit.Of(r, audit.TokenIssue, audit.Refused)
+		told.Reason = e.description
+		_ = audit.Or(x.Audit).Record(told) // it is refused all the same
 		log.Info("token request refused", "status", e.status, "code", e.code, "description", e.description)
 	}
 	if e.retry > 0 {

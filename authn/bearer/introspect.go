@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -134,7 +135,7 @@ func (in *introspection) ask(ctx context.Context, uri, token string) (issuer.Cla
 		form.Set("client_assertion_type", issuer.AssertionType)
 		form.Set("client_assertion", signed)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, uri, strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(meter.Asking(ctx, "introspection"), http.MethodPost, uri, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
 	}

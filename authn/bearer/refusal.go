@@ -21,6 +21,9 @@ type refusal struct {
 
 func (r refusal) Error() string { return "token refused: " + r.check }
 
+// Reason is the check, for counts.
+func (r refusal) Reason() string { return r.check }
+
 // unreadable refuses what looks like a JWT and can't be taken apart.
 func unreadable(err error) refusal {
 	if errors.Is(err, errEncrypted) {

@@ -20,6 +20,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -73,7 +74,7 @@ func newTrusted(route string, c config.Issuer, cache config.TokenCache, d Deps, 
 	if err != nil {
 		return nil, err
 	}
-	client := issuer.NewClient(trust)
+	client := issuer.NewClient(trust, d.Calls)
 	c.Types = slices.Clone(c.Types)
 	for i, typ := range c.Types { // RFC 7515, section 4.1.9: case does not matter, and "application/" may be left out
 		c.Types[i] = strings.TrimPrefix(authn.FoldASCII(typ), "application/")
@@ -166,6 +167,7 @@ func (t *trusted) readDocument(ctx context.Context) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
+	ctx = meter.Asking(ctx, "discovery")
 	base := strings.TrimSuffix(t.settings.Issuer, "/") + "/.well-known/"
 	text, err := issuer.Get(ctx, base+"openid-configuration", token, t.client)
 	if status := issuer.StatusError(0); errors.As(err, &status) && status == http.StatusNotFound {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 )
 
 const (
@@ -21,9 +22,10 @@ const (
 	maxAnswer = 1 << 20
 )
 
-// NewClient makes the client for everything that is asked of an issuer.
-func NewClient(t *tls.Config) *http.Client {
-	return Guarded(&http.Transport{
+// NewClient makes the client for everything that is asked of an issuer. Calls is told of
+// that.
+func NewClient(t *tls.Config, calls meter.Calls) *http.Client {
+	c := Guarded(&http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		TLSClientConfig:        t,
@@ -34,6 +36,8 @@ func NewClient(t *tls.Config) *http.Client {
 		IdleConnTimeout:        time.Minute,
 		ForceAttemptHTTP2:      true,
 	})
+	c.Transport = meter.Transport(calls, c.Transport)
+	return c
 }
 
 // Guarded is a client with this package's bounds over any transport. It follows

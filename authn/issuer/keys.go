@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 )
 
 const (
@@ -91,7 +92,7 @@ func (k *KeySet) Current(ctx context.Context) (Snapshot, error) {
 	case age >= KeysMaxAge:
 		return k.fetch(ctx)
 	}
-	answer := k.ask()
+	answer := k.ask(ctx)
 	if time.Since(k.lastAnswer()) < k.age+quiet {
 		return s, nil
 	}
@@ -114,7 +115,7 @@ func (k *KeySet) Newer(ctx context.Context, than Snapshot) (Snapshot, error) {
 		if !k.newer.Allow() {
 			return nil, errLimited
 		}
-		a := <-k.ask()
+		a := <-k.ask(ctx)
 		return a.Val, a.Err
 	})
 	return k.wait(ctx, answer)
@@ -215,7 +216,7 @@ func (k *KeySet) snapshot() Snapshot {
 var errLimited = fmt.Errorf("%w: issuer's keys: asked for too often", ErrUnavailable)
 
 // fetch asks for the keys, once at a time. What is known stays if that fails.
-func (k *KeySet) fetch(ctx context.Context) (Snapshot, error) { return k.wait(ctx, k.ask()) }
+func (k *KeySet) fetch(ctx context.Context) (Snapshot, error) { return k.wait(ctx, k.ask(ctx)) }
 
 func (k *KeySet) wait(ctx context.Context, answer <-chan singleflight.Result) (Snapshot, error) {
 	select {
@@ -227,13 +228,13 @@ func (k *KeySet) wait(ctx context.Context, answer <-chan singleflight.Result) (S
 	}
 }
 
-// ask begins to fetch, or joins who does.
-func (k *KeySet) ask() <-chan singleflight.Result {
+// ask begins to fetch, or joins who does. It goes on though who asked first goes away.
+func (k *KeySet) ask(ctx context.Context) <-chan singleflight.Result {
 	return k.flight.DoChan("", func() (any, error) {
 		if !k.limit.Allow() {
 			return nil, errLimited
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), CallTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CallTime)
 		defer cancel()
 		keys, err := k.load(ctx)
 		k.mu.Lock()
@@ -249,7 +250,7 @@ func (k *KeySet) ask() <-chan singleflight.Result {
 
 // FetchKeys reads a JWK set at a URL, with an access token if there is one.
 func FetchKeys(ctx context.Context, url, token string, client *http.Client) ([]Key, error) {
-	text, err := Get(ctx, url, token, client)
+	text, err := Get(meter.Asking(ctx, "keys"), url, token, client)
 	if err != nil {
 		return nil, err
 	}

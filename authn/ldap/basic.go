@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 )
 
 // authenticate reads HTTP Basic. What has the shape of an API key or of a token
@@ -55,10 +56,16 @@ func (l *route) verify(r *http.Request, c credentials, by verifier) (authn.Ident
 	requestID := r.Header.Get("X-Request-Id")
 	return by(r.Context(), func(ctx context.Context) (authn.Identity, error) {
 		c := c
+		c.r = r
 		c.log = l.Log.With("request_id", requestID, "remote", c.remote)
 		who, err := l.prove(ctx, c)
 		if err == nil {
 			c.log.Info("password accepted", "user", who.Username, "subject", who.Subject)
+		}
+		if err == nil && !c.form { // a form begins a session, which is told
+			e := audit.Of(r, audit.SignIn, audit.Allowed).By(who)
+			e.Route, e.Reason = l.name, "a password"
+			err = audit.Or(l.Audit).Record(e)
 		}
 		return who, err
 	}, c.password, at, c.login)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 )
 
@@ -19,10 +20,11 @@ type conn struct {
 	ldap   *ldap.Conn
 	server config.Server
 	idle   *time.Timer // running while nobody uses it
+	calls  meter.Calls
 }
 
-func newConn(raw net.Conn, server config.Server) *conn {
-	c := &conn{raw: raw, ldap: ldap.NewConn(newFramed(raw), true), server: server}
+func newConn(raw net.Conn, server config.Server, calls meter.Calls) *conn {
+	c := &conn{raw: raw, ldap: ldap.NewConn(newFramed(raw), true), server: server, calls: calls}
 	c.ldap.Start()
 	return c
 }
@@ -33,21 +35,32 @@ var errBroken = errors.New("the connection to the directory broke")
 // do asks one question within ctx. When ctx ends first, the connection ends
 // with it: the library knows no context, and an answer that comes late must
 // not be taken for that of the next question.
-func (c *conn) do(ctx context.Context, ask func(*ldap.Conn) error) error {
+func (c *conn) do(ctx context.Context, what string, ask func(*ldap.Conn) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	ctx, end := c.calls.Begin(ctx, what)
+	defer func() { end(answered(err)) }()
 	var over atomic.Bool
 	stop := context.AfterFunc(ctx, func() {
 		over.Store(true)
 		_ = c.raw.Close()
 	})
-	err := contained(c.ldap, ask)
+	err = contained(c.ldap, ask)
 	if !stop() || over.Load() {
 		return fmt.Errorf("%w: %s did not answer in time: %w", errBroken, c.server.Address, context.Cause(ctx))
 	}
 	if broken(err) {
 		return fmt.Errorf("%w: %s: %w", errBroken, c.server.Address, c.reason(err))
+	}
+	return err
+}
+
+// answered tells, for counts, a no of the directory's from a failure.
+func answered(err error) error {
+	var result *ldap.Error
+	if err != nil && !errors.Is(err, errBroken) && errors.As(err, &result) {
+		return meter.Refused{Err: err}
 	}
 	return err
 }

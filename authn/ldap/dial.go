@@ -15,6 +15,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 )
 
@@ -27,6 +28,7 @@ type dialer struct {
 	startTLS bool
 	tls      *tls.Config
 	timeout  time.Duration // for one server
+	calls    meter.Calls
 
 	mu   sync.Mutex
 	down map[string]time.Time // until when, by address
@@ -76,9 +78,11 @@ func (d *dialer) fail(s config.Server) {
 	d.down[s.Address] = time.Now().Add(downTime)
 }
 
-func (d *dialer) connect(ctx context.Context, s config.Server) (*conn, error) {
+func (d *dialer) connect(ctx context.Context, s config.Server) (c *conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
+	ctx, end := d.calls.Begin(ctx, "connect")
+	defer func() { end(err) }()
 	raw, err := new(net.Dialer).DialContext(ctx, s.Network, s.Address)
 	if err != nil {
 		return nil, err
@@ -88,7 +92,7 @@ func (d *dialer) connect(ctx context.Context, s config.Server) (*conn, error) {
 		_ = raw.Close()
 		return nil, err
 	}
-	return newConn(secured, s), nil
+	return newConn(secured, s, d.calls), nil
 }
 
 // secure begins TLS where the settings say so.

@@ -155,7 +155,7 @@ func (d *directory) page(ctx context.Context, c *conn, q query, paging *ldap.Con
 		req.Controls = []ldap.Control{paging}
 	}
 	var res *ldap.SearchResult
-	err := c.do(ctx, func(l *ldap.Conn) (err error) {
+	err := c.do(ctx, "search", func(l *ldap.Conn) (err error) {
 		res, err = l.Search(req)
 		return err
 	})

@@ -134,12 +134,13 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 	}
 	f := form{landing: l.Landings.Clean(in.landing), username: in.login}
 	if !l.genuine(r, in.token) {
+		l.Signed.Tell(authn.Stale)
 		l.log(r).Info("sign-in form without its cookie, or too old")
 		f.status, f.problem = http.StatusForbidden, sentenceStale
 		l.show(w, r, f)
 		return
 	}
-	c := credentials{login: in.login, password: in.password, remote: r.RemoteAddr}
+	c := credentials{login: in.login, password: in.password, remote: r.RemoteAddr, form: true}
 	err := c.screen() // not worth remembering
 	who := person{login: in.login}
 	if err == nil {
@@ -152,6 +153,7 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 		l.failed(w, r, f, who, err)
 		return
 	}
+	l.Signed.Tell(authn.Success)
 	page.SeeOther(w, f.landing)
 }
 
@@ -218,6 +220,7 @@ func (l *route) admit(w http.ResponseWriter, r *http.Request, who person) error 
 
 // failed says why a sign-in did not work and what to do about it.
 func (l *route) failed(w http.ResponseWriter, r *http.Request, f form, who person, err error) {
+	l.Signed.Tell(authn.OutcomeOf(err))
 	var no *refusal
 	var wait *authn.Throttled
 	var not *authn.NotAllowed

@@ -26,6 +26,8 @@ import (
 	"slices"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -52,7 +54,12 @@ type Deps struct {
 	Sessions session.Starter
 	Landings authn.Landings
 	Pages    *page.Pages
-	Log      *slog.Logger
+	// Audit is told of passwords that are right or wrong; nil tells nobody.
+	Audit audit.Trail
+	// Calls is told of what the directory is asked, and Signed of sign-ins by the form.
+	Calls  meter.Calls
+	Signed authn.Signed
+	Log    *slog.Logger
 }
 
 // route is one directory as a way in.
@@ -103,7 +110,7 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	d.Log = d.Log.With("route", name)
-	dir.log = d.Log
+	dir.log, dir.dialer.calls = d.Log, d.Calls
 	dir.service.spread(d.Regulation)
 	dir.referred.spread(d.Regulation)
 	l := &route{
@@ -127,7 +134,8 @@ func (l *route) route() authn.Route {
 	r := authn.Route{
 		Name: l.name, Issuer: l.directory.issuer(), Label: label,
 		Renew: l.renew, Allow: l.admission.Allow, Ready: l.directory.ready,
-		Close: func() error { l.directory.close(); return nil },
+		Recall: func() []authn.Recall { return []authn.Recall{l.memory.Recall("password")} },
+		Close:  func() error { l.directory.close(); return nil },
 	}
 	if l.settings.TestOnly {
 		// Who signed in before it was only a test is nobody now.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 	"unicode"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 )
 
@@ -35,13 +37,18 @@ func (e *refusal) Error() string {
 	return "ldap: " + string(e.reason) + ": " + e.cause.Error()
 }
 
+// Reason is why, for counts.
+func (e *refusal) Reason() string { return e.reason.word() }
+
 // Unwrap makes it a kind of [authn.ErrRejected].
 func (e *refusal) Unwrap() []error { return []error{authn.ErrRejected, e.cause} }
 
 // credentials are what somebody sent, and from where.
 type credentials struct {
 	login, password, remote string
-	log                     *slog.Logger // of the request
+	form                    bool          // it was typed into the gateway's own page
+	r                       *http.Request // that they came with
+	log                     *slog.Logger  // of the request
 }
 
 // screen refuses what no directory should see. An empty password is a bind
@@ -137,6 +144,7 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 		_, name := l.waitingKeys(c)
 		l.waiting.note(name, err)
 		c.log.Info("password not looked at", "account", a.named(), "err", err)
+		l.refused(c, a.named(), "not looked at, after others that were wrong")
 		return errors.Join(err, attempt.undone(ctx))
 	}
 	sent := false
@@ -161,6 +169,7 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 	}
 	if no != nil {
 		c.log.Info("password refused", "account", a.named(), "reason", string(no.reason), "err", no.cause)
+		l.refused(c, a.named(), string(no.reason))
 	}
 	if settled != nil {
 		c.log.Error("what came of a password is not written down", "err", settled)
@@ -169,6 +178,13 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 }
 
 // account is whose password is to be checked.
+// refused tells the audit trail.
+func (l *route) refused(c credentials, account, reason string) {
+	e := audit.Of(c.r, audit.SignIn, audit.Refused)
+	e.Route, e.Claimed, e.Reason = l.name, account, reason
+	_ = audit.Or(l.Audit).Record(e) // it is refused all the same
+}
+
 type account struct {
 	// key is one for all spellings of a name (LDAP-23).
 	key string
@@ -343,7 +359,7 @@ func (l *route) bind(ctx context.Context, dn, password string) (sent bool, err e
 // bind binds as dn. The directory's no is a *refusal.
 func (c *conn) bind(ctx context.Context, dn, password string) error {
 	var res *ldap.SimpleBindResult
-	err := c.do(ctx, func(l *ldap.Conn) (err error) {
+	err := c.do(ctx, "bind", func(l *ldap.Conn) (err error) {
 		res, err = l.SimpleBind(ldap.NewSimpleBindRequest(dn, password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()}))
 		return err
 	})

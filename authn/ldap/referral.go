@@ -110,7 +110,7 @@ func (d *directory) searchAt(ctx context.Context, s config.Server, req *ldap.Sea
 	}
 	defer c.part()
 	var res *ldap.SearchResult
-	err = c.do(ctx, func(l *ldap.Conn) (err error) {
+	err = c.do(ctx, "search", func(l *ldap.Conn) (err error) {
 		res, err = l.Search(req)
 		return err
 	})

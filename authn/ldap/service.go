@@ -61,7 +61,7 @@ func (s *service) open(ctx context.Context, d *dialer) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.do(ctx, func(l *ldap.Conn) error { return l.Bind(s.dn, s.password) })
+	err = c.do(ctx, "bind", func(l *ldap.Conn) error { return l.Bind(s.dn, s.password) })
 	s.note(err)
 	switch {
 	case err == nil:

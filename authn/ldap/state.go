@@ -31,6 +31,14 @@ const (
 // counts says whether a refusal is one of the password, or could be one.
 func (r reason) counts() bool { return r == wrong || r == locked || r == disabled }
 
+// word is a reason in a word.
+func (r reason) word() string {
+	return map[reason]string{
+		wrong: "wrong", locked: "locked", expired: "expired", mustChange: "must_change", disabled: "disabled",
+		ended: "account_expired", notNow: "not_now", unfit: "unfit",
+	}[r]
+}
+
 // stateAttributes are the attributes that tell that an account is out of use.
 func stateAttributes() []string {
 	return []string{"userAccountControl", "accountExpires", "nsAccountLock", "pwdAccountLockedTime", "shadowExpire"}

@@ -218,7 +218,7 @@ func TestAttacksByMixUp(t *testing.T) {
 		r.issuer.Set(func(f *authntest.Faults) {
 			f.At[authntest.Discovery] = authntest.EditJSON(func(doc map[string]any) { doc["token_endpoint"] = "https://evil.test/token" })
 		})
-		if _, err := r.o.provider.discover(); err != nil {
+		if _, err := r.o.provider.discover(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		r.refused(b.deliver(d), 400)

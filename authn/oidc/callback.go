@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/issuer"
 	"gatehouse/authn/page"
 	"gatehouse/session"
@@ -61,18 +62,21 @@ func (o *relying) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	q, status := o.answer(w, r)
 	if status != 0 {
+		o.Signed.Tell(authn.Denied)
 		o.log(r).Warn("callback refused", "status", status)
 		o.Pages.Error(w, r, status, sentenceBadForm)
 		return
 	}
 	a, found := o.findAttempt(r, q.Get("state"))
 	if !found || a.Route != o.name {
+		o.Signed.Tell(authn.Stale)
 		o.log(r).Warn("callback without an attempt of this browser")
 		o.Pages.TryAgain(w, r, page.TryAgain{Reason: reasonUnknown, URL: "/"})
 		return
 	}
 	landing := o.Landings.Clean(a.Landing)
 	if a.late() {
+		o.Signed.Tell(authn.Stale)
 		o.setAttempt(w, o.attemptCookie(a.State), "")
 		o.Pages.TryAgain(w, r, page.TryAgain{Reason: reasonLate, URL: o.signInURL(landing)})
 		return
@@ -85,6 +89,7 @@ func (o *relying) callback(w http.ResponseWriter, r *http.Request) {
 		o.failed(w, r, failure{landing, proof.Identity, err})
 		return
 	}
+	o.Signed.Tell(authn.Success)
 	page.SeeOther(w, landing)
 }
 
@@ -283,33 +288,50 @@ type failure struct {
 func (o *relying) failed(w http.ResponseWriter, r *http.Request, f failure) {
 	log := o.log(r).With("err", f.err)
 	again := page.TryAgain{Reason: reasonUnverified, URL: o.signInURL(f.landing)}
+	outcome := authn.Denied
 	var no *authn.NotAllowed
 	var said providerError
 	var answer refusal
 	switch {
 	case errors.As(f.err, &no):
+		o.refused(r, f.who, no.Missing)
+		o.Signed.Tell(authn.Excluded)
 		log.Info("not allowed in", "subject", f.who.Subject, "groups", len(f.who.Groups))
 		o.Pages.Refused(w, r, page.Refused{
 			Identity: f.who, Missing: no.Missing, SwitchURL: o.signInURL(f.landing, "switch", "1"),
 		})
 		return
 	case errors.Is(f.err, issuer.ErrUnavailable), errors.As(f.err, &said) && said.passing():
+		o.Signed.Tell(authn.Unavailable)
 		log.Error("sign-in could not be finished")
 		o.Pages.Outage(w, r, page.Outage{Sentence: sentenceOutage, RetryURL: again.URL, After: 30 * time.Second})
 		return
 	case errors.As(f.err, &answer) && answer.ours():
+		o.Signed.Tell(authn.Misconfigured)
 		log.Error("provider refuses this gateway; see the client settings")
 		o.Pages.Error(w, r, http.StatusBadGateway, sentenceOurs)
 		return
 	case errors.Is(f.err, errUsed):
+		outcome = authn.Stale
 		again = page.TryAgain{Reason: reasonUsed, URL: f.landing}
 	case said.interactive():
+		outcome = authn.Cancelled
 		again = page.TryAgain{Reason: reasonInteract, URL: o.signInURL(f.landing, "switch", "1")}
 	case said.code != "":
+		outcome = authn.Cancelled
 		again.Reason = reasonCancelled
 	}
+	o.refused(r, f.who, f.err.Error())
+	o.Signed.Tell(outcome)
 	log.Warn("sign-in refused")
 	o.Pages.TryAgain(w, r, again)
+}
+
+// refused tells the audit trail.
+func (o *relying) refused(r *http.Request, who authn.Identity, reason string) {
+	e := audit.Of(r, audit.SignIn, audit.Refused).By(who)
+	e.Route, e.Reason = o.name, reason
+	_ = audit.Or(o.Audit).Record(e) // it is refused all the same
 }
 
 // passing says that the provider expects to do better soon.

@@ -73,7 +73,7 @@ func Check(ctx context.Context, c config.OIDC, here Addresses) []authn.Finding {
 		k.bad("TLS settings", err.Error(), "name a file that can be read and holds PEM")
 		return k.findings
 	}
-	k.client = issuer.NewClient(t)
+	k.client = issuer.NewClient(t, nil)
 	k.checkRedirect()
 	m, says, ok := k.checkDiscovery(ctx)
 	if !ok {

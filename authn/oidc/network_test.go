@@ -39,7 +39,7 @@ func TestNetwork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return newProvider(withDefaults(config.OIDC{Issuer: from, ClientID: "gw", TLS: c}), issuer.NewClient(trust), quietLog).ready(t.Context())
+		return newProvider(withDefaults(config.OIDC{Issuer: from, ClientID: "gw", TLS: c}), issuer.NewClient(trust, nil), quietLog).ready(t.Context())
 	}
 	t.Run("SSRF-10 own authority", func(t *testing.T) {
 		s, ca := tlsIssuer(t, tls.VersionTLS12, tls.VersionTLS13)
@@ -97,7 +97,7 @@ func TestNetwork(t *testing.T) {
 		}
 		defer stop()
 		peer.Set(func(f *authntest.Faults) { f.At[authntest.Token] = authntest.SendTo(307, s.URL) })
-		client := issuer.NewClient(nil)
+		client := issuer.NewClient(nil, nil)
 		c := withDefaults(config.OIDC{Issuer: peer.URL(), ClientID: "gw", ClientSecret: "s"})
 		o := &relying{settings: c, client: client}
 		m, err := newProvider(c, client, quietLog).metadata(t.Context())

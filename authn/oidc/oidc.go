@@ -36,7 +36,9 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/page"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -69,7 +71,12 @@ type Deps struct {
 	Ender    Ender
 	Landings authn.Landings
 	Pages    *page.Pages
-	Log      *slog.Logger
+	// Audit is told of sign-ins that are refused; nil tells nobody.
+	Audit audit.Trail
+	// Calls is told of what the provider is asked, and Signed of sign-ins.
+	Calls  meter.Calls
+	Signed authn.Signed
+	Log    *slog.Logger
 }
 
 // relying is one route: this gateway as a relying party of one provider.
@@ -93,7 +100,7 @@ func New(name, label string, c config.OIDC, d Deps) (authn.Route, error) {
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}
-	o, err := newRelying(name, c, d, issuer.NewClient(t))
+	o, err := newRelying(name, c, d, issuer.NewClient(t, d.Calls))
 	if err != nil {
 		return authn.Route{}, fmt.Errorf("oidc: route %s: %w", name, err)
 	}

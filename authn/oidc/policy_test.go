@@ -29,7 +29,7 @@ func TestRefused(t *testing.T) {
 	r.issuer.Set(func(f *authntest.Faults) {
 		f.At[authntest.Discovery] = authntest.EditJSON(func(d map[string]any) { d["prompt_values_supported"] = []string{"login"} })
 	})
-	if _, err := r.o.provider.discover(); err != nil {
+	if _, err := r.o.provider.discover(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if target := b.start("?switch=1"); !strings.Contains(target, "prompt=login") {

@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 )
 
@@ -75,7 +76,7 @@ func (p *provider) metadata(ctx context.Context) (*metadata, error) {
 	if wait {
 		return nil, last
 	}
-	answer := p.flight.DoChan("", p.discover)
+	answer := p.flight.DoChan("", func() (any, error) { return p.discover(ctx) })
 	if known != nil {
 		return known, nil
 	}
@@ -97,7 +98,7 @@ func (p *provider) ready(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("oidc: provider metadata: %w", ctx.Err())
-		case a := <-p.flight.DoChan("", p.discover):
+		case a := <-p.flight.DoChan("", func() (any, error) { return p.discover(ctx) }):
 			known, _ = a.Val.(*metadata)
 			err = a.Err
 		}
@@ -122,8 +123,8 @@ func (p *provider) state(due time.Duration) (known *metadata, err error, wait bo
 
 // discover asks the provider for its metadata, once at a time, with its own
 // bound: who asked first may go away.
-func (p *provider) discover() (any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), issuer.CallTime)
+func (p *provider) discover(ctx context.Context) (any, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), issuer.CallTime)
 	defer cancel()
 	m, err := fetchMetadata(ctx, p.settings.Issuer, p.client)
 	if err == nil {
@@ -177,7 +178,7 @@ func fetchMetadata(ctx context.Context, issuer string, client *http.Client) (*me
 // be the one that was asked for, byte for byte (OpenID Connect Discovery,
 // section 4.3).
 func fetchDocument(ctx context.Context, issuer string, client *http.Client) (rawDocument, error) {
-	doc, err := upstream.NewProvider(upstream.ClientContext(ctx, client), issuer)
+	doc, err := upstream.NewProvider(upstream.ClientContext(meter.Asking(ctx, "discovery"), client), issuer)
 	if err != nil {
 		return nil, authn.Foreign{Err: err} // it may hold the page that the provider answered with
 	}

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 )
 
 // revoke has the provider take the refresh token back, if it says where (RFC
@@ -39,7 +40,7 @@ func (o *relying) postRevocation(ctx context.Context, endpoint, token string) er
 	if o.settings.ClientAuth == "post" {
 		form.Set("client_secret", secret)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(meter.Asking(ctx, "revocation"), http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func TestSignOutURL(t *testing.T) {
 		r.issuer.Set(func(f *authntest.Faults) {
 			f.At[authntest.Discovery] = authntest.EditJSON(func(d map[string]any) { d["end_session_endpoint"] = v })
 		})
-		if _, err := r.o.provider.discover(); err != nil {
+		if _, err := r.o.provider.discover(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

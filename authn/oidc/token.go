@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 )
 
 // tokens is what the token endpoint gave, or the browser in the implicit flow.
@@ -25,7 +26,7 @@ type tokens struct {
 
 // exchange redeems a code (RFC 6749, section 4.1.3).
 func (o *relying) exchange(ctx context.Context, m *metadata, code, verifier string) (tokens, error) {
-	ctx, cancel := context.WithTimeout(upstream.ClientContext(ctx, o.tokenClient()), issuer.CallTime)
+	ctx, cancel := context.WithTimeout(upstream.ClientContext(meter.Asking(ctx, "token"), o.tokenClient()), issuer.CallTime)
 	defer cancel()
 	t, err := o.oauth(m).Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err != nil {
@@ -44,7 +45,7 @@ func (o *relying) exchange(ctx context.Context, m *metadata, code, verifier stri
 // refresh redeems a refresh token (RFC 6749, section 6). The answer holds the
 // old refresh token if there is no new one.
 func (o *relying) refresh(ctx context.Context, m *metadata, token string) (tokens, error) {
-	ctx, cancel := context.WithTimeout(upstream.ClientContext(ctx, o.tokenClient()), issuer.CallTime)
+	ctx, cancel := context.WithTimeout(upstream.ClientContext(meter.Asking(ctx, "token"), o.tokenClient()), issuer.CallTime)
 	defer cancel()
 	t, err := o.oauth(m).TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 )
 
 // person finds out who an ID token is about, asking userinfo if the settings or
@@ -49,7 +50,7 @@ func (o *relying) person(ctx context.Context, m *metadata, id issuer.Claims, acc
 func (o *relying) userinfo(ctx context.Context, m *metadata, access string, id issuer.Claims) (issuer.Claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, issuer.CallTime)
 	defer cancel()
-	text, err := issuer.Get(ctx, m.UserinfoEndpoint, access, o.client)
+	text, err := issuer.Get(meter.Asking(ctx, "userinfo"), m.UserinfoEndpoint, access, o.client)
 	if err != nil {
 		return nil, fmt.Errorf("userinfo: %w", err)
 	}

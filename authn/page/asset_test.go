@@ -82,7 +82,7 @@ func ask(h http.Handler, method, path string, header ...string) *httptest.Respon
 func TestStylesheetIsSmall(t *testing.T) {
 	mux := http.NewServeMux()
 	newPages(t, brand()).Mount(mux)
-	if n := ask(mux, "GET", "/.gatehouse/style.css").Body.Len(); n >= 7<<10 {
+	if n := ask(mux, "GET", "/.gatehouse/style.css").Body.Len(); n >= 8<<10 {
 		t.Errorf("stylesheet: %d bytes", n)
 	}
 }

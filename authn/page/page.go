@@ -116,7 +116,7 @@ func parseTemplates() (*template.Template, error) {
 		return nil, fmt.Errorf("page: parse templates: %w", err)
 	}
 	for name, page := range map[string]any{
-		"signIn": SignIn{Form: &Form{}}, "signOut": SignOut{}, "signedOut": SignedOut{}, "me": Me{},
+		"signIn": SignIn{Form: &Form{}}, "signOut": SignOut{}, "signedOut": SignedOut{}, "me": Me{Devices: &Devices{}},
 		"refused": Refused{}, "tryAgain": TryAgain{}, "outage": Outage{}, "error": fault{},
 	} {
 		if err := t.ExecuteTemplate(io.Discard, name, view{Page: page}); err != nil {

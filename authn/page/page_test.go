@@ -80,6 +80,23 @@ func samples(text, address func(string) string) []sample {
 		{name: "me", status: 200, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
 			p.Me(w, r, page.Me{Identity: id, Teams: []page.Team{{Name: "vision", Role: "admin"}, {Name: "<b>", Role: "member"}}, HomeURL: address("/"), SignOutURL: address("/logout")})
 		}},
+		{name: "me-devices", status: 200, form: true, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
+			at := time.Date(2026, 11, 26, 5, 59, 0, 0, time.UTC)
+			p.Me(w, r, page.Me{Identity: id, HomeURL: address("/"), SignOutURL: address("/logout"), Devices: &page.Devices{
+				Action: address("/.gatehouse/end"), Others: "others", Everywhere: "everywhere", FormAction: []string{address("https://login.example.com/end")}, More: 3,
+				All: []page.Device{
+					{ID: "s1", Name: text("Firefox on Linux"), Current: true, Address: text("198.51.100.2"), Route: text("corp"), Since: at, Seen: at.Add(time.Hour)},
+					{ID: "s2", Name: text("Safari on iOS"), Address: text("2001:db8::7"), Route: text("corp"), Since: at, Seen: at.Add(40 * time.Minute)},
+					{ID: "t3", Name: text("wandb-core"), Token: true, Route: text("ci"), Since: at},
+				},
+			}})
+		}},
+		{name: "me-no-devices", status: 200, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
+			p.Me(w, r, page.Me{Identity: id, HomeURL: address("/"), SignOutURL: address("/logout"), Devices: &page.Devices{Action: address("/.gatehouse/end")}})
+		}},
+		{name: "me-devices-unknown", status: 200, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
+			p.Me(w, r, page.Me{Identity: id, HomeURL: address("/"), SignOutURL: address("/logout"), Devices: &page.Devices{Action: address("/.gatehouse/end"), Unknown: true}})
+		}},
 		{name: "me-many-groups", status: 200, write: func(p *page.Pages, w http.ResponseWriter, r *http.Request) {
 			p.Me(w, r, page.Me{Identity: many, HomeURL: address("/"), SignOutURL: address("/logout")})
 		}},

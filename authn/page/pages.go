@@ -89,6 +89,39 @@ type Me struct {
 	Teams []Team
 	// HomeURL and SignOutURL may be empty.
 	HomeURL, SignOutURL string
+	// Devices is where they are signed in; nil where that is not known of anybody.
+	Devices *Devices
+}
+
+// Devices is where somebody is signed in.
+type Devices struct {
+	// All are to be shown, in that order; More is how many others there are.
+	All  []Device
+	More int
+	// Unknown says that it can't be found out right now.
+	Unknown bool
+	// Action is where a button is posted to, in the field "end": the ID of one device, or
+	// Others for all but the current one, or Everywhere.
+	Action, Others, Everywhere string
+	// FormAction lists URLs of other origins that Action may redirect to.
+	FormAction []string
+}
+
+// Several reports whether there is another than the current one.
+func (d Devices) Several() bool { return len(d.All) > 1 || len(d.All) == 1 && !d.All[0].Current }
+
+// Device is one browser or program by which somebody comes in.
+type Device struct {
+	ID string
+	// Name says what it seems to be; Token that it has an access token and no session.
+	Name  string
+	Token bool
+	// Current marks the one that asks.
+	Current bool
+	// Address is its own, Route what it signed in through. Either may be empty.
+	Address, Route string
+	// Since is when it signed in, Seen when it was last seen; either may be zero.
+	Since, Seen time.Time
 }
 
 // Team is a team and what somebody is in it.
@@ -96,7 +129,11 @@ type Team struct{ Name, Role string }
 
 // Me answers 200 with what the gateway knows about the person.
 func (p *Pages) Me(w http.ResponseWriter, r *http.Request, d Me) {
-	p.answer(w, r, answer{status: http.StatusOK, page: "me", title: "You are signed in", data: d, wide: true})
+	a := answer{status: http.StatusOK, page: "me", title: "You are signed in", data: d, wide: true}
+	if d.Devices != nil && len(d.Devices.All) > 0 {
+		a.form = formAction(d.Devices.FormAction)
+	}
+	p.answer(w, r, a)
 }
 
 // Refused is the answer to somebody who has proved who they are and may not come in.

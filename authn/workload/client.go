@@ -37,7 +37,7 @@ func NewClient(caFile string) (*http.Client, error) {
 			return nil, fmt.Errorf("no certificate in %s", caFile)
 		}
 	}
-	return issuer.NewClient(t), nil
+	return issuer.NewClient(t, nil), nil
 }
 
 // Refusal is an answer that is none: what an OAuth endpoint says no with (RFC

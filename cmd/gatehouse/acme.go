@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"gatehouse/config"
+	"gatehouse/session"
 )
 
 const (
@@ -57,7 +58,7 @@ type keptCertificates interface {
 }
 
 // openIssued makes what asks the CA for certificates, until ctx ends; nil for no CA.
-func openIssued(ctx context.Context, c config.Config, g *gateway, log *slog.Logger) (*issued, error) {
+func openIssued(ctx context.Context, c config.Config, l *live, log *slog.Logger) (*issued, error) {
 	a := c.Listen.TLS.ACME
 	if a == nil {
 		return nil, nil //nolint:nilnil // none is no fault
@@ -74,10 +75,10 @@ func openIssued(ctx context.Context, c config.Config, g *gateway, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	cache, err := openKept(c, g.store)
-	if err != nil {
-		return nil, err
-	}
+	cache := openKept(*a, func() (config.Config, session.Store) {
+		g := l.now.Load()
+		return g.settings, g.store
+	})
 	i := &issued{hosts: hosts, cache: cache, log: log, state: map[string]error{}}
 	for _, h := range hosts {
 		i.state[h] = errNotYet

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -41,16 +43,22 @@ the certificates of its own listener, and the CA that gives them. Prints what wa
 With --cases it looks at the settings alone and then, without any connection, at
 what would become of each request of a file of cases; docs/policy.md has one.
 
+With --running it also asks the gateway that runs on this machine, at
+operations.address, and says what would change if it loaded these settings: now, or
+with a restart. Whether secrets differ it can't tell.
+
 Exit codes: 0 all is well, 1 something that the settings point at is at fault, or a
 case is, 2 the settings or the file of cases are wrong.`,
 		Example: `  gatehouse check --config gatehouse.yaml
   gatehouse check --config gatehouse.yaml --offline    # in CI: the settings alone
-  gatehouse check --config gatehouse.yaml --cases cases.yaml    # and who may go where`,
+  gatehouse check --config gatehouse.yaml --cases cases.yaml    # and who may go where
+  gatehouse check --config gatehouse.yaml --offline --running   # what a reload would change`,
 		Args: noArgs,
 	}
 	file := settingsFlag(cmd)
 	offline := cmd.Flags().Bool("offline", false, "check the settings alone; open no connection")
 	cases := cmd.Flags().String("cases", "", "a file of requests and what is expected of them (YAML); opens no connection")
+	running := cmd.Flags().Bool("running", false, "say what would change of the gateway that runs on this machine")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := config.Load(*file, sh.env)
 		if err != nil {
@@ -72,6 +80,9 @@ case is, 2 the settings or the file of cases are wrong.`,
 		if c.Listen.TLS.Enabled() {
 			r.section(listenerSection, listenerFindings(c, time.Now()))
 		}
+		if *running {
+			r.look(cmd.Context(), aLook{"the gateway that runs here", func(ctx context.Context) []authn.Finding { return compareRunning(ctx, c) }})
+		}
 		if !*offline {
 			for _, s := range looks(c) {
 				r.look(cmd.Context(), s)
@@ -80,6 +91,49 @@ case is, 2 the settings or the file of cases are wrong.`,
 		return r.end()
 	}
 	return cmd
+}
+
+// compareRunning asks the gateway that runs on this machine what a reload would change.
+func compareRunning(ctx context.Context, c config.Config) []authn.Finding {
+	_, port, err := net.SplitHostPort(c.Operations.Address)
+	var masked []byte
+	if err == nil {
+		masked, err = settingsOf(ctx, "http://"+net.JoinHostPort("localhost", port)+settingsPath)
+	}
+	var changes []config.Change
+	if err == nil {
+		changes, err = config.ChangesFrom(masked, c)
+	}
+	if err != nil {
+		return []authn.Finding{{What: "settings", Detail: err.Error(), Fix: "run it on the gateway's machine, with the operations.address that it was started with"}}
+	}
+	if len(changes) == 0 {
+		return []authn.Finding{{OK: true, What: "reload", Detail: "would change nothing but, perhaps, secrets"}}
+	}
+	var out []authn.Finding
+	for _, change := range changes {
+		out = append(out, authn.Finding{OK: true, What: "reload", Detail: change.String()})
+	}
+	return out
+}
+
+// maxSettings bounds what a gateway tells of its settings, in bytes.
+const maxSettings = 8 << 20
+
+func settingsOf(ctx context.Context, url string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s is answered %s", url, res.Status)
+	}
+	return io.ReadAll(io.LimitReader(res.Body, maxSettings))
 }
 
 func settingsFindings(c config.Config, file string) []authn.Finding {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -200,10 +201,32 @@ func TestReadiness(t *testing.T) {
 		{"an application's outage is its own", nil, nil, true, "degraded  upstream app: it does not answer"},
 	} {
 		store, provider = step.store, step.provider
-		text, ready := r.report(t.Context())
-		if ready != step.ready || !strings.Contains(text, step.says) {
-			t.Errorf("%s: ready %v, want %v with %q\n%s", step.name, ready, step.ready, step.says, text)
+		s := r.look(t.Context())
+		if s.Ready != step.ready || !strings.Contains(s.String(), step.says) {
+			t.Errorf("%s: ready %v, want %v with %q\n%s", step.name, s.Ready, step.ready, step.says, s)
 		}
+	}
+}
+
+// TestReadinessInJSON is for programs.
+func TestReadinessInJSON(t *testing.T) {
+	l := newLive(&generation{ready: &readiness{seen: map[string]bool{}, dependencies: []dependency{
+		{name: "store", check: func(context.Context) error { return errors.New("down") }, needed: true},
+		{name: "news", check: func(context.Context) error { return nil }, optional: true},
+	}}})
+	ask := func() (int, string) {
+		req, rec := httptest.NewRequest(http.MethodGet, "/readyz", nil), httptest.NewRecorder()
+		req.Header.Set("Accept", "application/json")
+		l.look(t.Context()).answer(rec, req)
+		return rec.Code, rec.Body.String()
+	}
+	want := `{"ready":false,"conditions":[{"name":"store","state":"missing","reason":"down"},{"name":"news","state":"ok"}]}`
+	if code, got := ask(); code != http.StatusServiceUnavailable || got != want {
+		t.Errorf("%d %s", code, got)
+	}
+	l.stopping.Store(true)
+	if code, got := ask(); code != http.StatusServiceUnavailable || got != `{"ready":false,"stopping":true}` {
+		t.Errorf("%d %s", code, got)
 	}
 }
 

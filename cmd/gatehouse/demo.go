@@ -165,7 +165,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("the demo's own settings: %w", err)
 	}
-	g, err := build(c, log)
+	g, err := build(c, log, onlyMetrics())
 	if err != nil {
 		return err
 	}
@@ -181,8 +181,8 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 			ID: demoProgram, Secret: demoSecret, Audience: d.publicURL(),
 		}},
 	})
-	err = runServers(ctx, func() {}, time.Second, log,
-		server{publicServer(c, g, log), d.gateway},
+	err = runServers(ctx, func() {}, func() time.Duration { return time.Second }, log,
+		server{publicServer(c.Listen, g.handler, log), d.gateway},
 		server{demoServer(issuer), d.provider},
 		server{demoServer(newDemoApp(verifyBy(d.publicURL(), "demo-app"))), d.app})
 	return errors.Join(err, g.close(), d.directory.Close())

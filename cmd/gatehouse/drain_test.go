@@ -48,7 +48,7 @@ authn:
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	g, err := build(c, log)
+	g, err := build(c, log, onlyMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ authn:
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		err := runServers(ctx, func() {}, 10*time.Second, log, server{publicServer(c, g, log), ln})
+		err := runServers(ctx, func() {}, func() time.Duration { return 10 * time.Second }, log, server{publicServer(c.Listen, g.handler, log), ln})
 		done <- errors.Join(err, g.close())
 	}()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {

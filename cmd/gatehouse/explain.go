@@ -223,7 +223,7 @@ func explainOnce(ctx context.Context, c config.Config, file string, q question) 
 
 // quiet is a gateway that nobody is served by. It writes no log.
 func quiet(c config.Config, file string) (*gateway, error) {
-	g, err := build(c, slog.New(slog.DiscardHandler))
+	g, err := build(c, slog.New(slog.DiscardHandler), onlyMetrics())
 	if err != nil {
 		return nil, config.Faults{{Source: file, Problem: err.Error()}}
 	}

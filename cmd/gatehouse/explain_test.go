@@ -157,7 +157,7 @@ func explainGateway(t *testing.T) (config.Config, *gateway) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := build(c, slog.New(slog.DiscardHandler))
+	g, err := build(c, slog.New(slog.DiscardHandler), onlyMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn/apikey"
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -83,7 +84,7 @@ func keyNewCommand(sh shell) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(said, "Key %s of account %s, shown once. It is good until %s.\n", k.ID, k.Account, when(k.Expires))
-			return nil
+			return recordCommand(c, said, keyChange("made", k.Account, k.ID))
 		})
 	}
 	return cmd
@@ -131,7 +132,7 @@ func keyRotateCommand(sh shell) *cobra.Command {
 				return fmt.Errorf("the new key is good, but the old one, %s, could not be ended: %w; end it with gatehouse key revoke %s", was.ID, err, was.ID)
 			}
 			fmt.Fprintf(said, "The old one, %s, ends at %s; running gateways %s.\n", old.ID, when(old.Expires), noticed(c))
-			return nil
+			return recordCommand(c, said, keyChange("rotated", made.Account, made.ID, old.ID))
 		})
 	}
 	return cmd
@@ -160,10 +161,15 @@ func keyRevokeCommand(sh shell) *cobra.Command {
 				of = " of account " + k.Account
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Key %s%s is revoked; running gateways %s.\n", k.ID, of, noticed(c))
-			return nil
+			return recordCommand(c, cmd.ErrOrStderr(), keyChange("revoked", k.Account, k.ID))
 		})
 	}
 	return cmd
+}
+
+// keyChange is the line of the audit trail for keys of an account.
+func keyChange(what, account string, ids ...string) audit.Event {
+	return audit.Event{Name: audit.KeyChange, Reason: what, Object: ids, OfSubject: config.AccountPrefix + account}
 }
 
 // showOn shows a key on w, alone. A key that could not be shown is lost.

@@ -109,7 +109,7 @@ LOCAL_LDAP_BASE_DN and what else a W&B server has; see docs/ldap.md.`,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(sh), checkCommand(sh), explainCommand(sh), demoCommand(sh), keyCommand(sh), sessionCommand(sh), tokenCommand(sh), unbanCommand(sh),
+	root.AddCommand(serveCommand(sh), healthCommand(sh), checkCommand(sh), explainCommand(sh), demoCommand(sh), keyCommand(sh), migrateCommand(sh), sessionCommand(sh), tokenCommand(sh), unbanCommand(sh), auditCommand(sh),
 		schemaCommand(), versionCommand())
 	return root
 }

@@ -2,17 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/config"
 	"gatehouse/proxy"
+	"gatehouse/session"
 )
 
 // readyTimeout bounds the looks at all dependencies together; probes give up early.
@@ -35,12 +37,12 @@ type readiness struct {
 	dependencies []dependency
 	mu           sync.Mutex
 	seen         map[string]bool
-	stopping     atomic.Bool
 }
 
-func newReadiness(g *gateway, more ...dependency) *readiness {
+func newReadiness(g *gateway) *readiness {
 	r := &readiness{seen: map[string]bool{}}
-	r.dependencies = append(r.dependencies, dependency{name: "store", check: g.store.Ping, needed: true})
+	r.dependencies = append(r.dependencies, dependency{name: "store", check: g.store.Ping, needed: true},
+		dependency{name: "news", check: hearing(g.news), optional: true})
 	for _, route := range g.routes {
 		if route.Ready != nil {
 			r.dependencies = append(r.dependencies, dependency{name: "route " + route.Name, check: route.Ready})
@@ -49,8 +51,17 @@ func newReadiness(g *gateway, more ...dependency) *readiness {
 	for _, u := range g.upstreams {
 		r.dependencies = append(r.dependencies, dependency{name: "upstream " + u.Name, check: reach(u), optional: true})
 	}
-	r.dependencies = append(r.dependencies, more...)
 	return r
+}
+
+// hearing looks whether the gateway hears of sessions that end elsewhere.
+func hearing(n *session.News) func(context.Context) error {
+	return func(context.Context) error {
+		if n.Hearing() {
+			return nil
+		}
+		return errors.New("the store does not tell what ends elsewhere: until it does, each request asks it")
+	}
 }
 
 // reach looks whether an application takes connections.
@@ -65,11 +76,29 @@ func reach(u config.Upstream) func(context.Context) error {
 	}
 }
 
-// report is a line for each dependency, and whether the gateway is ready.
-func (r *readiness) report(ctx context.Context) (text string, ready bool) {
-	if r.stopping.Load() {
-		return "stopping\n", false
-	}
+// The states of a condition.
+const (
+	isThere    = "ok"
+	isMissing  = "missing"  // and the gateway is not ready
+	isDegraded = "degraded" // but it is
+)
+
+// condition is how something is that the gateway needs.
+type condition struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// state is whether requests should come here, and why.
+type state struct {
+	Ready      bool        `json:"ready"`
+	Stopping   bool        `json:"stopping,omitzero"`
+	Conditions []condition `json:"conditions,omitempty"`
+}
+
+// look looks at everything at once.
+func (r *readiness) look(ctx context.Context) state {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	errs := make([]error, len(r.dependencies))
@@ -81,37 +110,84 @@ func (r *readiness) report(ctx context.Context) (text string, ready bool) {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var b strings.Builder
-	ready = true
+	s := state{Ready: true}
 	for i, d := range r.dependencies {
+		c := condition{Name: d.name, State: isThere}
 		switch {
 		case errs[i] == nil:
 			r.seen[d.name] = true
-			fmt.Fprintf(&b, "ok        %s\n", d.name)
 		case d.needed || !r.seen[d.name] && !d.optional:
-			ready = false
-			fmt.Fprintf(&b, "missing   %s: %v\n", d.name, errs[i])
+			s.Ready = false
+			c.State, c.Reason = isMissing, errs[i].Error()
 		default:
-			fmt.Fprintf(&b, "degraded  %s: %v\n", d.name, errs[i])
+			c.State, c.Reason = isDegraded, errs[i].Error()
 		}
+		s.Conditions = append(s.Conditions, c)
 	}
-	return b.String(), ready
+	return s
 }
 
-// opsServer answers those who run the gateway: /livez (this process answers)
-// and /readyz (what it needs is there), with the alias /healthz for /livez.
-func opsServer(r *readiness, log *slog.Logger) *http.Server {
+// String is a line for each condition.
+func (s state) String() string {
+	if s.Stopping {
+		return "stopping\n"
+	}
+	var b strings.Builder
+	for _, c := range s.Conditions {
+		b.WriteString(c.String() + "\n")
+	}
+	return b.String()
+}
+
+// String is a line.
+func (c condition) String() string {
+	line := fmt.Sprintf("%-9s %s", c.State, c.Name)
+	if c.Reason != "" {
+		line += ": " + c.Reason
+	}
+	return line
+}
+
+// answer answers in lines, or in JSON to who asks for that.
+func (s state) answer(w http.ResponseWriter, req *http.Request) {
+	status := http.StatusOK
+	if !s.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	if !strings.Contains(req.Header.Get("Accept"), "application/json") {
+		writeText(w, status, s.String())
+		return
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		writeText(w, http.StatusInternalServerError, "the state can't be written as JSON\n")
+		return
+	}
+	write(w, status, "application/json", string(text))
+}
+
+// settingsPath is where the operations listener tells the settings that count.
+const settingsPath = "/settings"
+
+// opsServer answers those who run the gateway: /livez (this process answers), with the
+// aliases /healthz and /ping, /readyz (what it needs is there), /metrics, and /settings,
+// which only this machine itself is told.
+func opsServer(look func(context.Context) state, settings func() config.Config, scrapes http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
 	mux.HandleFunc("GET /healthz", live)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) {
-		text, ready := r.report(req.Context())
-		if !ready {
-			writeText(w, http.StatusServiceUnavailable, text)
+	mux.HandleFunc("GET /ping", live)
+	mux.Handle("GET /metrics", scrapes)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) { look(req.Context()).answer(w, req) })
+	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, req *http.Request) {
+		if !local(req.RemoteAddr) {
+			http.NotFound(w, req)
 			return
 		}
-		writeText(w, http.StatusOK, text)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(settings().Masked())
 	})
 	return &http.Server{
 		Handler:           mux,
@@ -123,8 +199,18 @@ func opsServer(r *readiness, log *slog.Logger) *http.Server {
 	}
 }
 
+// local reports whether a peer is on this machine.
+func local(peer string) bool {
+	at, err := netip.ParseAddrPort(peer)
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
 func writeText(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	write(w, status, "text/plain; charset=utf-8", text)
+}
+
+func write(w http.ResponseWriter, status int, kind, text string) {
+	w.Header().Set("Content-Type", kind)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

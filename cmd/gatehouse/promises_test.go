@@ -568,7 +568,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 // TestLiveness keeps the operations listener's answers.
 func TestOperations(t *testing.T) {
 	w := newWorld(t, "")
-	ops := httptest.NewServer(opsServer(newReadiness(w.gw), newLogger(config.Log{}, w.log)).Handler)
+	ops := httptest.NewServer(opsServer(newReadiness(w.gw).look, func() config.Config { return config.Config{} }, http.NotFoundHandler(), newLogger(config.Log{}, w.log)).Handler)
 	defer ops.Close()
 	look := func(path string) (int, string) {
 		res, err := ops.Client().Get(ops.URL + path)

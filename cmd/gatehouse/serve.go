@@ -10,13 +10,19 @@ import (
 	"sync"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
+	"gatehouse/authn/audit"
 	"gatehouse/authn/ldap"
+	"gatehouse/cmd/gatehouse/traces"
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/extauthz"
 )
+
+// lastSpansTime bounds how long spans are sent after the end.
+const lastSpansTime = 3 * time.Second
 
 func serveCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
@@ -41,59 +47,91 @@ starting: /readyz on the operations listener says what is missing.`,
 		go spareCollector(cmd.Context(), sh.env)
 		l := &lines{to: sh.err}
 		defer l.flush()
-		return serve(cmd.Context(), c, slog.New(prompt{newLogger(c.Log, l).Handler(), l}))
+		log := func(c config.Log) *slog.Logger { return slog.New(prompt{newLogger(c, l).Handler(), l}) }
+		limitMemory(cmd.Context(), memlimit.FromCgroup, log(c.Log))
+		o := onlyMetrics()
+		o.out = sh.out
+		if o.traces, err = traces.New(cmd.Context(), sh.env, version(), log(c.Log)); err != nil {
+			return err
+		}
+		defer lastSpans(cmd.Context(), o.traces, log(c.Log))
+		return serve(cmd.Context(), c, &reloader{file: *file, env: sh.env, wait: readyWait, rest: refusedRest, log: log, observe: o})
 	}
 	return cmd
 }
 
-// serve runs a gateway until ctx ends or a listener fails.
-func serve(ctx context.Context, c config.Config, log *slog.Logger) error {
-	g, err := build(c, log)
+// serve runs a gateway until ctx ends or a listener fails. Its settings are c, until
+// others are loaded.
+func serve(ctx context.Context, c config.Config, r *reloader) error {
+	log := r.log(c.Log)
+	g, err := build(c, log, r.observe)
 	if err != nil {
 		return err
 	}
-	d, err := openDoors(ctx, c, g, log)
+	l := newLive(newGeneration(c, g, log))
+	d, err := openDoors(ctx, c, l, log)
 	if err != nil {
-		return errors.Join(err, g.close())
+		return errors.Join(err, l.close())
 	}
 	ops, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Operations.Address)
 	if err != nil {
-		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), g.close())
+		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), l.close())
 	}
 	questions, err := listenForQuestions(ctx, c.ForwardAuth)
 	if err != nil {
-		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), g.close())
+		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), l.close())
 	}
 	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", d.public.Addr().String(),
 		"operations", ops.Addr().String(), "store", storeName(c.Store))
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
+	r.observe.follow(c, g)
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
 	watching := d.watch(ctx)
-	ready := newReadiness(g, d.dependencies()...)
-	servers := append(d.servers(c, g, log), server{opsServer(ready, log), ops})
+	r.live = l
+	servers := append(d.servers(c.Listen, l, log), server{opsServer(d.look(r.look), func() config.Config { return l.now.Load().settings }, r.observe.metrics.Handler(log), log), ops})
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
-			Handler: g.handler, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
+			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
 		}), questions})
 	}
+	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "started, version " + version()})
+	reloading := r.start(ctx)
 	err = runServers(ctx, func() {
-		ready.stopping.Store(true)
-		time.Sleep(c.Listen.DrainDelay.Std())
-	}, c.Listen.DrainTimeout.Std(), log, servers...)
+		l.stopping.Store(true)
+		time.Sleep(l.now.Load().settings.Listen.DrainDelay.Std())
+	}, func() time.Duration { return l.now.Load().settings.Listen.DrainTimeout.Std() }, log, servers...)
+	reloading()
 	looking()
 	watching()
+	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "stopped"})
 	log.Info("stopped")
-	return errors.Join(err, g.close())
+	return errors.Join(err, l.close())
+}
+
+// drainer is what a [proxy.Handler] is to its server.
+type drainer interface {
+	http.Handler
+	Drain()
+}
+
+// lastSpans sends the spans that wait. A collector that does not answer is not waited for
+// long.
+func lastSpans(ctx context.Context, t *traces.Traces, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpansTime)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		log.Warn("the last traces are lost", "err", err)
+	}
 }
 
 // publicServer is the server that people come to. It knows nothing of WebSockets, so
 // they are ended by who does, once it is shut down.
-func publicServer(c config.Config, g *gateway, log *slog.Logger) *http.Server {
-	s := proxy.Server(c.Listen, g.handler, log)
-	s.RegisterOnShutdown(g.handler.Drain)
+func publicServer(c config.Listen, h drainer, log *slog.Logger) *http.Server {
+	s := proxy.Server(c, h, log)
+	s.RegisterOnShutdown(h.Drain)
 	return s
 }
 
@@ -163,7 +201,7 @@ type serving interface {
 // runServers serves until ctx ends or one of the servers fails. In the first case it calls
 // leaving and serves on until that is done. Then open requests have the drain time to
 // finish.
-func runServers(ctx context.Context, leaving func(), drain time.Duration, log *slog.Logger, servers ...server) error {
+func runServers(ctx context.Context, leaving func(), drain func() time.Duration, log *slog.Logger, servers ...server) error {
 	failed := make(chan error, len(servers))
 	for _, s := range servers {
 		go func() { failed <- s.Serve(s.ln) }()
@@ -172,10 +210,10 @@ func runServers(ctx context.Context, leaving func(), drain time.Duration, log *s
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		log.Info("stopping", "drain", drain.String())
+		log.Info("stopping", "drain", drain().String())
 		leaving()
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain())
 	defer cancel()
 	for _, s := range servers {
 		if e := s.Shutdown(last); e != nil {

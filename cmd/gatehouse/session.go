@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/authn/apikey"
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -56,7 +58,7 @@ provider or the directory can sign in again: see docs/sessions.md.`,
 		if err != nil {
 			return err
 		}
-		return withAccesses(c, func(in accesses) error {
+		return withAccesses(c, cmd.ErrOrStderr(), func(in accesses) error {
 			one, err := in.of(cmd.Context(), args[0], *issuer)
 			if err != nil {
 				return err
@@ -100,13 +102,14 @@ type accesses struct {
 	c        config.Config
 	register *session.Register
 	ledger   apikey.Ledger
+	said     io.Writer // beside what the command answers
 }
 
 // withAccesses runs f on the sessions, tokens and keys in the store of the settings.
-func withAccesses(c config.Config, f func(accesses) error) error {
+func withAccesses(c config.Config, said io.Writer, f func(accesses) error) error {
 	return withStore(c, "", func(store session.Store, keys session.Keyring) error {
 		register := session.NewRegister(store, keys, session.NewNews(store, nil), c.Session.IdleTimeout.Std())
-		return f(accesses{c, register, apikey.NewLedger(store, keys)})
+		return f(accesses{c, register, apikey.NewLedger(store, keys), said})
 	})
 }
 
@@ -176,6 +179,9 @@ func (in accesses) end(ctx context.Context, one somebody, ids []string) ([]strin
 		ids, err = in.register.EndOthers(ctx, one.Person, "")
 	} else if ids, err = one.meant(ids); err == nil {
 		err = in.register.End(ctx, one.Person, ids...)
+	}
+	if err == nil {
+		err = recordCommand(in.c, in.said, audit.Event{Name: audit.SessionEnd, Object: ids, OfIssuer: one.Issuer, OfSubject: one.Subject})
 	}
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ is begun that could be ended.`,
 		if err != nil {
 			return err
 		}
-		return withAccesses(c, func(in accesses) error {
+		return withAccesses(c, cmd.ErrOrStderr(), func(in accesses) error {
 			var list []session.Access
 			if len(args) == 1 {
 				one, err := in.of(cmd.Context(), args[0], *issuer)

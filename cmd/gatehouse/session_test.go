@@ -315,7 +315,7 @@ func TestReplicasHearOfAnEnd(t *testing.T) {
 	}
 	for name, end := range map[string]func(t *testing.T, cleo *http.Client){
 		"by themselves": func(t *testing.T, cleo *http.Client) {
-			if got := one.ended(cleo, "/me/sessions"); got.status != http.StatusOK || got.body != `{"ended":1}`+"\n" {
+			if got := one.ended(cleo, "/me/sessions"); got.status != http.StatusOK || !strings.HasPrefix(got.body, `{"ended":1,`) {
 				t.Fatalf("%d %s", got.status, got.body)
 			}
 		},
@@ -323,7 +323,7 @@ func TestReplicasHearOfAnEnd(t *testing.T) {
 			if got := one.ended(one.signIn("ben"), "/sessions?person=cleo"); got.status != http.StatusForbidden {
 				t.Errorf("ben administers: %d %s", got.status, got.body)
 			}
-			if got := one.ended(one.signIn("ada"), "/sessions?person=cleo"); got.status != http.StatusOK || got.body != `{"ended":1}`+"\n" {
+			if got := one.ended(one.signIn("ada"), "/sessions?person=cleo"); got.status != http.StatusOK || !strings.HasPrefix(got.body, `{"ended":1,`) {
 				t.Fatalf("%d %s", got.status, got.body)
 			}
 		},

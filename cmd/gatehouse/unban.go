@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/authn/audit"
 	"gatehouse/authn/ldap"
 	"gatehouse/config"
 )
@@ -55,6 +56,9 @@ gateway's settings; a running gateway notices within 5 seconds. With the embedde
 		lifted, err := unban(cmd.Context(), c, u, strings.Join(args, ""), *address)
 		for _, line := range lifted {
 			fmt.Fprintln(cmd.OutOrStdout(), line)
+		}
+		if err == nil {
+			err = recordCommand(c, cmd.ErrOrStderr(), audit.Event{Name: audit.Unban, Object: lifted})
 		}
 		return errors.Join(err, store.Close())
 	}

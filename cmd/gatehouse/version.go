@@ -20,8 +20,29 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is what the build recorded: a tag, or else the commit.
+// revision is the commit that the build recorded; empty if it did not.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// release is the version that a release or an image was built as, without git at hand:
+// go build -ldflags "-X main.release=v1.2.3".
+var release string //nolint:gochecknoglobals // the linker can set nothing else
+
+// version is what the build was told, or else what it recorded: a tag, or the commit.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -15,10 +15,13 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/apikey"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/bearer"
 	"gatehouse/authn/ldap"
+	"gatehouse/authn/meter"
 	"gatehouse/authn/oidc"
 	"gatehouse/authn/page"
+	"gatehouse/cmd/gatehouse/metrics"
 	"gatehouse/config"
 	"gatehouse/proxy"
 	"gatehouse/proxy/assertion"
@@ -38,23 +41,43 @@ type gateway struct {
 	sessions  *session.Sessions
 	register  *session.Register
 	news      *session.News
+	trail     trail
 
 	exchangers []*exchange.Exchanger
+	own        ownings
+	closed     bool // all but the handler
+}
+
+// ownings is what a gateway has from its own process alone, so that the next one there
+// has to go on with it.
+type ownings struct {
+	origin string
+	keys   *session.Keyring // nil if they are in the settings
+	memory *session.Memory  // nil if there is another store
+	lent   bool             // another gateway closes the memory
 }
 
 // build makes a gateway from sound settings. It opens no connection, so it
-// works while the provider, the store and the upstreams are down.
-func build(c config.Config, log *slog.Logger) (*gateway, error) {
+// works while the provider, the store and the upstreams are down. What happens in it is
+// told to o.
+func build(c config.Config, log *slog.Logger, o observers) (*gateway, error) {
+	return buildAfter(c, log, o, nil)
+}
+
+// buildAfter makes a gateway that can follow another in the same process; nil stands for
+// none.
+func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway) (*gateway, error) {
 	origin := c.Origin()
 	pages, err := openPages(c)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := openKeys(c)
+	own := ownings{origin: origin.String()}
+	keys, err := own.openKeys(c, former)
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(c.Store)
+	store, err := own.openStore(c, former, o.calls(metrics.Store, "redis"), log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +86,11 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 
 	routes := map[string]authn.Route{}
 	news := session.NewNews(store, log)
-	register := session.NewRegister(store, keys, news, c.Session.IdleTimeout.Std())
+	trail, err := openTrail(c, keys, o.out, log)
+	if err != nil {
+		return nil, errors.Join(err, own.closeStore(store))
+	}
+	register := session.NewRegister(store, keys, news, c.Session.IdleTimeout.Std()).Audited(trail)
 	sessions := session.New(session.Options{
 		Store:         store,
 		Register:      register,
@@ -78,25 +105,21 @@ func build(c config.Config, log *slog.Logger) (*gateway, error) {
 		Log:           log,
 	})
 
-	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, log}
-	chain, last := authn.Chain{}, authn.Chain{}
+	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, trail: trail, own: own}
+	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, trail, o, log, nil}
+	if former != nil {
+		house.former = former.handler
+	}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("authn[%d] (%s): %w", i, section.Name, err), g.close())
 		}
 		routes[route.Name] = route
-		if route.Authenticator != nil {
-			chain = append(chain, route.Authenticator)
-		}
-		if route.Last != nil {
-			last = append(last, route.Last)
-		}
 		g.routes = append(g.routes, route)
 	}
 
-	g.chain = append(append(chain, last...), sessions) // explicit credentials before the ambient one
+	g.chain = o.chain(g.routes, sessions)
 	if g.handler, err = house.openHandler(c, g); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -142,6 +165,10 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		SignedOutURL:    c.Pages.SignedOutURL,
 		Log:             h.log,
 		Access:          !c.Log.NoAccess,
+		Watch:           h.observe.metrics.Requests(names(c)),
+		Trace:           h.observe.tracer(),
+		Former:          h.former,
+		Audit:           h.trail,
 	})
 }
 
@@ -162,7 +189,7 @@ func (h house) openExchangers(c config.Config, signer *assertion.Signer, g *gate
 		if !u.Exchanges() {
 			continue
 		}
-		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Log: h.log})
+		x, err := exchange.New(u, exchange.Deps{PublicURL: h.origin, Signer: signer, Keys: h.keys, Store: h.store, Calls: h.observe.calls(metrics.Application, u.Name), Log: h.log})
 		if err != nil {
 			return nil, fmt.Errorf("upstreams[%d] (%s): %w", i, u.Name, err)
 		}
@@ -193,7 +220,10 @@ type house struct {
 	landings authn.Landings
 	pages    *page.Pages
 	accounts authn.Accounts
+	trail    audit.Trail
+	observe  observers
 	log      *slog.Logger
+	former   *proxy.Handler
 }
 
 // openRoute is the one switch over the kinds of routes.
@@ -215,6 +245,9 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
 			Claims:          c.PolicyClaims(),
+			Audit:           h.trail,
+			Calls:           h.observe.calls(metrics.Provider, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.LDAP != nil:
@@ -231,6 +264,9 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Landings:        h.landings,
 			Pages:           h.pages,
 			ForeignPrefixes: foreignPrefixes(c, i),
+			Audit:           h.trail,
+			Calls:           h.observe.calls(metrics.Directory, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.Bearer != nil:
@@ -245,6 +281,9 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
+			Audit:           h.trail,
+			Calls:           h.observe.calls(metrics.Provider, section.Name),
+			Signed:          h.observe.metrics.Signed(section.Name),
 			Log:             h.log,
 		})
 	case section.APIKey != nil:
@@ -257,6 +296,7 @@ func (h house) openRoute(c config.Config, i int, g *gateway) (authn.Route, error
 			Keys:            h.keys,
 			Store:           h.store,
 			Register:        h.register,
+			Calls:           h.observe.calls(metrics.Application, section.Name),
 			Log:             h.log,
 		})
 	}
@@ -290,6 +330,46 @@ func foreignPrefixes(c config.Config, i int) []string {
 	return out
 }
 
+// openKeys makes the key ring, or goes on with the former one that is this process's.
+func (o *ownings) openKeys(c config.Config, former *gateway) (session.Keyring, error) {
+	if len(c.Session.Keys) > 0 {
+		return openKeys(c)
+	}
+	if former != nil && former.own.keys != nil && former.own.origin == o.origin {
+		o.keys = former.own.keys
+		return *o.keys, nil
+	}
+	ring, err := openKeys(c)
+	o.keys = &ring
+	return ring, err
+}
+
+// openStore opens the store, or goes on with the former one that is this process's.
+func (o *ownings) openStore(c config.Config, former *gateway, calls meter.Calls, log *slog.Logger) (session.Store, error) {
+	if c.Store.Redis == nil && former != nil && former.own.memory != nil {
+		o.memory, o.lent = former.own.memory, true
+		return o.memory, nil
+	}
+	store, err := openWatchedStore(c.Store, calls, log)
+	o.memory, _ = store.(*session.Memory)
+	return store, err
+}
+
+// closeStore closes the store, unless another gateway does.
+func (o *ownings) closeStore(store session.Store) error {
+	if o.lent {
+		return nil
+	}
+	return store.Close()
+}
+
+// inherit makes g the owner of what it has from a former gateway.
+func (g *gateway) inherit(former *gateway) {
+	if g.own.lent && g.own.memory == former.own.memory {
+		g.own.lent, former.own.lent = false, true
+	}
+}
+
 func openKeys(c config.Config) (session.Keyring, error) {
 	origin := c.Origin().String()
 	if len(c.Session.Keys) == 0 {
@@ -302,7 +382,10 @@ func openKeys(c config.Config) (session.Keyring, error) {
 	return session.NewKeyring(origin, keys)
 }
 
-func openStore(c config.Store) (session.Store, error) {
+// openStore opens the store for a command, which counts nothing.
+func openStore(c config.Store) (session.Store, error) { return openWatchedStore(c, nil, nil) }
+
+func openWatchedStore(c config.Store, calls meter.Calls, log *slog.Logger) (session.Store, error) {
 	if c.Redis == nil {
 		return session.NewMemory(), nil
 	}
@@ -310,7 +393,9 @@ func openStore(c config.Store) (session.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store.redis.tls: %w", err)
 	}
-	return session.NewRedis(redisOptions(*c.Redis, conf))
+	o := redisOptions(*c.Redis, conf)
+	o.Calls, o.Log = calls, log
+	return session.NewRedis(o)
 }
 
 func redisOptions(c config.Redis, conf *tls.Config) session.RedisOptions {
@@ -361,6 +446,16 @@ func (g *gateway) close() error {
 	if g.handler != nil {
 		g.handler.Close()
 	}
+	return g.closeRooms()
+}
+
+// closeRooms gives back all but what requests need that are forwarded already. To close
+// twice is no fault.
+func (g *gateway) closeRooms() error {
+	if g.closed {
+		return nil
+	}
+	g.closed = true
 	for _, x := range g.exchangers {
 		x.Close()
 	}
@@ -372,7 +467,7 @@ func (g *gateway) close() error {
 			err = errors.Join(err, r.Close())
 		}
 	}
-	return errors.Join(err, g.store.Close())
+	return errors.Join(err, g.own.closeStore(g.store), g.trail.Close())
 }
 
 // newLogger writes what the settings ask for to w.

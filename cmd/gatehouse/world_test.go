@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"gatehouse/authn/authntest"
+	"gatehouse/cmd/gatehouse/metrics"
 	"gatehouse/config"
 	"gatehouse/proxy"
 )
@@ -37,6 +38,8 @@ type world struct {
 	app      *recorder
 	log      *lockedBuffer
 	settings string
+	metrics  *metrics.Metrics
+	observe  observers
 }
 
 // newWorld starts a world from settings, in which $ISSUER, $UPSTREAM and $DIRECTORY
@@ -44,7 +47,13 @@ type world struct {
 // knows the same people. Empty settings are the smallest that work.
 func newWorld(t *testing.T, settings string) *world {
 	t.Helper()
-	w := &world{t: t, app: &recorder{}, log: &lockedBuffer{}}
+	return newObservedWorld(t, settings, observers{})
+}
+
+// newObservedWorld is a world whose gateway tells these.
+func newObservedWorld(t *testing.T, settings string, o observers) *world {
+	t.Helper()
+	w := &world{t: t, app: &recorder{}, log: &lockedBuffer{}, observe: o}
 	upstream := httptest.NewServer(w.app)
 	t.Cleanup(upstream.Close)
 	w.startProvider()
@@ -70,10 +79,15 @@ func (w *world) serve(settings string) {
 		t.Fatalf("settings:\n%v", err)
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.gw, err = build(c, log)
+	if w.observe.metrics == nil {
+		w.observe.metrics = onlyMetrics().metrics
+	}
+	w.metrics = w.observe.metrics
+	w.gw, err = build(c, log, w.observe)
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
+	w.observe.follow(c, w.gw)
 	w.gw.news.Start()
 	w.server = httptest.NewUnstartedServer(nil)
 	w.server.Config = proxy.Server(c.Listen, w.gw.handler, log)
@@ -81,6 +95,7 @@ func (w *world) serve(settings string) {
 	w.server.StartTLS()
 	t.Cleanup(func() {
 		w.server.Close()
+		w.checkMetrics(c)
 		if err := w.gw.close(); err != nil {
 			t.Errorf("close: %v", err)
 		}

@@ -16,7 +16,7 @@ const noJWT = "e30.e30.e30"
 // it is there; whether it trusts this gateway, only an exchange for somebody can tell.
 func Check(ctx context.Context, u config.Upstream, public *url.URL) []authn.Finding {
 	f := authn.Finding{What: "token endpoint"}
-	e, err := newEndpoint(u, public)
+	e, err := newEndpoint(u, public, nil)
 	if err == nil {
 		defer e.client.CloseIdleConnections()
 		_, _, err = e.ask(ctx, noJWT)

@@ -19,6 +19,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 )
 
@@ -48,10 +49,10 @@ type endpoint struct {
 // newEndpoint is the endpoint that the settings name, or that of the upstream itself.
 // The latter is asked in the way that all requests go: without a proxy, and under the
 // host name that the application has in public, by which it may tell what is its own.
-func newEndpoint(u config.Upstream, public *url.URL) (endpoint, error) {
+func newEndpoint(u config.Upstream, public *url.URL, calls meter.Calls) (endpoint, error) {
 	if u.Exchange.TokenURL != "" {
 		t, err := u.Exchange.TLS.Load()
-		return endpoint{client: issuer.NewClient(t), url: u.Exchange.TokenURL}, err
+		return endpoint{client: issuer.NewClient(t, calls), url: u.Exchange.TokenURL}, err
 	}
 	target, err := url.Parse(u.URL)
 	if err != nil {
@@ -75,7 +76,9 @@ func newEndpoint(u config.Upstream, public *url.URL) (endpoint, error) {
 		}
 		t.ForceAttemptHTTP2 = true
 	}
-	e := endpoint{client: issuer.Guarded(t), url: target.Scheme + "://" + target.Host + "/oidc/token", public: public}
+	client := issuer.Guarded(t)
+	client.Transport = meter.Transport(calls, client.Transport)
+	e := endpoint{client: client, url: target.Scheme + "://" + target.Host + "/oidc/token", public: public}
 	switch {
 	case u.HostHeader == "upstream":
 	case len(u.Hosts) > 0:
@@ -117,7 +120,7 @@ func (e endpoint) ask(ctx context.Context, signed string) (token string, life ti
 
 func (e endpoint) request(ctx context.Context, signed string) (*http.Request, error) {
 	form := "grant_type=" + grantType + "&assertion=" + url.QueryEscape(signed)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, strings.NewReader(form))
+	req, err := http.NewRequestWithContext(meter.Asking(ctx, "token"), http.MethodPost, e.url, strings.NewReader(form))
 	if err != nil {
 		return nil, err
 	}

@@ -218,7 +218,7 @@ func TestWhere(t *testing.T) {
 	}
 	u := upstream()
 	u.Exchange.TokenURL, u.Exchange.TLS.CAFile = secure.URL, "/nonexistent"
-	if _, err := newEndpoint(u, nil); err == nil {
+	if _, err := newEndpoint(u, nil, nil); err == nil {
 		t.Error("a missing file is no fault")
 	}
 }

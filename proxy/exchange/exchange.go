@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"gatehouse/authn"
+	"gatehouse/authn/meter"
 	"gatehouse/config"
 	"gatehouse/proxy/assertion"
 	"gatehouse/session"
@@ -58,6 +59,8 @@ type Deps struct {
 	// Keys and Store keep tokens for other replicas.
 	Keys  session.Keyring
 	Store session.Store
+	// Calls is told of what the application is asked.
+	Calls meter.Calls
 	Log   *slog.Logger
 }
 
@@ -100,7 +103,7 @@ func New(u config.Upstream, d Deps) (*Exchanger, error) {
 	if d.Signer == nil {
 		return nil, errors.New("exchange: there is no signer; assertions must not be disabled")
 	}
-	e, err := newEndpoint(u, d.PublicURL)
+	e, err := newEndpoint(u, d.PublicURL, d.Calls)
 	if err != nil {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}

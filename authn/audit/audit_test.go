@@ -1,0 +1,266 @@
+package audit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/authn/audit"
+)
+
+var secret, former = bytes.Repeat([]byte("k"), 64), bytes.Repeat([]byte("o"), 64)
+
+func open(t *testing.T, o audit.Options) *audit.Writer {
+	t.Helper()
+	w, err := audit.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w
+}
+
+func event(n int) audit.Event {
+	return audit.Event{Name: audit.SignIn, Outcome: audit.Allowed, Subject: fmt.Sprint("person ", n), Reason: `<script>"`}
+}
+
+func record(t *testing.T, w *audit.Writer, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		if err := w.Record(event(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func read(t *testing.T, files ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(b)
+	}
+	return all.String()
+}
+
+func verify(t *testing.T, text string, secrets ...[]byte) (int, string) {
+	t.Helper()
+	lines, flaws, err := audit.Verify(strings.NewReader(text), secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, f := range flaws {
+		out = append(out, fmt.Sprint(f.Line, ": ", f.What))
+	}
+	return lines, strings.Join(out, "\n")
+}
+
+func TestRecord(t *testing.T) {
+	var out bytes.Buffer
+	w := open(t, audit.Options{To: &out})
+	r := httptest.NewRequest("POST", "https://wandb.example.com/oidc/token?secret=x", nil)
+	r.RemoteAddr = "192.0.2.7:4711"
+	r.Header.Set("X-Request-Id", "abc")
+	r.Header.Set("User-Agent", strings.Repeat("x", 5000))
+	e := audit.Of(r, audit.TokenIssue, audit.Refused)
+	e.Reason = "the signature is wrong"
+	if err := w.Record(e); err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || !strings.HasSuffix(out.String(), "}\n") {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	for name, want := range map[string]string{
+		"event": "token-issue", "outcome": "refused", "reason": "the signature is wrong", "address": "192.0.2.7",
+		"request_id": "abc", "host": "wandb.example.com", "method": "POST", "path": "/oidc/token",
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %s", name, got[name], want)
+		}
+	}
+	at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(got["time"]))
+	if err != nil || time.Since(at) > time.Minute || len(out.String()) > 2000 {
+		t.Errorf("%v, %d bytes: %s", err, out.Len(), out.String())
+	}
+}
+
+// TestVerify: OPS, whatever is done to a chained trail but to cut off its end is found.
+func TestVerify(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	w := open(t, audit.Options{File: file, Secrets: [][]byte{former}})
+	record(t, w, 0, 3)
+	w.Close()
+	w = open(t, audit.Options{File: file, Secrets: [][]byte{secret, former}})
+	record(t, w, 3, 6)
+	text := read(t, file)
+	if n, flaws := verify(t, text, secret, former); n != 6 || flaws != "" {
+		t.Fatalf("%d lines, %s\n%s", n, flaws, text)
+	}
+	lines := strings.SplitAfter(text, "\n")
+	without := func(i int) string { return strings.Join(append(append([]string{}, lines[:i]...), lines[i+1:]...), "") }
+	for name, tt := range map[string]struct{ text, where string }{
+		"changed":              {strings.Replace(text, "person 1", "person 9", 1), "2:"},
+		"a member added":       {strings.Replace(text, `"outcome":`, `"extra":1,"outcome":`, 1), "1:"},
+		"left out":             {without(2), "3:"},
+		"put in":               {lines[0] + lines[1] + lines[1] + strings.Join(lines[2:], ""), "3:"},
+		"in another order":     {lines[0] + lines[2] + lines[1] + strings.Join(lines[3:], ""), "2:"},
+		"without a code":       {lines[0] + `{"event":"sign-in"}` + "\n" + lines[1], "2:"},
+		"no JSON":              {lines[0] + "hello\n" + lines[1], "2:"},
+		"after the code":       {strings.Replace(text, "\"}\n", "\",\"subject\":\"x\"}\n", 1), "1:"},
+		"a code of another":    {strings.Replace(text, lines[4], strings.Replace(lines[5], "person 5", "person 4", 1), 1), "5:"},
+		"under the former key": {text, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, flaws := verify(t, tt.text, secret, former)
+			if (flaws == "") != (tt.where == "") || !strings.HasPrefix(flaws, tt.where) {
+				t.Errorf("flaws: %q, want at %s", flaws, tt.where)
+			}
+		})
+	}
+	if _, flaws := verify(t, text, secret); !strings.HasPrefix(flaws, "1:") {
+		t.Errorf("under a key that is retired: %q", flaws)
+	}
+	if _, _, err := audit.Verify(strings.NewReader(strings.Repeat("x", 1<<20)), nil); err == nil {
+		t.Error("a line of 1 MiB is no error")
+	}
+}
+
+// TestRotation: a file that is renamed goes on in a new one, chained to it.
+func TestRotation(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	w := open(t, audit.Options{File: file, Secrets: [][]byte{secret}})
+	record(t, w, 0, 2)
+	if err := os.Rename(file, file+".1"); err != nil {
+		t.Fatal(err)
+	}
+	record(t, w, 2, 4)
+	if n, flaws := verify(t, read(t, file+".1", file), secret); n != 4 || flaws != "" {
+		t.Errorf("%d lines, %s", n, flaws)
+	}
+	if n, flaws := verify(t, read(t, file), secret); n != 2 || flaws != "" {
+		t.Errorf("the new file alone: %d lines, %s", n, flaws)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestTogether: several that write to one file at once make one chain.
+func TestTogether(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	var all sync.WaitGroup
+	for range 4 {
+		w := open(t, audit.Options{File: file, Secrets: [][]byte{secret}})
+		for range 2 {
+			all.Go(func() {
+				for n := range 25 {
+					if err := w.Record(event(n)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+	if n, flaws := verify(t, read(t, file), secret); n != 200 || flaws != "" {
+		t.Errorf("%d lines, %s", n, flaws)
+	}
+}
+
+// TestUnwritten: what can't be written down is an error, unless it may be lost; and
+// when it can be again, it goes on.
+func TestUnwritten(t *testing.T) {
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "later", "audit.log")
+	if _, err := audit.New(audit.Options{File: missing}); !errors.Is(err, audit.ErrUnwritten) {
+		t.Errorf("a directory that is not there: %v", err)
+	}
+	lossy := open(t, audit.Options{File: missing, Lossy: true})
+	if err := lossy.Record(event(0)); err != nil {
+		t.Errorf("what may be lost: %v", err)
+	}
+	if err := os.Mkdir(filepath.Dir(missing), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	record(t, lossy, 1, 2)
+	if text := read(t, missing); !strings.Contains(text, "person 1") {
+		t.Errorf("it does not go on: %s", text)
+	}
+
+	full := open(t, audit.Options{File: "/dev/full", Lossy: false})
+	if err := full.Record(event(0)); !errors.Is(err, audit.ErrUnwritten) {
+		t.Errorf("a full disk: %v", err)
+	}
+	broken := open(t, audit.Options{To: halfWriter{}})
+	if err := broken.Record(event(0)); !errors.Is(err, audit.ErrUnwritten) {
+		t.Errorf("half a line: %v", err)
+	}
+}
+
+type halfWriter struct{}
+
+func (halfWriter) Write(p []byte) (int, error) { return len(p) / 2, nil }
+
+// TestSyslog: a server is told, and told again when it comes back.
+func TestSyslog(t *testing.T) {
+	address := filepath.Join(t.TempDir(), "log")
+	listen := func() *net.UnixConn {
+		t.Helper()
+		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	hear := func(c *net.UnixConn) string {
+		t.Helper()
+		b := make([]byte, 4096)
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		n, err := c.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b[:n])
+	}
+	w := open(t, audit.Options{Syslog: "unixgram://" + address, Secrets: [][]byte{secret}})
+	if err := w.Record(event(0)); !errors.Is(err, audit.ErrUnwritten) {
+		t.Errorf("no server: %v", err)
+	}
+	c := listen()
+	record(t, w, 1, 3)
+	text := ""
+	for range 2 {
+		said := hear(c)
+		if !strings.HasPrefix(said, "<86>") {
+			t.Errorf("it is no authpriv.info: %s", said)
+		}
+		text += said[strings.IndexByte(said, '{'):]
+	}
+	if n, flaws := verify(t, text, secret); n != 2 || flaws != "" {
+		t.Errorf("%d lines, %s\n%s", n, flaws, text)
+	}
+	c.Close()
+	_ = os.Remove(address)
+	c = listen()
+	if err := w.Record(event(3)); err != nil {
+		t.Errorf("a server that came back: %v", err)
+	}
+	if said := hear(c); !strings.Contains(said, "person 3") {
+		t.Errorf("it heard %s", said)
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/authn/audit"
+	"gatehouse/config"
+	"gatehouse/session"
+)
+
+func auditCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Look after the audit trail",
+		Args:  noSuchCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(auditVerifyCommand(sh))
+	return cmd
+}
+
+func auditVerifyCommand(sh shell) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify [FILE…]",
+		Short: "Find what was changed in an audit trail, left out or put in",
+		Long: `Holds each line of a chained trail (audit.chain) against its code and against the
+line before. Reads the files that are named, in their order, as one trail; "-" is
+standard input; without any, audit.file.
+
+The keys come from the settings: those that were in use when the trail was written
+must still be in session.keys. That lines are missing at the very end can't be told.
+
+Exit codes: 0 the trail is as it was written, 1 it is not.`,
+		Example: `  gatehouse audit verify --config gatehouse.yaml
+  gatehouse audit verify --config gatehouse.yaml audit.log.2 audit.log.1 audit.log
+  journalctl -t gatehouse -o cat | gatehouse audit verify --config gatehouse.yaml -`,
+	}
+	file := settingsFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		c, err := config.Load(*file, sh.env)
+		if err != nil {
+			return err
+		}
+		if len(c.Session.Keys) == 0 {
+			return errors.New("the settings have no session.keys, by which the trail could be judged")
+		}
+		keys, err := openKeys(c)
+		if err != nil {
+			return err
+		}
+		if len(files) == 0 && c.Audit.File != "" {
+			files = []string{c.Audit.File}
+		}
+		if len(files) == 0 {
+			return usageError{errors.New("name the trail's file: the settings have no audit.file")}
+		}
+		trail, end, err := openTrails(cmd.InOrStdin(), files)
+		if err != nil {
+			return err
+		}
+		defer end()
+		lines, flaws, err := audit.Verify(trail, keys.Secrets(auditPurpose))
+		if err != nil {
+			return err
+		}
+		for _, f := range flaws {
+			fmt.Fprintf(cmd.OutOrStdout(), "line %d: %s\n", f.Line, f.What)
+		}
+		if len(flaws) > 0 {
+			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d lines are at fault.\n", len(flaws), lines)
+			return errReported
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "All %d lines are as they were written.\n", lines)
+		return nil
+	}
+	return cmd
+}
+
+// openTrails opens files to be read one after the other.
+func openTrails(in io.Reader, names []string) (trail io.Reader, end func(), err error) {
+	var all []io.Reader
+	var open []io.Closer
+	end = func() {
+		for _, f := range open {
+			_ = f.Close() // it was only read
+		}
+	}
+	for _, name := range names {
+		if name == "-" {
+			all = append(all, in)
+			continue
+		}
+		f, err := os.Open(name) //nolint:gosec // the user names it
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
+		all, open = append(all, f), append(open, f)
+	}
+	return io.MultiReader(all...), end, nil
+}
+
+// auditPurpose is what the secrets of the trail are derived for.
+const auditPurpose = "audit"
+
+// openTrail opens the audit trail that the settings ask for. Out is for standard output.
+func openTrail(c config.Config, keys session.Keyring, out io.Writer, log *slog.Logger) (trail, error) {
+	o := audit.Options{Lossy: c.Audit.OnFailure == "continue", Log: log}
+	if c.Audit.Chain {
+		o.Secrets = keys.Secrets(auditPurpose)
+	}
+	switch c.Audit.Output {
+	case "file":
+		o.File = c.Audit.File
+	case "syslog":
+		o.Syslog = c.Audit.Syslog
+	case "stdout":
+		o.To = out
+	default:
+		return noTrail{}, nil
+	}
+	w, err := audit.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("audit.%s: %w", c.Audit.Output, err)
+	}
+	return w, nil
+}
+
+// recordCommand tells the audit trail what somebody has done by a command. A trail to
+// standard output goes to said: the command's own answer is there.
+func recordCommand(c config.Config, said io.Writer, e audit.Event) error {
+	keys, err := openKeys(c)
+	if err != nil {
+		return err
+	}
+	t, err := openTrail(c, keys, said, nil)
+	if err != nil {
+		return fmt.Errorf("it is done, but not in the audit trail: %w", err)
+	}
+	e.Outcome, e.Claimed = audit.Allowed, "of the command line"
+	if u, err := user.Current(); err == nil {
+		e.Claimed = "user " + u.Username
+	}
+	if err := t.Record(e); err != nil {
+		err = fmt.Errorf("it is done, but not in the audit trail: %w", err)
+		return errors.Join(err, t.Close())
+	}
+	return t.Close()
+}
+
+// trail is an audit trail that can be closed.
+type trail interface {
+	audit.Trail
+	io.Closer
+}
+
+type noTrail struct{ audit.None }
+
+func (noTrail) Close() error { return nil }

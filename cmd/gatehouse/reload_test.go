@@ -1,0 +1,348 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/authn/authntest"
+	"gatehouse/config"
+)
+
+// reloading is a gateway whose settings are in a file.
+type reloading struct {
+	*reloader
+	t       *testing.T
+	logged  *authntest.Log
+	app     string
+	issuer  string
+	secrets string
+}
+
+// newReloading starts a gateway, beside an application whose paths below /slow answer
+// when the test says so.
+func newReloading(t *testing.T, slow <-chan struct{}) *reloading {
+	t.Helper()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/slow") {
+			<-slow
+		}
+		_, _ = io.WriteString(w, "hello from "+r.URL.Path)
+	}))
+	t.Cleanup(app.Close)
+	dir := t.TempDir()
+	r := &reloading{t: t, logged: &authntest.Log{}, app: app.URL, secrets: filepath.Join(dir, "secret")}
+	r.reloader = &reloader{
+		file: filepath.Join(dir, "gatehouse.yaml"), wait: time.Second, rest: 2 * time.Second, observe: onlyMetrics(),
+		log: func(c config.Log) *slog.Logger { return newLogger(c, r.logged) },
+	}
+	r.issuer = newIssuer(t, "127.0.0.1:0")
+	r.keep("first")
+	r.write(r.settings())
+	c, err := config.Load(r.file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := build(c, r.log(c.Log), r.observe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.news.Start()
+	r.live = newLive(newGeneration(c, g, r.log(c.Log)))
+	t.Cleanup(func() {
+		if err := r.live.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// newIssuer starts a provider at an address.
+func newIssuer(t *testing.T, address string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + ln.Addr().String()
+	s := &http.Server{Handler: authntest.NewIssuer(authntest.IssuerOptions{URL: url}), ReadHeaderTimeout: time.Second}
+	go func() { _ = s.Serve(ln) }() // it ends with the test
+	t.Cleanup(func() { s.Close() })
+	return url
+}
+
+func (r *reloading) settings(more ...string) string {
+	return fmt.Sprintf(`publicURL: http://localhost:8080
+upstreams: [{url: %q, public: [/slow/, /open/]}]
+authn: [{name: sso, oidc: {issuer: %q, clientID: gatehouse, clientSecretFile: %q}}]
+reload: {interval: 1s}
+%s
+`, r.app, r.issuer, r.secrets, strings.Join(more, "\n"))
+}
+
+func (r *reloading) write(text string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *reloading) keep(secret string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.secrets, []byte(secret), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// counted is a number of the metrics.
+func (r *reloading) counted(name string) float64 {
+	w := &world{t: r.t, metrics: r.observe.metrics, log: &lockedBuffer{}}
+	return value(w.scrape(), name, nil)
+}
+
+func (r *reloading) get(path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	r.live.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost:8080"+path, nil))
+	return w
+}
+
+// within fails unless something is so before long.
+func within(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for range 1000 {
+		if is() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("it is not so: ", what)
+}
+
+const denied = "policy: [{name: closed, paths: [/open/], access: deny}]"
+
+// TestReloadRefused: what can't be loaded, or would not be ready, changes nothing; it is
+// in the log once, and in /readyz until it is mended.
+func TestReloadRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text func(r *reloading) string
+		says string
+	}{
+		"not YAML":             {func(*reloading) string { return "publicURL: [" }, "gatehouse.yaml:1"},
+		"an unknown setting":   {func(r *reloading) string { return r.settings("polcy: []") }, "polcy"},
+		"nothing":              {func(*reloading) string { return "" }, "publicURL"},
+		"a secret's file":      {func(r *reloading) string { return strings.ReplaceAll(r.settings(), r.secrets, r.secrets+"s") }, "clientSecretFile"},
+		"a provider not there": {func(r *reloading) string { return strings.ReplaceAll(r.settings(), r.issuer, "http://127.0.0.1:1") }, "route sso"},
+		"a store not there": {func(r *reloading) string {
+			return r.settings("store: {redis: {url: redis://127.0.0.1:1}}", "session: {keys: [bm90IGEgc2VjcmV0LCBqdXN0IGZvciB0aGUgdGVzdHMgaGVyZQ]}")
+		}, "store"},
+		"a logo that is no file": {func(r *reloading) string { return r.settings("pages: {logoFile: /nowhere/logo.svg}") }, "logoFile"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReloading(t, nil)
+			former := r.live.now.Load()
+			r.write(tt.text(r))
+			r.reload(t.Context())
+			r.reload(t.Context())
+			if r.live.now.Load() != former {
+				t.Fatal("they answer now")
+			}
+			s := r.look(t.Context())
+			if !s.Ready || !strings.Contains(s.String(), "settings: not reloaded") {
+				t.Errorf("/readyz: %v\n%s", s.Ready, s)
+			}
+			if n := r.counted("gatehouse_config_last_reload_success"); n != 0 {
+				t.Errorf("the metrics say %v of a refused reload", n)
+			}
+			if n := strings.Count(r.logged.String(), "not reloaded"); n != 1 || !strings.Contains(r.logged.String(), tt.says) {
+				t.Errorf("%d lines, want one about %s\n%s", n, tt.says, r.logged)
+			}
+			if got := r.get("/open/x"); got.Code != 200 {
+				t.Errorf("the former settings answer %d", got.Code)
+			}
+			r.write(r.settings(denied))
+			r.reload(t.Context())
+			if n := r.counted("gatehouse_config_last_reload_success"); n != 1 {
+				t.Errorf("the metrics say %v of a reload that went well", n)
+			}
+			if n := r.counted("gatehouse_config_reload_failures_total"); n != 2 {
+				t.Errorf("the metrics count %v refused reloads", n)
+			}
+			if text := r.look(t.Context()).String(); strings.Contains(text, "not reloaded") {
+				t.Errorf("/readyz goes on saying\n%s", text)
+			}
+			if got := r.get("/open/x"); got.Code != 403 {
+				t.Errorf("the new settings answer %d", got.Code)
+			}
+		})
+	}
+}
+
+// TestReloadFollowsFiles: what changes in the files counts without being told, once
+// nobody is writing any more; so does what was refused when it becomes right.
+func TestReloadFollowsFiles(t *testing.T) {
+	r := newReloading(t, nil)
+	end := r.start(t.Context())
+	defer end()
+	now := func() *generation { return r.live.now.Load() }
+
+	first := now()
+	time.Sleep(2500 * time.Millisecond)
+	if now() != first {
+		t.Fatal("nothing has changed, and was loaded")
+	}
+	r.write(r.settings(denied))
+	within(t, "the file's change counts", func() bool { return r.get("/open/x").Code == 403 })
+
+	second := now()
+	r.keep("second")
+	within(t, "a secret's change counts", func() bool { return now() != second })
+	if got := now().settings.Authn[0].OIDC.ClientSecret.Reveal(); got != "second" {
+		t.Errorf("the secret is %q", got)
+	}
+	if log := r.logged.String(); !strings.Contains(log, "clientSecret") || strings.Contains(log, `"second"`) {
+		t.Errorf("the log does not name the change, or gives the secret away:\n%s", log)
+	}
+
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	ln.Close()
+	third := now()
+	r.issuer = "http://" + address
+	r.write(r.settings())
+	within(t, "a provider that is not there is refused", func() bool { return r.condition().Reason != "" })
+	if now() != third {
+		t.Fatal("it answers")
+	}
+	newIssuer(t, address)
+	within(t, "it counts once the provider is there", func() bool { return now() != third && r.get("/open/x").Code == 200 })
+}
+
+// TestReloadKeepsMemory: sessions and keys that only this process has live on, through
+// any number of changes.
+func TestReloadKeepsMemory(t *testing.T) {
+	r := newReloading(t, nil)
+	if err := r.live.now.Load().store.Set(t.Context(), "k", []byte("v"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	keys := r.live.now.Load().own.keys
+	for i := range 3 {
+		r.write(r.settings(fmt.Sprintf("pages: {name: Lab %d}", i)))
+		former := r.live.now.Load()
+		r.reload(t.Context())
+		within(t, "the former gateway is closed", func() bool { r.live.mu.Lock(); defer r.live.mu.Unlock(); return !r.live.former[former] })
+		if v, found, err := r.live.now.Load().store.Get(t.Context(), "k"); string(v) != "v" || !found || err != nil {
+			t.Fatalf("after change %d: %q, %v, %v", i, v, found, err)
+		}
+		if r.live.now.Load().own.keys != keys {
+			t.Fatal("the keys have changed")
+		}
+	}
+	r.write("nonsense")
+	r.reload(t.Context())
+	if _, found, err := r.live.now.Load().store.Get(t.Context(), "k"); !found || err != nil {
+		t.Errorf("after a refusal: %v, %v", found, err)
+	}
+}
+
+// TestReloadRotatesKeys: a key that is added before the others seals what is new, the
+// former ones still open what they sealed, and one that is taken out does no more.
+func TestReloadRotatesKeys(t *testing.T) {
+	r := newReloading(t, nil)
+	keys := filepath.Join(t.TempDir(), "keys")
+	rotate := func(list ...string) {
+		t.Helper()
+		if err := os.WriteFile(keys, []byte(strings.Join(list, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.write(r.settings(fmt.Sprintf("session: {keysFile: %q}", keys)))
+		r.reload(t.Context())
+		if problem := r.condition(); problem.Reason != "" {
+			t.Fatal(problem)
+		}
+	}
+	begin := func() *http.Cookie {
+		t.Helper()
+		w := httptest.NewRecorder()
+		id := authn.Identity{Issuer: r.issuer, Subject: "alice", Username: "alice", Route: "sso", Kind: authn.Person}
+		if err := r.live.now.Load().sessions.Start(w, httptest.NewRequest("GET", "http://localhost:8080/", nil), authn.Proof{Identity: id}); err != nil {
+			t.Fatal(err)
+		}
+		return w.Result().Cookies()[0]
+	}
+	status := func(c *http.Cookie) int {
+		w, q := httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost:8080/x", nil)
+		q.AddCookie(c)
+		r.live.ServeHTTP(w, q)
+		return w.Code
+	}
+	first, second := rand.Text()+rand.Text(), rand.Text()+rand.Text()
+	rotate(first)
+	old := begin()
+	rotate(second, first)
+	young := begin()
+	for name, c := range map[string]*http.Cookie{"by the old key": old, "by the new key": young} {
+		if got := status(c); got != 200 {
+			t.Errorf("with both keys a session %s is %d", name, got)
+		}
+	}
+	rotate(second)
+	if a, b := status(old), status(young); a != 401 || b != 200 {
+		t.Errorf("without the old key the old session is %d, the new one %d", a, b)
+	}
+}
+
+// TestReloadLetsRequestsFinish: a request that is on its way ends as it began, and only
+// then what answers it.
+func TestReloadLetsRequestsFinish(t *testing.T) {
+	slow := make(chan struct{})
+	r := newReloading(t, slow)
+	former := r.live.now.Load()
+	answered := make(chan *httptest.ResponseRecorder)
+	go func() { answered <- r.get("/slow/1") }()
+	within(t, "the request is on its way", func() bool { return former.requests.Load() == 1 })
+	r.write(r.settings("policy: [{name: closed, paths: [/slow/], access: deny}]"))
+	r.reload(t.Context())
+	if got := r.get("/slow/2"); got.Code != 403 {
+		t.Errorf("the next request is %d", got.Code)
+	}
+	select {
+	case <-former.idle:
+		t.Error("the former gateway is thought to be idle")
+	case got := <-answered:
+		t.Errorf("the request was cut off: %d", got.Code)
+	case <-time.After(300 * time.Millisecond):
+	}
+	close(slow)
+	if got := <-answered; got.Code != 200 || got.Body.String() != "hello from /slow/1" {
+		t.Errorf("%d %q", got.Code, got.Body)
+	}
+	within(t, "the former gateway is closed", func() bool { r.live.mu.Lock(); defer r.live.mu.Unlock(); return len(r.live.former) == 0 })
+}
+
+// TestReloadAtTheEnd: a reload that is under way does not keep the gateway from stopping.
+func TestReloadAtTheEnd(t *testing.T) {
+	r := newReloading(t, nil)
+	r.wait = time.Minute
+	r.write(strings.ReplaceAll(r.settings(), r.issuer, "http://127.0.0.1:1"))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	r.reload(ctx)
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
