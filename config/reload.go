@@ -98,11 +98,12 @@ func compare(from, to map[string]string) []Change {
 // atStart reports whether a setting is of what is opened when the program starts.
 func atStart(path string) bool {
 	switch path {
-	case "listen.stallTimeout", "listen.drainTimeout", "listen.drainDelay":
+	case "listen.stallTimeout", "listen.drainTimeout", "listen.drainDelay", "listen.maxURLSize":
 		return false
+	case "limits.connections", "limits.connectionsPerAddress":
+		return true
 	}
-	return strings.HasPrefix(path, "listen.") || strings.HasPrefix(path, "operations.") || strings.HasPrefix(path, "limits.connections") ||
-		path == "forwardAuth.grpcAddress"
+	return strings.HasPrefix(path, "listen.") || strings.HasPrefix(path, "operations.") || path == "forwardAuth.grpcAddress"
 }
 
 // flat is every setting that is set, by its path.

@@ -56,8 +56,7 @@ publicURL: {{.Place.URL}}
 listen:
   address: {{.Place.Listen}}
 {{- if .Place.Cert}}
-  certFile: {{.Place.Cert}}
-  keyFile: {{.Place.Cert}}
+  tls: {certificates: [{certFile: {{.Place.Cert}}, keyFile: {{.Place.Cert}}}]}
 {{- end}}
 operations:
   address: {{.Place.Operations}}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"gatehouse/config"
+	"gatehouse/session"
 )
 
 const (
@@ -74,10 +75,10 @@ func openIssued(ctx context.Context, c config.Config, l *live, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	cache, err := openKept(c, l)
-	if err != nil {
-		return nil, err
-	}
+	cache := openKept(*a, func() (config.Config, session.Store) {
+		g := l.now.Load()
+		return g.settings, g.store
+	})
 	i := &issued{hosts: hosts, cache: cache, log: log, state: map[string]error{}}
 	for _, h := range hosts {
 		i.state[h] = errNotYet

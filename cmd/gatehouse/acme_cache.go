@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"gatehouse/config"
+	"gatehouse/session"
 )
 
 const (
@@ -22,28 +23,13 @@ const (
 	claimTime = 5 * time.Minute
 )
 
-// openKept is where the CA's certificates are kept: a directory, or else the store.
-func openKept(c config.Config, store certificateStore) (keptCertificates, error) {
-	if dir := c.Listen.TLS.ACME.CacheDir; dir != "" {
-		return folder{autocert.DirCache(dir)}, nil
+// openKept is where the CA's certificates are kept: a directory, or else the store. Now
+// says the settings and the store that count at that moment.
+func openKept(a config.ACME, now func() (config.Config, session.Store)) keptCertificates {
+	if a.CacheDir != "" {
+		return folder{autocert.DirCache(a.CacheDir)}
 	}
-	keys, err := openKeys(c)
-	if err != nil {
-		return nil, err
-	}
-	s := &sealedStore{store: store}
-	for _, secret := range keys.Secrets("acme") {
-		block, err := aes.NewCipher(secret[:32])
-		if err != nil {
-			return nil, err
-		}
-		aead, err := cipher.NewGCMWithRandomNonce(block)
-		if err != nil {
-			return nil, err
-		}
-		s.aeads = append(s.aeads, aead)
-	}
-	return s, nil
+	return sealedStore{now}
 }
 
 // folder keeps them in files (0600 in a directory that is made with 0700).
@@ -52,35 +38,54 @@ type folder struct{ autocert.DirCache }
 // claim is always granted: a folder is one replica's.
 func (folder) claim(context.Context, string) (bool, func(), error) { return true, func() {}, nil }
 
-// certificateStore is the part of a session store that certificates need.
-type certificateStore interface {
-	Get(ctx context.Context, key string) ([]byte, bool, error)
-	Set(ctx context.Context, key string, value []byte, ttl time.Duration) error
-	Add(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error)
-	Delete(ctx context.Context, keys ...string) error
-}
-
 // sealedStore keeps them in the session store, each sealed under the newest key of the
 // ring and opened by any, for all replicas. Who reads the store learns nothing of it.
 type sealedStore struct {
-	store certificateStore
-	aeads []cipher.AEAD
+	now func() (config.Config, session.Store)
 }
 
-// key is the same whichever key of the ring is the newest. Names of hosts are no secret.
-func (s *sealedStore) key(name string) string {
+// certificateKey is the same whichever key of the ring is the newest. Names of hosts are no
+// secret.
+func certificateKey(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return "acme:" + hex.EncodeToString(sum[:])
 }
 
+// aeads are the ciphers of the ring, newest first. They are made for each use, which is
+// rare.
+func aeads(c config.Config) ([]cipher.AEAD, error) {
+	keys, err := openKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	var out []cipher.AEAD
+	for _, secret := range keys.Secrets("acme") {
+		block, err := aes.NewCipher(secret[:32])
+		if err != nil {
+			return nil, err
+		}
+		a, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
 // Get implements autocert.Cache. What no key of the ring opens is not there.
-func (s *sealedStore) Get(ctx context.Context, name string) ([]byte, error) {
-	raw, found, err := s.store.Get(ctx, s.key(name))
+func (s sealedStore) Get(ctx context.Context, name string) ([]byte, error) {
+	c, store := s.now()
+	ring, err := aeads(c)
+	if err != nil {
+		return nil, err
+	}
+	raw, found, err := store.Get(ctx, certificateKey(name))
 	if err != nil {
 		return nil, fmt.Errorf("the store of certificates: %w", err)
 	}
 	if found {
-		for _, a := range s.aeads {
+		for _, a := range ring {
 			if plain, err := a.Open(nil, nil, raw, []byte(name)); err == nil {
 				return plain, nil
 			}
@@ -90,26 +95,33 @@ func (s *sealedStore) Get(ctx context.Context, name string) ([]byte, error) {
 }
 
 // Put implements autocert.Cache.
-func (s *sealedStore) Put(ctx context.Context, name string, data []byte) error {
-	return s.store.Set(ctx, s.key(name), s.aeads[0].Seal(nil, nil, data, []byte(name)), certificateKept) //nolint:gosec // it makes a random nonce itself
+func (s sealedStore) Put(ctx context.Context, name string, data []byte) error {
+	c, store := s.now()
+	ring, err := aeads(c)
+	if err != nil {
+		return err
+	}
+	return store.Set(ctx, certificateKey(name), ring[0].Seal(nil, nil, data, []byte(name)), certificateKept) //nolint:gosec // it makes a random nonce itself
 }
 
 // Delete implements autocert.Cache.
-func (s *sealedStore) Delete(ctx context.Context, name string) error {
-	return s.store.Delete(ctx, s.key(name))
+func (s sealedStore) Delete(ctx context.Context, name string) error {
+	_, store := s.now()
+	return store.Delete(ctx, certificateKey(name))
 }
 
 // claim is granted to one replica at a time.
-func (s *sealedStore) claim(ctx context.Context, host string) (bool, func(), error) {
-	key := s.key(host) + ":claim"
-	mine, err := s.store.Add(ctx, key, []byte("1"), claimTime)
+func (s sealedStore) claim(ctx context.Context, host string) (bool, func(), error) {
+	_, store := s.now()
+	key := certificateKey(host) + ":claim"
+	mine, err := store.Add(ctx, key, []byte("1"), claimTime)
 	if err != nil {
 		return false, nil, fmt.Errorf("the store of certificates: %w", err)
 	}
 	done := func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = s.store.Delete(last, key) // or it ends by itself
+		_ = store.Delete(last, key) // or it ends by itself
 	}
 	return mine, done, nil
 }

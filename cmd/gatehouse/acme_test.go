@@ -37,6 +37,10 @@ func withKeys(t *testing.T, fills ...byte) config.Config {
 	return c
 }
 
+func keptIn(c config.Config, store session.Store) keptCertificates {
+	return openKept(*c.Listen.TLS.ACME, func() (config.Config, session.Store) { return c, store })
+}
+
 // TestSealedCertificates: who reads the store learns nothing, keys rotate, and nothing takes
 // another's place.
 func TestSealedCertificates(t *testing.T) {
@@ -44,11 +48,7 @@ func TestSealedCertificates(t *testing.T) {
 	defer store.Close()
 	open := func(fills ...byte) keptCertificates {
 		t.Helper()
-		k, err := openKept(withKeys(t, fills...), store)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
+		return keptIn(withKeys(t, fills...), store)
 	}
 	ctx := t.Context()
 	kept := open(1)
@@ -59,7 +59,7 @@ func TestSealedCertificates(t *testing.T) {
 	if err := kept.Put(ctx, "example.com", plain); err != nil {
 		t.Fatal(err)
 	}
-	key := kept.(*sealedStore).key("example.com")
+	key := certificateKey("example.com")
 	raw, found, err := store.Get(ctx, key)
 	if err != nil || !found || bytes.Contains(raw, []byte("PRIVATE")) || strings.Contains(key, "example") {
 		t.Errorf("%s: %q %v %v", key, raw, found, err)
@@ -67,7 +67,7 @@ func TestSealedCertificates(t *testing.T) {
 	if got, err := kept.Get(ctx, "example.com"); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("%q %v", got, err)
 	}
-	if err := store.Set(ctx, kept.(*sealedStore).key("other.test"), raw, time.Minute); err != nil {
+	if err := store.Set(ctx, certificateKey("other.test"), raw, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := kept.Get(ctx, "other.test"); !errors.Is(err, autocert.ErrCacheMiss) {
@@ -110,10 +110,7 @@ func TestSealedCertificates(t *testing.T) {
 	t.Run("the store is away", func(t *testing.T) {
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
-		lost, err := openKept(withKeys(t, 1), away{store})
-		if err != nil {
-			t.Fatal(err)
-		}
+		lost := keptIn(withKeys(t, 1), away{store})
 		if _, err := lost.Get(gone, "example.com"); err == nil || errors.Is(err, autocert.ErrCacheMiss) {
 			t.Errorf("an outage passes for absence: %v", err)
 		}
@@ -137,18 +134,10 @@ func (away) Add(context.Context, string, []byte, time.Duration) (bool, error) {
 func TestKeyRotationKeepsCertificates(t *testing.T) {
 	store := session.NewMemory()
 	defer store.Close()
-	old, err := openKept(withKeys(t, 1), store)
-	if err != nil {
+	if err := keptIn(withKeys(t, 1), store).Put(t.Context(), "example.com", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if err := old.Put(t.Context(), "example.com", []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	ring, err := openKept(withKeys(t, 5, 1), store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := ring.Get(t.Context(), "example.com"); err != nil || string(got) != "x" {
+	if got, err := keptIn(withKeys(t, 5, 1), store).Get(t.Context(), "example.com"); err != nil || string(got) != "x" {
 		t.Errorf("%q %v", got, err)
 	}
 }
@@ -157,7 +146,7 @@ func TestKeyRotationKeepsCertificates(t *testing.T) {
 func issuedFor(t *testing.T, c config.Config) *issued {
 	t.Helper()
 	c.Listen.TLS.ACME.CacheDir = filepath.Join(t.TempDir(), "acme")
-	i, err := openIssued(t.Context(), c, &live{}, slog.New(slog.DiscardHandler))
+	i, err := openIssued(t.Context(), c, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,11 +165,11 @@ func TestIssuedHosts(t *testing.T) {
 	if fmt.Sprint(i.hosts) != "[files.example.com]" {
 		t.Errorf("asked for %v", i.hosts)
 	}
-	certs, err := openCertificates(c.Listen.TLS, i, slog.New(slog.DiscardHandler))
+	certs, err := openShown(c.Listen.TLS, i, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := certs.check(t.Context()); err == nil || !strings.Contains(err.Error(), "files.example.com: "+errNotYet.Error()) {
+	if err := certs.check(); err == nil || !strings.Contains(err.Error(), "files.example.com: "+errNotYet.Error()) {
 		t.Errorf("check says %v", err)
 	}
 	for _, name := range []string{"example.com", "files.example.com", "evil.test"} {

@@ -27,7 +27,7 @@ func listenerFindings(c config.Config, now time.Time) []authn.Finding {
 			out = append(out, authn.Finding{What: what, Detail: err.Error(), Fix: "name two files in PEM that belong together"})
 			continue
 		}
-		leaf, f := cert.Leaf, authn.Finding{What: what, Detail: hostsOf(cert) + ", from " + pair.CertFile}
+		leaf, f := cert.Leaf, authn.Finding{What: what, Detail: certificateNames(cert) + ", from " + pair.CertFile}
 		switch {
 		case now.After(leaf.NotAfter):
 			f.Detail += ", has ended at " + leaf.NotAfter.UTC().Format(time.RFC3339)

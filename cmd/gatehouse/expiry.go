@@ -11,9 +11,9 @@ import (
 	"gatehouse/config"
 )
 
-// certificateFiles are those of the gateway's own certificates: what it serves with, and
+// certificates are the files of the gateway's own certificates: what it serves with, and
 // what it shows to others. They go by their settings, with names in the place of numbers.
-func certificateFiles(c config.Config) map[string]string {
+func certificates(c config.Config) map[string]string {
 	files := map[string]string{}
 	for i, pair := range c.Listen.TLS.Certificates {
 		files[fmt.Sprintf("listen.tls.certificates[%d].certFile", i)] = pair.CertFile

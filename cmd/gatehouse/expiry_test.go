@@ -32,12 +32,12 @@ func TestCertificateExpiry(t *testing.T) {
 		"authn.ci.bearer.issuers[1].tls.certFile", "authn.corp.oidc.tls.certFile", "authn.people.ldap.tls.certFile",
 		"listen.tls.certificates[0].certFile", "store.redis.tls.certFile", "upstreams.app.tls.certFile",
 	}
-	if got := slices.Sorted(maps.Keys(certificateFiles(c))); !slices.Equal(got, want) {
+	if got := slices.Sorted(maps.Keys(certificates(c))); !slices.Equal(got, want) {
 		t.Fatalf("the certificates are %q", got)
 	}
 	o := onlyMetrics()
 	expiries := map[string]func() (time.Time, error){}
-	for setting, file := range certificateFiles(c) {
+	for setting, file := range certificates(c) {
 		expiries[setting] = expiryOf(file)
 	}
 	o.metrics.Certificates(expiries)

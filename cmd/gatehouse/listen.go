@@ -17,9 +17,9 @@ import (
 // doors are where people and programs come in, and the certificates there.
 type doors struct {
 	public net.Listener
-	plain  net.Listener  // that sends them to public; nil for none
-	certs  *certificates // nil for none
-	issued *issued       // nil for none
+	plain  net.Listener       // that sends them to public; nil for none
+	certs  *shownCertificates // nil for none
+	issued *issued            // nil for none
 }
 
 // openDoors opens the listeners: each counts its connections, takes PROXY headers if
@@ -31,7 +31,7 @@ func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) 
 		if d.issued, err = openIssued(ctx, c, l, log); err != nil {
 			return doors{}, err
 		}
-		if d.certs, err = openCertificates(t, d.issued, log); err != nil {
+		if d.certs, err = openShown(t, d.issued, log); err != nil {
 			return doors{}, err
 		}
 	}
@@ -73,8 +73,8 @@ func (d doors) close() error {
 }
 
 // servers are what serves at the doors.
-func (d doors) servers(c config.Config, l *live, log *slog.Logger) []server {
-	public := publicServer(c.Listen, l, log)
+func (d doors) servers(c config.Listen, l *live, log *slog.Logger) []server {
+	public := publicServer(c, l, log)
 	if d.issued != nil {
 		public.Handler = withoutChallenges(public.Handler)
 	}
@@ -84,7 +84,7 @@ func (d doors) servers(c config.Config, l *live, log *slog.Logger) []server {
 		if d.issued != nil {
 			challenges = d.issued.manager.HTTPHandler(http.NotFoundHandler())
 		}
-		out = append(out, server{proxy.Server(c.Listen, l.insecure(challenges), log), d.plain})
+		out = append(out, server{proxy.Server(c, l.insecure(challenges), log), d.plain})
 	}
 	return out
 }
@@ -102,11 +102,13 @@ func (d doors) watch(ctx context.Context) (end func()) {
 	return func() { cancel(); running.Wait() }
 }
 
-// dependencies are what the gateway needs there. It is never unready for want of
-// a certificate: nobody could bring it one then.
-func (d doors) dependencies() []dependency {
-	if d.certs == nil {
-		return nil
+// look adds to what /readyz says how the certificates are.
+func (d doors) look(at func(context.Context) state) func(context.Context) state {
+	return func(ctx context.Context) state {
+		s := at(ctx)
+		if d.certs != nil && !s.Stopping {
+			s.Conditions = append(s.Conditions, d.certs.condition())
+		}
+		return s
 	}
-	return []dependency{{name: "certificates", check: d.certs.check, optional: true}}
 }

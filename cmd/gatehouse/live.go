@@ -15,8 +15,7 @@ import (
 // settings; each goes on until its last request has ended.
 type live struct {
 	now      atomic.Pointer[generation]
-	stopping atomic.Bool  // requests are to go elsewhere
-	besides  []dependency // what the program has that is no gateway's; without it requests may come all the same
+	stopping atomic.Bool // requests are to go elsewhere
 
 	mu      sync.Mutex
 	former  map[*generation]bool
@@ -53,35 +52,13 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.handler.ServeHTTP(w, r)
 }
 
-// insecure answers what comes in the clear: see [proxy.Handler.Insecure].
+// insecure has the gateway answer what comes in the clear, see [proxy.Handler.Insecure].
 func (l *live) insecure(challenges http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g := l.enter()
 		defer g.leave()
 		g.handler.Insecure(challenges).ServeHTTP(w, r)
 	})
-}
-
-// Get, Set, Add and Delete are those of the store of the gateway that answers now.
-
-// Get reads a value.
-func (l *live) Get(ctx context.Context, key string) ([]byte, bool, error) {
-	return l.now.Load().store.Get(ctx, key)
-}
-
-// Set writes a value.
-func (l *live) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
-	return l.now.Load().store.Set(ctx, key, value, ttl)
-}
-
-// Add writes a value if there is none.
-func (l *live) Add(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
-	return l.now.Load().store.Add(ctx, key, value, ttl)
-}
-
-// Delete deletes values.
-func (l *live) Delete(ctx context.Context, keys ...string) error {
-	return l.now.Load().store.Delete(ctx, keys...)
 }
 
 // enter counts a request in. Who has been counted in before a generation was retired is
@@ -168,13 +145,5 @@ func (l *live) look(ctx context.Context) state {
 	if l.stopping.Load() {
 		return state{Stopping: true}
 	}
-	s := l.now.Load().ready.look(ctx)
-	for _, d := range l.besides {
-		c := condition{Name: d.name, State: isThere}
-		if err := d.check(ctx); err != nil {
-			c.State, c.Reason = isDegraded, err.Error()
-		}
-		s.Conditions = append(s.Conditions, c)
-	}
-	return s
+	return l.now.Load().ready.look(ctx)
 }

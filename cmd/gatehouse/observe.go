@@ -42,7 +42,7 @@ func (o observers) tracer() proxy.Tracer {
 func (o observers) follow(c config.Config, g *gateway) {
 	o.metrics.Follow(metrics.Rooms{Sessions: g.sessions, News: g.news, Store: g.store, Routes: g.routes, Warnings: len(c.Warnings())})
 	expiries := map[string]func() (time.Time, error){}
-	for setting, file := range certificateFiles(c) {
+	for setting, file := range certificates(c) {
 		expiries[setting] = expiryOf(file)
 	}
 	o.metrics.Certificates(expiries)

@@ -68,19 +68,18 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	if err != nil {
 		return err
 	}
-	r.live = newLive(newGeneration(c, g, log))
-	l := r.live
+	l := newLive(newGeneration(c, g, log))
 	d, err := openDoors(ctx, c, l, log)
 	if err != nil {
-		return errors.Join(err, g.close())
+		return errors.Join(err, l.close())
 	}
 	ops, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Operations.Address)
 	if err != nil {
-		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), g.close())
+		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), l.close())
 	}
 	questions, err := listenForQuestions(ctx, c.ForwardAuth)
 	if err != nil {
-		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), g.close())
+		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), l.close())
 	}
 	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", d.public.Addr().String(),
 		"operations", ops.Addr().String(), "store", storeName(c.Store))
@@ -89,9 +88,10 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	}
 	r.observe.follow(c, g)
 	g.news.Start()
-	looking, watching := tryOut(ctx, c, log), d.watch(ctx)
-	l.besides = d.dependencies()
-	servers := append(d.servers(c, l, log), server{opsServer(r.look, func() config.Config { return l.now.Load().settings }, r.observe.metrics.Handler(log), log), ops})
+	looking := tryOut(ctx, c, log)
+	watching := d.watch(ctx)
+	r.live = l
+	servers := append(d.servers(c.Listen, l, log), server{opsServer(d.look(r.look), func() config.Config { return l.now.Load().settings }, r.observe.metrics.Handler(log), log), ops})
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
 			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,

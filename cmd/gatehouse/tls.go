@@ -27,9 +27,9 @@ const (
 	endsSoon = 7 * 24 * time.Hour
 )
 
-// certificates are what the gateway shows, and whom it asks to show one too. What
+// shownCertificates are what the gateway shows, and whom it asks to show one too. What
 // is in the files is served as soon as it is sound; till then, what was.
-type certificates struct {
+type shownCertificates struct {
 	settings config.ListenTLS
 	issued   *issued // by a CA; nil for none
 	log      *slog.Logger
@@ -45,9 +45,9 @@ type certificates struct {
 // digest stands for what is in the files.
 type digest [sha256.Size]byte
 
-// openCertificates reads the files.
-func openCertificates(t config.ListenTLS, by *issued, log *slog.Logger) (*certificates, error) {
-	c := &certificates{settings: t, issued: by, log: log}
+// openShown reads the files.
+func openShown(t config.ListenTLS, by *issued, log *slog.Logger) (*shownCertificates, error) {
+	c := &shownCertificates{settings: t, issued: by, log: log}
 	c.served = c.read()
 	conf, err := c.load()
 	if err != nil {
@@ -58,7 +58,7 @@ func openCertificates(t config.ListenTLS, by *issued, log *slog.Logger) (*certif
 }
 
 // read is the digest of the files. One that can't be read counts by why.
-func (c *certificates) read() digest {
+func (c *shownCertificates) read() digest {
 	h := sha256.New()
 	for _, name := range c.settings.Files() {
 		b, err := os.ReadFile(name) //nolint:gosec // naming it is the operator's right
@@ -69,7 +69,7 @@ func (c *certificates) read() digest {
 }
 
 // load makes what is served.
-func (c *certificates) load() (*tls.Config, error) {
+func (c *shownCertificates) load() (*tls.Config, error) {
 	t := c.settings
 	conf := &tls.Config{MinVersion: t.Version(), NextProtos: []string{"h2", "http/1.1"}}
 	for i, pair := range t.Certificates {
@@ -93,7 +93,7 @@ func (c *certificates) load() (*tls.Config, error) {
 }
 
 // watch looks at the files until ctx ends.
-func (c *certificates) watch(ctx context.Context) {
+func (c *shownCertificates) watch(ctx context.Context) {
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {
@@ -108,7 +108,7 @@ func (c *certificates) watch(ctx context.Context) {
 
 // look serves what is in the files now. What is wrong at two looks in a row is told,
 // once: files are not replaced at one moment.
-func (c *certificates) look() {
+func (c *shownCertificates) look() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.read()
@@ -144,19 +144,28 @@ func ends(conf *tls.Config) string {
 // config is for the listener. Each connection gets what is served when it comes, and
 // session tickets are good as long as they would be without that: their keys are this
 // config's, and a client's certificate is verified again.
-func (c *certificates) config() *tls.Config {
+func (c *shownCertificates) config() *tls.Config {
 	return &tls.Config{MinVersion: c.settings.Version(), GetConfigForClient: c.forClient}
 }
 
-func (c *certificates) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+func (c *shownCertificates) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if c.issued != nil && slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) {
 		return c.issued.challenge(), nil
 	}
 	return c.current.Load(), nil
 }
 
+// condition is how the certificates are. They never make the gateway unready: nobody
+// could bring it one then.
+func (c *shownCertificates) condition() condition {
+	if err := c.check(); err != nil {
+		return condition{"certificates", isDegraded, err.Error()}
+	}
+	return condition{Name: "certificates", State: isThere}
+}
+
 // check says what is wrong with the certificates.
-func (c *certificates) check(context.Context) error {
+func (c *shownCertificates) check() error {
 	c.mu.Lock()
 	err := c.err
 	c.mu.Unlock()
@@ -176,11 +185,11 @@ func lasting(cert tls.Certificate) error {
 	if time.Until(end) > endsSoon {
 		return nil
 	}
-	return fmt.Errorf("the certificate for %s ends at %s", hostsOf(cert), end.UTC().Format(time.RFC3339))
+	return fmt.Errorf("the certificate for %s ends at %s", certificateNames(cert), end.UTC().Format(time.RFC3339))
 }
 
-// hostsOf is what a certificate is for.
-func hostsOf(cert tls.Certificate) string {
+// certificateNames are what a certificate is for.
+func certificateNames(cert tls.Certificate) string {
 	out := slices.Clone(cert.Leaf.DNSNames)
 	for _, ip := range cert.Leaf.IPAddresses {
 		out = append(out, ip.String())

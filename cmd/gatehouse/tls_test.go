@@ -247,7 +247,7 @@ listen:
 func TestOldestTLS(t *testing.T) {
 	ca := newAuthority(t, "one")
 	pair := settingsPair(t, ca.leaf(time.Hour, "example.com"))
-	c, err := openCertificates(config.ListenTLS{Certificates: []config.Certificate{pair}, MinVersion: "1.3"}, nil, slog.New(slog.DiscardHandler))
+	c, err := openShown(config.ListenTLS{Certificates: []config.Certificate{pair}, MinVersion: "1.3"}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestOldestTLS(t *testing.T) {
 
 // shake is one handshake with the certificates as they are served now, and what is said
 // after it.
-func shake(t *testing.T, c *certificates, conf *tls.Config) (*tls.ConnectionState, error) {
+func shake(t *testing.T, c *shownCertificates, conf *tls.Config) (*tls.ConnectionState, error) {
 	t.Helper()
 	return shakeWith(t, c.config(), conf)
 }
@@ -343,7 +343,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	first, second := ca.leaf(30*24*time.Hour, "example.com"), ca.leaf(40*24*time.Hour, "example.com")
 	m.put(pairText(t, first))
 	log := &lockedBuffer{}
-	c, err := openCertificates(config.ListenTLS{Certificates: []config.Certificate{{CertFile: filepath.Join(m.dir, "tls.crt"), KeyFile: filepath.Join(m.dir, "tls.key")}}}, nil,
+	c, err := openShown(config.ListenTLS{Certificates: []config.Certificate{{CertFile: filepath.Join(m.dir, "tls.crt"), KeyFile: filepath.Join(m.dir, "tls.key")}}}, nil,
 		slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -367,7 +367,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	}
 	fine := func(want bool) {
 		t.Helper()
-		if err := c.check(t.Context()); (err == nil) != want {
+		if err := c.check(); (err == nil) != want {
 			t.Errorf("check says: %v", err)
 		}
 	}
@@ -430,7 +430,7 @@ func TestClientCertificates(t *testing.T) {
 	ca, clients, others := newAuthority(t, "servers"), newAuthority(t, "clients"), newAuthority(t, "others")
 	pair := settingsPair(t, ca.leaf(time.Hour, "example.com"))
 	file := clients.file()
-	c, err := openCertificates(config.ListenTLS{Certificates: []config.Certificate{pair}, ClientCAFile: file}, nil, slog.New(slog.DiscardHandler))
+	c, err := openShown(config.ListenTLS{Certificates: []config.Certificate{pair}, ClientCAFile: file}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

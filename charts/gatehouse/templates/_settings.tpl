@@ -96,8 +96,7 @@ nothing.
 {{- define "gatehouse.ports" -}}
 {{- $c := include "gatehouse.settings" . | fromYaml -}}
 http: {{ include "gatehouse.port" $c.listen.address }}
-{{- $tls := $c.listen.tls | default dict }}
-scheme: {{ if or $tls.certificates $tls.acme }}https{{ else }}http{{ end }}
+scheme: {{ if or ($c.listen.tls).certificates ($c.listen.tls).acme }}https{{ else }}http{{ end }}
 operations: {{ include "gatehouse.port" $c.operations.address }}
 {{- with ($c.forwardAuth | default dict).grpcAddress }}
 grpc: {{ include "gatehouse.port" . }}

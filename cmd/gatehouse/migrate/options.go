@@ -181,9 +181,9 @@ func serverOptions() []option {
 	return []option{
 		{"http-address", "", text, "127.0.0.1:4180", mapped, "listen.address"},
 		{"https-address", "", text, ":443", mapped, "listen.address"},
-		{"tls-cert-file", "", text, "", mapped, "listen.tls.certificates"},
-		{"tls-key-file", "", text, "", mapped, "listen.tls.certificates"},
-		{"tls-min-version", "", text, "", differs, "TLS 1.2 is the least, as is usual; listen.tls.minVersion makes it 1.3"},
+		{"tls-cert-file", "", text, "", mapped, "listen.tls.certificates[].certFile"},
+		{"tls-key-file", "", text, "", mapped, "listen.tls.certificates[].keyFile"},
+		{"tls-min-version", "", text, "", mapped, "listen.tls.minVersion"},
 		{"tls-cipher-suite", "tls_cipher_suites", list, "", differs, "the cipher suites are Go's own choice, without weak ones"},
 		{"metrics-address", "", text, "", differs, metrics},
 		{"metrics-secure-address", "", text, "", differs, metrics},

@@ -30,7 +30,7 @@ func proxyOptions() []option {
 		{"reverse-proxy", "", boolean, "false", mapped, "trustedProxies"},
 		{"trusted-proxy-ip", "trusted_proxy_ips", list, "", mapped, "trustedProxies"},
 		{"real-client-ip-header", "", text, "X-Real-IP", mapped, "forwardedHeader"},
-		{"force-https", "", boolean, "false", differs, "listen.httpAddress sends browsers on to https; or leave that to what is in front"},
+		{"force-https", "", boolean, "false", differs, "leave the redirect to https to what is in front, or set listen.httpAddress"},
 		{"ssl-insecure-skip-verify", "", boolean, "false", differs, "the provider's certificate is verified always: name its authority in oidc.tls.caFile"},
 		{"ping-path", "", text, "/ping", differs, probes},
 		{"ping-user-agent", "", text, "", differs, probes},

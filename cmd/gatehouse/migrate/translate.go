@@ -258,17 +258,28 @@ func (t *translation) listen() {
 		t.note(Different, about, "there is no listening on a unix socket or a descriptor: listen.address is left out, which is :8080. Name a port of the loopback interface for a proxy on this machine")
 		address = ""
 	}
-	listen := []node{{key: "address", value: address}}
+	at, pair := "listen.tls.certificates[0].", [][]node(nil)
 	if cert != "" || key != "" {
-		listen = append(listen, node{key: "tls", value: []node{{key: "certificates", value: [][]node{{
-			{key: "certFile", value: t.file("listen.tls.certificates[0].certFile", cert)},
-			{key: "keyFile", value: t.file("listen.tls.certificates[0].keyFile", key)},
-		}}}}})
+		pair = [][]node{{
+			{key: "certFile", value: t.file(at+"certFile", cert)},
+			{key: "keyFile", value: t.file(at+"keyFile", key)},
+		}}
 	}
-	t.put(node{key: "listen", value: listen})
+	t.put(node{key: "listen", value: []node{
+		{key: "address", value: address},
+		{key: "tls", value: []node{{key: "certificates", value: pair}, {key: "minVersion", value: t.minVersion()}}},
+	}})
 	if strings.HasSuffix(address, ":8081") {
 		t.put(node{key: "operations", value: []node{{key: "address", value: "127.0.0.1:8082"}}, note: "Not the default, for that port is taken."})
 	}
+}
+
+// minVersion is the oldest version of TLS, if it is not the default.
+func (t *translation) minVersion() string {
+	if t.value("tls-min-version") == "TLS1.3" {
+		return "1.3"
+	}
+	return ""
 }
 
 func (t *translation) proxies() {
