@@ -142,6 +142,26 @@ func TestKeyRotationKeepsCertificates(t *testing.T) {
 	}
 }
 
+// TestReloadKeepsCertificates: after a reload they are in the store that counts then, under its keys; the
+// former store is closed.
+func TestReloadKeepsCertificates(t *testing.T) {
+	former, next := session.NewMemory(), session.NewMemory()
+	defer former.Close()
+	defer next.Close()
+	c, store := withKeys(t, 1), session.Store(former)
+	kept := openKept(*c.Listen.TLS.ACME, func() (config.Config, session.Store) { return c, store })
+	c, store = withKeys(t, 5), next
+	if err := kept.Put(t.Context(), "example.com", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, found, err := former.Get(t.Context(), certificateKey("example.com")); err != nil || found {
+		t.Errorf("it is in the former store: %v", err)
+	}
+	if got, err := keptIn(withKeys(t, 5), next).Get(t.Context(), "example.com"); err != nil || string(got) != "x" {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
 // issuedFor is what asks a CA that is not there.
 func issuedFor(t *testing.T, c config.Config) *issued {
 	t.Helper()
