@@ -266,6 +266,12 @@ func TestTemplates(t *testing.T) {
 		"TLS in the gateway": {smallest + "  listen: {address: \":8443\", tls: {certificates: [{certFile: /c, keyFile: /k}]}}\n", "Service", "gw-gatehouse", map[string]string{
 			"spec.ports.0.name": "https", "spec.ports.0.appProtocol": "https", "spec.ports.0.port": "8080", "spec.ports.1": "<nil>",
 		}},
+		"plain http sent on": {smallest + "  listen: {address: \":8443\", httpAddress: \":8088\", tls: {acme: {email: ops@example.com}}}\n", "Service", "gw-gatehouse", map[string]string{
+			"spec.ports.0.name": "https", "spec.ports.1.name": "http-plain", "spec.ports.1.port": "80", "spec.ports.1.targetPort": "http-plain",
+		}},
+		"plain http in the pod": {smallest + "  listen: {address: \":8443\", httpAddress: \":8088\", tls: {acme: {email: ops@example.com}}}\n", "Deployment", "", map[string]string{
+			"spec.template.spec.containers.0.ports.2.name": "http-plain", "spec.template.spec.containers.0.ports.2.containerPort": "8088",
+		}},
 		"questions over gRPC": {smallest + "  forwardAuth: {hosts: [a.example.com], grpcAddress: \":9001\"}\n", "Service", "gw-gatehouse", map[string]string{
 			"spec.ports.1": "map[appProtocol:kubernetes.io/h2c name:grpc port:9001 protocol:TCP targetPort:grpc]",
 		}},

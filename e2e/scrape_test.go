@@ -24,7 +24,7 @@ func (h *dirHouse) programs() *http.Client {
 	h.t.Helper()
 	roots := x509.NewCertPool()
 	for _, v := range h.env {
-		if file, ok := strings.CutPrefix(v, "GATEHOUSE_LISTEN_CERT_FILE="); ok {
+		if file, ok := strings.CutPrefix(v, "GATEHOUSE_LISTEN_TLS_CERTIFICATES_0_CERT_FILE="); ok {
 			text, err := os.ReadFile(file)
 			if err != nil || !roots.AppendCertsFromPEM(text) {
 				h.t.Fatalf("the gateway's certificate: %v", err)

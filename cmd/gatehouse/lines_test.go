@@ -58,6 +58,7 @@ func TestLinesAreBounded(t *testing.T) {
 	for range 1000 {
 		_, _ = l.Write(line)
 	}
+	l.flush() // and the timer is stopped
 	if f.tried < 20 || cap(l.waiting) > 4*linesSize {
 		t.Errorf("tried %d times, %d bytes are held", f.tried, cap(l.waiting))
 	}

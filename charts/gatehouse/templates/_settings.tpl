@@ -92,12 +92,15 @@ nothing.
 {{- regexFind "[0-9]+$" . -}}
 {{- end -}}
 
-{{/* What pods listen at, as YAML: http, operations, grpc if there is one, and whether http is TLS. */}}
+{{/* What pods listen at, as YAML: http, operations, plain and grpc if there are such, and whether http is TLS. */}}
 {{- define "gatehouse.ports" -}}
 {{- $c := include "gatehouse.settings" . | fromYaml -}}
 http: {{ include "gatehouse.port" $c.listen.address }}
 scheme: {{ if or ($c.listen.tls).certificates ($c.listen.tls).acme }}https{{ else }}http{{ end }}
 operations: {{ include "gatehouse.port" $c.operations.address }}
+{{- with $c.listen.httpAddress }}
+plain: {{ include "gatehouse.port" . }}
+{{- end }}
 {{- with ($c.forwardAuth | default dict).grpcAddress }}
 grpc: {{ include "gatehouse.port" . }}
 {{- end }}
