@@ -83,6 +83,8 @@ func (d *document) provide(location []string) string {
 		variables = "OIDC_ISSUER and OIDC_CLIENT_ID, or LOCAL_LDAP_ADDRESS and LOCAL_LDAP_BASE_DN"
 	case len(location) == 4 && location[2] == "ldap":
 		variables = "LOCAL_LDAP_" + variableName(location[3])
+	case len(location) == 4 && location[2] == "oidc" && d.name == environment:
+		variables = "OIDC_" + variableName(location[3]) // whoever has no file has begun with these
 	case len(location) == 1 && location[0] == "upstreams":
 		variables = "GATEHOUSE_UPSTREAM"
 	}
@@ -197,7 +199,12 @@ func (s *setting) example() string {
 }
 
 // bounds says how large a whole number may be, and writes a million out.
-func (s *setting) bounds() string { return plain(s.Minimum) + " to " + plain(s.Maximum) }
+func (s *setting) bounds() string {
+	if s.Maximum == nil {
+		return plain(s.Minimum) + " or more"
+	}
+	return plain(s.Minimum) + " to " + plain(s.Maximum)
+}
 
 func plain(bound any) string {
 	if f, ok := bound.(float64); ok {
