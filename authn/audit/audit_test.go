@@ -57,15 +57,15 @@ func read(t *testing.T, files ...string) string {
 
 func verify(t *testing.T, text string, secrets ...[]byte) (int, string) {
 	t.Helper()
-	lines, flaws, err := audit.Verify(strings.NewReader(text), secrets)
+	found, err := audit.Verify(strings.NewReader(text), secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out []string
-	for _, f := range flaws {
+	for _, f := range found.Flaws {
 		out = append(out, fmt.Sprint(f.Line, ": ", f.What))
 	}
-	return lines, strings.Join(out, "\n")
+	return found.Lines, strings.Join(out, "\n")
 }
 
 func TestRecord(t *testing.T) {
@@ -112,6 +112,11 @@ func TestVerify(t *testing.T) {
 	}
 	lines := strings.SplitAfter(text, "\n")
 	without := func(i int) string { return strings.Join(append(append([]string{}, lines[:i]...), lines[i+1:]...), "") }
+	for text, goesOn := range map[string]bool{text: false, without(0): true} {
+		if found, err := audit.Verify(strings.NewReader(text), [][]byte{secret, former}); err != nil || found.GoesOn != goesOn || len(found.Flaws) > 0 {
+			t.Errorf("%+v %v\n%s", found, err, text)
+		}
+	}
 	for name, tt := range map[string]struct{ text, where string }{
 		"changed":              {strings.Replace(text, "person 1", "person 9", 1), "2:"},
 		"a member added":       {strings.Replace(text, `"outcome":`, `"extra":1,"outcome":`, 1), "1:"},
@@ -134,7 +139,7 @@ func TestVerify(t *testing.T) {
 	if _, flaws := verify(t, text, secret); !strings.HasPrefix(flaws, "1:") {
 		t.Errorf("under a key that is retired: %q", flaws)
 	}
-	if _, _, err := audit.Verify(strings.NewReader(strings.Repeat("x", 1<<20)), nil); err == nil {
+	if _, err := audit.Verify(strings.NewReader(strings.Repeat("x", 1<<20)), nil); err == nil {
 		t.Error("a line of 1 MiB is no error")
 	}
 }

@@ -28,34 +28,44 @@ type Flaw struct {
 	What string // a sentence
 }
 
-// Verify reads a chained trail, of one file or of several in their order, and returns how
-// many lines it has and its flaws. Secrets are those that it may have been written by.
-// The error says that it could not be read to its end.
-func Verify(r io.Reader, secrets [][]byte) (lines int, flaws []Flaw, err error) {
-	in := bufio.NewScanner(r)
+// Report is what Verify has found.
+type Report struct {
+	Lines  int
+	Flaws  []Flaw
+	GoesOn bool // the first line follows one that was not read: in an older file, or taken away
+}
+
+// Verify reads a chained trail, of one file or of several in their order. Secrets are
+// those that it may have been written by. The error says that it could not be read to
+// its end.
+func Verify(trail io.Reader, secrets [][]byte) (r Report, err error) {
+	in := bufio.NewScanner(trail)
 	in.Buffer(nil, maxLine)
 	last := ""
+	flaw := func(what string) { r.Flaws = append(r.Flaws, Flaw{r.Lines, what}) }
 	for in.Scan() {
-		lines++
+		r.Lines++
 		var l line
 		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			flaws = append(flaws, Flaw{lines, "This is no line of an audit trail."})
+			flaw("This is no line of an audit trail.")
 			continue
 		}
 		switch code, after := l.Code, l.After; {
 		case code == "":
-			flaws = append(flaws, Flaw{lines, "This line has no code."})
+			flaw("This line has no code.")
 		case !genuine(in.Bytes(), code, secrets):
-			flaws = append(flaws, Flaw{lines, "This line was changed, or was written under another key."})
-		case lines > 1 && after != last:
-			flaws = append(flaws, Flaw{lines, "Before this line some are missing, or in another order, or added."})
+			flaw("This line was changed, or was written under another key.")
+		case r.Lines == 1:
+			r.GoesOn = after != ""
+		case after != last:
+			flaw("Before this line some are missing, or in another order, or added.")
 		}
 		last = l.Code
 	}
 	if err := in.Err(); err != nil {
-		return lines, flaws, fmt.Errorf("audit: line %d: %w", lines+1, err)
+		return r, fmt.Errorf("audit: line %d: %w", r.Lines+1, err)
 	}
-	return lines, flaws, nil
+	return r, nil
 }
 
 // genuine reports whether one of the secrets has made the line's code.
