@@ -24,15 +24,14 @@ import (
 
 // What a trail tells of.
 const (
-	SignIn        = "sign-in"       // somebody proved who they are: a session begins
-	SessionEnd    = "session-end"   // a session or access token was ended before its time
-	TokenIssue    = "token-issue"   // an access token was given
-	Access        = "access"        // a request was refused: the credential, or the rule
-	KeyChange     = "key-change"    // an API key was made, rotated or revoked
-	Settings      = "settings"      // settings were loaded, or refused
-	Administrator = "administrator" // somebody looked at what others have, or ended it
-	Lifecycle     = "lifecycle"     // the gateway has started, or stops
-	Unban         = "unban"         // a limit on wrong passwords was lifted
+	SignIn     = "sign-in"     // somebody proved who they are: a session begins
+	SessionEnd = "session-end" // a session or access token was ended before its time
+	TokenIssue = "token-issue" // an access token was given
+	Access     = "access"      // a request was refused: the credential, or the rule
+	KeyChange  = "key-change"  // an API key was made, rotated or revoked
+	Settings   = "settings"    // settings were loaded, or refused
+	Lifecycle  = "lifecycle"   // the gateway has started, or stops
+	Unban      = "unban"       // a limit on wrong passwords was lifted
 )
 
 // How it came out.
