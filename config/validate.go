@@ -195,6 +195,9 @@ func (s *setting) example() string {
 	if s.Title == "name" {
 		return "use a-z, 0-9 and -, for instance okta-prod"
 	}
+	if like, ok := s.Default.(string); ok {
+		return "write it like " + like + "; it must match " + s.Pattern
+	}
 	return "it must match " + s.Pattern
 }
 
