@@ -53,7 +53,7 @@ func (h *Handler) devices(x *exchange) *page.Devices {
 			Address: a.Address, Since: a.Since, Seen: a.Seen,
 		}
 		if a.Route != x.identity.Route { // the page names that one already
-			one.Route = a.Route
+			one.Route = h.label(a.Route)
 		}
 		d.All = append(d.All, one)
 	}

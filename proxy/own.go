@@ -138,11 +138,7 @@ func (h *Handler) signIn(x *exchange) {
 	}
 	choices := make([]page.Choice, 0, len(h.signIns))
 	for _, route := range h.signIns {
-		label := route.Label
-		if label == "" {
-			label = route.Name
-		}
-		choices = append(choices, page.Choice{Label: label, URL: links(route)})
+		choices = append(choices, page.Choice{Label: h.label(route.Name), URL: links(route)})
 	}
 	if len(choices) == 0 {
 		h.o.Pages.Error(x, r, http.StatusNotFound, "This gateway has no sign-in for browsers.")
@@ -163,6 +159,16 @@ func (h *Handler) returnTo(r *http.Request, q url.Values) string {
 	return h.o.Landings.Clean(rd[0])
 }
 
+// label is what people call a route: what its sign-in button says, or its name.
+func (h *Handler) label(name string) string {
+	for _, r := range h.o.Routes {
+		if r.Name == name && r.Label != "" {
+			return r.Label
+		}
+	}
+	return name
+}
+
 // me shows people their own identity, also those who may not come in.
 func (h *Handler) me(x *exchange) {
 	id, err := h.identify(x)
@@ -176,7 +182,7 @@ func (h *Handler) me(x *exchange) {
 		teams = append(teams, page.Team{Name: m.Team, Role: m.Role})
 	}
 	h.o.Pages.Me(x, x.r, page.Me{
-		Identity: id, Teams: teams, HomeURL: "/", SignOutURL: h.base(x.r) + h.o.Paths.SignOut, Devices: h.devices(x),
+		Identity: id, Through: h.label(id.Route), Teams: teams, HomeURL: "/", SignOutURL: h.base(x.r) + h.o.Paths.SignOut, Devices: h.devices(x),
 	})
 }
 

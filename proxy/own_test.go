@@ -96,6 +96,17 @@ func TestOwnPaths(t *testing.T) {
 	})
 }
 
+// TestMe: the page names the route as the sign-in button does, and by its name for support.
+func TestMe(t *testing.T) {
+	a := newRig(t, nil).get("/.gatehouse/", aliceOnly)
+	want(t, "status", a.StatusCode, 200)
+	for _, text := range []string{"Signed in through</dt><dd><bdi>Corp</bdi>", "Route</dt><dd><code>corp</code>"} {
+		if !strings.Contains(a.body, text) {
+			t.Errorf("the page does not say %q:\n%s", text, a.body)
+		}
+	}
+}
+
 func TestSignIn(t *testing.T) {
 	g := newRig(t, nil)
 	two := newRig(t, twoRoutes)

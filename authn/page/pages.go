@@ -85,6 +85,8 @@ func (p *Pages) SignedOut(w http.ResponseWriter, r *http.Request, d SignedOut) {
 type Me struct {
 	// Identity is whom the request comes from.
 	Identity authn.Identity
+	// Through is what people call the route that they signed in by; empty for its name.
+	Through string
 	// Teams are theirs.
 	Teams []Team
 	// HomeURL and SignOutURL may be empty.
@@ -118,7 +120,7 @@ type Device struct {
 	Token bool
 	// Current marks the one that asks.
 	Current bool
-	// Address is its own, Route what it signed in through. Either may be empty.
+	// Address is its own, Route what people call that which it signed in through. Either may be empty.
 	Address, Route string
 	// Since is when it signed in, Seen when it was last seen; either may be zero.
 	Since, Seen time.Time
