@@ -81,9 +81,11 @@ func TestSucceedTransfer(t *testing.T) {
 		change func(*Options)
 		ends   bool
 	}{
-		"the same":     {func(*Options) {}, false},
-		"it is closed": {func(o *Options) { o.Policy = []config.Rule{{Name: "closed", Paths: []string{"/public/"}, Access: "deny"}} }, true},
-		"it asks":      {func(o *Options) { o.Upstreams[0].Public = nil }, true},
+		"the same": {func(*Options) {}, false},
+		"it is closed": {func(o *Options) {
+			o.Policy = []config.Rule{{Name: "closed", Paths: []string{"/public/"}, Access: "deny"}}
+		}, true},
+		"it asks": {func(o *Options) { o.Upstreams[0].Public = nil }, true},
 	} {
 		for _, h2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, h2 %v", name, h2), func(t *testing.T) {
