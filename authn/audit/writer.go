@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"log/syslog"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 )
@@ -76,19 +75,28 @@ func (w *Writer) Record(e Event) error {
 	e.Time = e.Time.UTC().Round(0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	code := ""
-	err := w.to.write(func(after string) (text []byte, err error) {
-		text, code, err = w.line(e, after)
-		return text, err
-	})
-	if err == nil {
-		w.last = code
-	}
+	err := w.write(e.lines())
 	w.tell(err)
 	if err == nil || w.o.Lossy {
 		return nil
 	}
 	return fmt.Errorf("%w: %w", ErrUnwritten, err)
+}
+
+// write writes lines one after the other, as far as it gets.
+func (w *Writer) write(lines []Event) error {
+	for _, e := range lines {
+		code := ""
+		err := w.to.write(func(after string) (text []byte, err error) {
+			text, code, err = w.line(e, after)
+			return text, err
+		})
+		if err != nil {
+			return err
+		}
+		w.last = code
+	}
+	return nil
 }
 
 // line is the text of an event, with the code that chains it to the line before.
@@ -192,89 +200,4 @@ func (d *daemon) Close() error {
 		return nil
 	}
 	return d.to.Close()
-}
-
-// file is a file that lines are appended to, by several processes perhaps. Who rotates it
-// renames it: the next line goes into a new one.
-type file struct {
-	name string
-	f    *os.File
-	last string // the code of the last line of a file that was renamed
-}
-
-func (f *file) open() error {
-	opened, err := os.OpenFile(f.name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	f.f = opened
-	return nil
-}
-
-// current opens the file anew if it has another name by now, or none.
-func (f *file) current() error {
-	if f.f != nil {
-		here, err := f.f.Stat()
-		named, gone := os.Stat(f.name)
-		if err == nil && gone == nil && os.SameFile(here, named) {
-			return nil
-		}
-		_ = f.f.Close() // all lines have been written
-		f.f = nil
-	}
-	return f.open()
-}
-
-func (f *file) write(line func(after string) ([]byte, error)) (err error) {
-	if err := f.current(); err != nil {
-		return err
-	}
-	if err := lock(f.f); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unlock(f.f)) }()
-	size, after, err := f.end()
-	if err != nil {
-		return err
-	}
-	text, err := line(after)
-	if err != nil {
-		return err
-	}
-	if n, err := f.f.Write(text); err != nil || n < len(text) {
-		if err == nil {
-			err = io.ErrShortWrite
-		}
-		return errors.Join(err, f.f.Truncate(size)) // no torn line
-	}
-	f.last = lastCode(text)
-	return nil
-}
-
-// maxLine bounds a line, in bytes.
-const maxLine = 64 << 10
-
-// end is the file's size and the code of its last line. In a new file that is the one of
-// the last line of the file before, if this process wrote it.
-func (f *file) end() (size int64, code string, err error) {
-	info, err := f.f.Stat()
-	if err != nil {
-		return 0, "", err
-	}
-	if size = info.Size(); size == 0 {
-		return 0, f.last, nil
-	}
-	tail := make([]byte, min(size, maxLine))
-	if _, err := f.f.ReadAt(tail, size-int64(len(tail))); err != nil {
-		return 0, "", err
-	}
-	return size, lastCode(tail), nil
-}
-
-// Close closes the file.
-func (f *file) Close() error {
-	if f.f == nil {
-		return nil
-	}
-	return f.f.Close()
 }
