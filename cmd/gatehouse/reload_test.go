@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
+	"gatehouse/session"
 )
 
 // reloading is a gateway whose settings are in a file.
@@ -345,5 +347,30 @@ func TestReloadAtTheEnd(t *testing.T) {
 	r.reload(ctx)
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestReloadKeepsChain: the audit trail on standard output is one chain, whichever settings
+// its lines were written by.
+func TestReloadKeepsChain(t *testing.T) {
+	r := newReloading(t, nil)
+	var out lockedBuffer
+	r.observe.out = &out
+	key := rand.Text() + rand.Text()
+	for i := range 3 {
+		former := r.live.now.Load()
+		r.write(r.settings(fmt.Sprintf("pages: {name: Lab %d}\naudit: {output: stdout, chain: true}\nsession: {keys: [%s]}", i, key)))
+		r.reload(t.Context())
+		record(former, audit.Event{Name: audit.Access, Outcome: audit.Refused, Reason: "of a request that goes on"})
+	}
+	within(t, "the former gateways are closed", func() bool { r.live.mu.Lock(); defer r.live.mu.Unlock(); return len(r.live.former) == 0 })
+	record(r.live.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed})
+	keys, err := session.NewKeyring("http://localhost:8080", []string{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, flaws, err := audit.Verify(strings.NewReader(out.String()), keys.Secrets(auditPurpose))
+	if lines != 6 || len(flaws) > 0 || err != nil {
+		t.Errorf("%d lines, %v, %v\n%s", lines, flaws, err, out.String())
 	}
 }
