@@ -186,10 +186,14 @@ func (r *reloader) load(ctx context.Context, former *generation) (*generation, e
 func awaitReady(ctx context.Context, ready *readiness, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var s state
 	for {
-		s := ready.look(ctx)
-		if s.Ready {
+		now := ready.look(ctx)
+		if now.Ready {
 			return nil
+		}
+		if ctx.Err() == nil || s.Conditions == nil { // what is cut short says of everything that it is missing
+			s = now
 		}
 		select {
 		case <-ctx.Done():

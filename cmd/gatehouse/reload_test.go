@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gatehouse/authn"
@@ -373,4 +375,27 @@ func TestReloadKeepsChain(t *testing.T) {
 	if lines != 6 || len(flaws) > 0 || err != nil {
 		t.Errorf("%d lines, %v, %v\n%s", lines, flaws, err, out.String())
 	}
+}
+
+// TestAwaitReady: what is told to be missing is what was, not what there was no time left
+// to look at.
+func TestAwaitReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(300 * time.Millisecond):
+				return nil
+			}
+		}
+		r := &readiness{seen: map[string]bool{}, dependencies: []dependency{
+			{name: "store", check: slow, needed: true},
+			{name: "route sso", check: func(context.Context) error { return errors.New("nobody answers") }},
+		}}
+		err := awaitReady(t.Context(), r, 700*time.Millisecond)
+		if err == nil || strings.Contains(err.Error(), "store") || !strings.Contains(err.Error(), "route sso: nobody answers") {
+			t.Error(err)
+		}
+	})
 }
