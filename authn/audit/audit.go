@@ -31,7 +31,7 @@ const (
 	Access        = "access"        // a request was refused: the credential, or the rule
 	KeyChange     = "key-change"    // an API key was made, rotated or revoked
 	Settings      = "settings"      // settings were loaded, or refused
-	Administrator = "administrator" // somebody looked at what others have, or ended it
+	Administrator = "administrator" // somebody looked at what others have
 	Lifecycle     = "lifecycle"     // the gateway has started, or stops
 	Unban         = "unban"         // a limit on wrong passwords was lifted
 )
