@@ -66,18 +66,21 @@ Exit codes: 0 the trail is as it was written, 1 it is not.`,
 			return err
 		}
 		defer end()
-		lines, flaws, err := audit.Verify(trail, keys.Secrets(auditPurpose))
+		v, err := audit.Verify(trail, keys.Secrets(auditPurpose))
 		if err != nil {
 			return err
 		}
-		for _, f := range flaws {
+		for _, f := range v.Flaws {
 			fmt.Fprintf(cmd.OutOrStdout(), "line %d: %s\n", f.Line, f.What)
 		}
-		if len(flaws) > 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d lines are at fault.\n", len(flaws), lines)
+		if len(v.Flaws) > 0 {
+			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d lines are at fault.\n", len(v.Flaws), v.Lines)
 			return errReported
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "All %d lines are as they were written.\n", lines)
+		fmt.Fprintf(cmd.OutOrStdout(), "All %d lines are as they were written.\n", v.Lines)
+		if v.GoesOn {
+			fmt.Fprintln(cmd.OutOrStdout(), "The first of them goes on from a line before it, which was not read: name the former files too, in front.")
+		}
 		return nil
 	}
 	return cmd

@@ -371,9 +371,9 @@ func TestReloadKeepsChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, flaws, err := audit.Verify(strings.NewReader(out.String()), keys.Secrets(auditPurpose))
-	if lines != 6 || len(flaws) > 0 || err != nil {
-		t.Errorf("%d lines, %v, %v\n%s", lines, flaws, err, out.String())
+	v, err := audit.Verify(strings.NewReader(out.String()), keys.Secrets(auditPurpose))
+	if v.Lines != 6 || len(v.Flaws) > 0 || err != nil {
+		t.Errorf("%+v, %v\n%s", v, err, out.String())
 	}
 }
 
