@@ -203,6 +203,7 @@ func New(o Options) (*Handler, error) {
 	h.challenge = h.challenges()
 	h.own = h.ownMux()
 	h.lineage = newLineage(h, o.Former)
+	h.o.Former = nil // or none of them would ever be forgotten
 	h.open = newOpenRequests(h)
 	return h, nil
 }

@@ -12,15 +12,18 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
+	"gatehouse/proxy"
 	"gatehouse/session"
 )
 
@@ -398,4 +401,26 @@ func TestAwaitReady(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestReloadForgets: nothing holds on to a gateway that has ended, nor to what it has
+// remembered, however often settings change.
+func TestReloadForgets(t *testing.T) {
+	r := newReloading(t, nil)
+	var gateways []weak.Pointer[gateway]
+	var handlers []weak.Pointer[proxy.Handler]
+	for i := range 3 {
+		g := r.live.now.Load().gateway
+		gateways, handlers = append(gateways, weak.Make(g)), append(handlers, weak.Make(g.handler))
+		r.write(r.settings(fmt.Sprintf("pages: {name: Lab %d}\naudit: {output: stdout}", i)))
+		r.get("/open/x")
+		r.reload(t.Context())
+	}
+	r.get("/open/x")
+	for i := range gateways {
+		within(t, "the former gateways are forgotten", func() bool {
+			runtime.GC()
+			return gateways[i].Value() == nil && handlers[i].Value() == nil
+		})
+	}
 }
