@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -18,7 +19,17 @@ type file struct {
 }
 
 func (f *file) open() error {
-	opened, err := os.OpenFile(f.name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
+	const flags = os.O_APPEND | os.O_RDWR
+	opened, err := os.OpenFile(f.name, flags, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		opened, err = os.OpenFile(f.name, flags|os.O_CREATE|os.O_EXCL, 0o600)
+		switch {
+		case errors.Is(err, fs.ErrExist): // another was quicker
+			opened, err = os.OpenFile(f.name, flags, 0)
+		case err == nil:
+			err = handOver(opened)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gatehouse/authn/audit"
@@ -121,5 +122,27 @@ func TestLongLines(t *testing.T) {
 	}
 	if !strings.Contains(read(t, file), "the last one") {
 		t.Error("not all that was ended is named")
+	}
+}
+
+// TestOwner: a file that a command of root's begins is the gateway's, whose directory it
+// is in: the gateway could not write to it otherwise, and nobody could sign in.
+func TestOwner(t *testing.T) {
+	dir := t.TempDir()
+	want := os.Geteuid()
+	if want == 0 {
+		want = 65532
+		if err := os.Chown(dir, want, want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "audit.log")
+	record(t, chained(t, file), 0, 1)
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := info.Sys().(*syscall.Stat_t); int(s.Uid) != want || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is of user %d, with mode %o, want user %d", s.Uid, info.Mode().Perm(), want)
 	}
 }
