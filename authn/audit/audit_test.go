@@ -57,15 +57,15 @@ func read(t *testing.T, files ...string) string {
 
 func verify(t *testing.T, text string, secrets ...[]byte) (int, string) {
 	t.Helper()
-	lines, flaws, err := audit.Verify(strings.NewReader(text), secrets)
+	v, err := audit.Verify(strings.NewReader(text), secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out []string
-	for _, f := range flaws {
+	for _, f := range v.Flaws {
 		out = append(out, fmt.Sprint(f.Line, ": ", f.What))
 	}
-	return lines, strings.Join(out, "\n")
+	return v.Lines, strings.Join(out, "\n")
 }
 
 func TestRecord(t *testing.T) {
@@ -134,7 +134,7 @@ func TestVerify(t *testing.T) {
 	if _, flaws := verify(t, text, secret); !strings.HasPrefix(flaws, "1:") {
 		t.Errorf("under a key that is retired: %q", flaws)
 	}
-	if _, _, err := audit.Verify(strings.NewReader(strings.Repeat("x", 1<<20)), nil); err == nil {
+	if _, err := audit.Verify(strings.NewReader(strings.Repeat("x", 1<<20)), nil); err == nil {
 		t.Error("a line of 1 MiB is no error")
 	}
 }
@@ -153,6 +153,11 @@ func TestRotation(t *testing.T) {
 	}
 	if n, flaws := verify(t, read(t, file), secret); n != 2 || flaws != "" {
 		t.Errorf("the new file alone: %d lines, %s", n, flaws)
+	}
+	for names, want := range map[string]bool{file + ".1 " + file: false, file: true} {
+		if v, err := audit.Verify(strings.NewReader(read(t, strings.Fields(names)...)), [][]byte{secret}); err != nil || v.GoesOn != want {
+			t.Errorf("%s: it goes on from lines that were not read: %v, %v", names, v.GoesOn, err)
+		}
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)

@@ -66,18 +66,21 @@ Exit codes: 0 the trail is as it was written, 1 it is not.`,
 			return err
 		}
 		defer end()
-		lines, flaws, err := audit.Verify(trail, keys.Secrets(auditPurpose))
+		v, err := audit.Verify(trail, keys.Secrets(auditPurpose))
 		if err != nil {
 			return err
 		}
-		for _, f := range flaws {
+		for _, f := range v.Flaws {
 			fmt.Fprintf(cmd.OutOrStdout(), "line %d: %s\n", f.Line, f.What)
 		}
-		if len(flaws) > 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d lines are at fault.\n", len(flaws), lines)
+		if len(v.Flaws) > 0 {
+			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d lines are at fault.\n", len(v.Flaws), v.Lines)
 			return errReported
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "All %d lines are as they were written.\n", lines)
+		fmt.Fprintf(cmd.OutOrStdout(), "All %d lines are as they were written.\n", v.Lines)
+		if v.GoesOn {
+			fmt.Fprintln(cmd.OutOrStdout(), "The first of them goes on from a line before it, which was not read: name the former files too, in front.")
+		}
 		return nil
 	}
 	return cmd
@@ -110,9 +113,11 @@ func openTrails(in io.Reader, names []string) (trail io.Reader, end func(), err 
 // auditPurpose is what the secrets of the trail are derived for.
 const auditPurpose = "audit"
 
-// openTrail opens the audit trail that the settings ask for. Out is for standard output.
-func openTrail(c config.Config, keys session.Keyring, out io.Writer, log *slog.Logger) (trail, error) {
+// openTrail opens the audit trail that the settings ask for. Out is for standard output;
+// former is the trail before it in the same process, nil for none.
+func openTrail(c config.Config, keys session.Keyring, out io.Writer, log *slog.Logger, former trail) (trail, error) {
 	o := audit.Options{Lossy: c.Audit.OnFailure == "continue", Log: log}
+	o.After, _ = former.(*audit.Writer)
 	if c.Audit.Chain {
 		o.Secrets = keys.Secrets(auditPurpose)
 	}
@@ -140,7 +145,7 @@ func recordCommand(c config.Config, said io.Writer, e audit.Event) error {
 	if err != nil {
 		return err
 	}
-	t, err := openTrail(c, keys, said, nil)
+	t, err := openTrail(c, keys, said, nil, nil)
 	if err != nil {
 		return fmt.Errorf("it is done, but not in the audit trail: %w", err)
 	}
