@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"net"
+	"net/http"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -94,4 +96,14 @@ func EmailDomain(email string) (string, bool) {
 
 func notHost(r rune) bool {
 	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-')
+}
+
+// AddressOf is the client's address of a request that has been through the gateway's
+// front, which sets RemoteAddr. The port there means nothing and is left out.
+func AddressOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr // it came over a socket
+	}
+	return host
 }

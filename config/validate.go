@@ -83,6 +83,8 @@ func (d *document) provide(location []string) string {
 		variables = "OIDC_ISSUER and OIDC_CLIENT_ID, or LOCAL_LDAP_ADDRESS and LOCAL_LDAP_BASE_DN"
 	case len(location) == 4 && location[2] == "ldap":
 		variables = "LOCAL_LDAP_" + variableName(location[3])
+	case len(location) == 4 && location[2] == "oidc" && d.name == environment:
+		variables = "OIDC_" + variableName(location[3]) // whoever has no file has begun with these
 	case len(location) == 1 && location[0] == "upstreams":
 		variables = "GATEHOUSE_UPSTREAM"
 	}
@@ -193,11 +195,19 @@ func (s *setting) example() string {
 	if s.Title == "name" {
 		return "use a-z, 0-9 and -, for instance okta-prod"
 	}
+	if like, ok := s.Default.(string); ok {
+		return "write it like " + like + "; it must match " + s.Pattern
+	}
 	return "it must match " + s.Pattern
 }
 
 // bounds says how large a whole number may be, and writes a million out.
-func (s *setting) bounds() string { return plain(s.Minimum) + " to " + plain(s.Maximum) }
+func (s *setting) bounds() string {
+	if s.Maximum == nil {
+		return plain(s.Minimum) + " or more"
+	}
+	return plain(s.Minimum) + " to " + plain(s.Maximum)
+}
 
 func plain(bound any) string {
 	if f, ok := bound.(float64); ok {

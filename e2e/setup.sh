@@ -38,7 +38,6 @@ command -v ip >/dev/null || missing+=(iproute2)
 command -v buildah >/dev/null || missing+=(buildah)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v strace >/dev/null || missing+=(strace)
-command -v curl >/dev/null || missing+=(curl)
 [ "${1:-}" != kubernetes ] || command -v etcd >/dev/null || missing+=(etcd-server)
 # Samba as a domain controller of Active Directory, with what it loads and what
 # making a domain needs.

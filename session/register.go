@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -64,11 +63,7 @@ type Client struct{ Address, Agent string }
 
 // ClientOf reads it off a request whose RemoteAddr is the client's.
 func ClientOf(r *http.Request) Client {
-	address, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		address = r.RemoteAddr
-	}
-	return Client{Address: address, Agent: r.Header.Get("User-Agent")}
+	return Client{Address: authn.AddressOf(r), Agent: r.Header.Get("User-Agent")}
 }
 
 // maxText bounds each text of an Access, in bytes.

@@ -15,7 +15,6 @@ import (
 	"encoding/json/v2"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -92,11 +91,7 @@ func Of(r *http.Request, name, outcome string) Event {
 	if r == nil {
 		return e
 	}
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		e.Address = host
-	} else {
-		e.Address = r.RemoteAddr
-	}
+	e.Address = authn.AddressOf(r)
 	e.Agent, e.Request = r.UserAgent(), r.Header.Get("X-Request-Id")
 	e.Host, e.Method, e.Path = r.Host, r.Method, r.URL.Path
 	return e

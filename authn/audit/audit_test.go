@@ -112,6 +112,11 @@ func TestVerify(t *testing.T) {
 	}
 	lines := strings.SplitAfter(text, "\n")
 	without := func(i int) string { return strings.Join(append(append([]string{}, lines[:i]...), lines[i+1:]...), "") }
+	for text, goesOn := range map[string]bool{text: false, without(0): true} {
+		if found, err := audit.Verify(strings.NewReader(text), [][]byte{secret, former}); err != nil || found.GoesOn != goesOn || len(found.Flaws) > 0 {
+			t.Errorf("%+v %v\n%s", found, err, text)
+		}
+	}
 	for name, tt := range map[string]struct{ text, where string }{
 		"changed":              {strings.Replace(text, "person 1", "person 9", 1), "2:"},
 		"a member added":       {strings.Replace(text, `"outcome":`, `"extra":1,"outcome":`, 1), "1:"},

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -173,11 +172,7 @@ func (b *route) authenticate(r *http.Request) (authn.Identity, error) {
 // logOf is the route's log with what tells this request from others. Who asks for
 // the same token at once shares the one's who came first.
 func (b *route) logOf(r *http.Request) *slog.Logger {
-	remote, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		remote = r.RemoteAddr
-	}
-	return b.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", remote)
+	return b.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", authn.AddressOf(r))
 }
 
 // credential reads the token of a request. A JWT or a token of the gateway may

@@ -57,7 +57,7 @@ func (l *route) verify(r *http.Request, c credentials, by verifier) (authn.Ident
 	return by(r.Context(), func(ctx context.Context) (authn.Identity, error) {
 		c := c
 		c.r = r
-		c.log = l.Log.With("request_id", requestID, "remote", c.remote)
+		c.log = l.Log.With("request_id", requestID, "remote", authn.AddressOf(r))
 		who, err := l.prove(ctx, c)
 		if err == nil {
 			c.log.Info("password accepted", "user", who.Username, "subject", who.Subject)

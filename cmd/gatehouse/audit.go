@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/authn"
 	"gatehouse/authn/audit"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -35,9 +38,11 @@ line before. Reads the files that are named, in their order, as one trail; "-" i
 standard input; without any, audit.file.
 
 The keys come from the settings: those that were in use when the trail was written
-must still be in session.keys. That lines are missing at the very end can't be told.
+must still be in session.keys. That lines are missing at the very end can't be told;
+that the first one follows another is said.
 
-Exit codes: 0 the trail is as it was written, 1 it is not.`,
+Exit codes: 0 the trail is as it was written, 1 it is not, or can't be read, 2 the
+settings or the arguments are wrong.`,
 		Example: `  gatehouse audit verify --config gatehouse.yaml
   gatehouse audit verify --config gatehouse.yaml audit.log.2 audit.log.1 audit.log
   journalctl -t gatehouse -o cat | gatehouse audit verify --config gatehouse.yaml -`,
@@ -66,24 +71,31 @@ Exit codes: 0 the trail is as it was written, 1 it is not.`,
 			return err
 		}
 		defer end()
-		v, err := audit.Verify(trail, keys.Secrets(auditPurpose))
+		found, err := audit.Verify(trail, keys.Secrets(auditPurpose))
 		if err != nil {
 			return err
 		}
-		for _, f := range v.Flaws {
-			fmt.Fprintf(cmd.OutOrStdout(), "line %d: %s\n", f.Line, f.What)
-		}
-		if len(v.Flaws) > 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d lines are at fault.\n", len(v.Flaws), v.Lines)
-			return errReported
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "All %d lines are as they were written.\n", v.Lines)
-		if v.GoesOn {
-			fmt.Fprintln(cmd.OutOrStdout(), "The first of them goes on from a line before it, which was not read: name the former files too, in front.")
-		}
-		return nil
+		return reportTrail(cmd.OutOrStdout(), found)
 	}
 	return cmd
+}
+
+// reportTrail says what was found in a trail; the error makes it no success.
+func reportTrail(out io.Writer, found audit.Verdict) error {
+	for _, f := range found.Flaws {
+		fmt.Fprintf(out, "line %d: %s\n", f.Line, f.What)
+	}
+	switch {
+	case len(found.Flaws) > 0:
+		fmt.Fprintf(out, "%d of %d lines are at fault.\n", len(found.Flaws), found.Lines)
+		return errReported
+	case found.Lines == 0:
+		return errors.New("there is no line to verify: the file is empty, or the trail was taken away")
+	case found.GoesOn:
+		fmt.Fprintln(out, "The first line follows one that is not here: name older files before it. If there are none any more, that is all that can be told of the beginning.")
+	}
+	fmt.Fprintf(out, "All %d lines are as they were written.\n", found.Lines)
+	return nil
 }
 
 // openTrails opens files to be read one after the other.
@@ -136,6 +148,21 @@ func openTrail(c config.Config, keys session.Keyring, out io.Writer, log *slog.L
 		return nil, fmt.Errorf("audit.%s: %w", c.Audit.Output, err)
 	}
 	return w, nil
+}
+
+// checkTrail looks whether the trail's file could be written, without making it: whoever
+// checks may be another user than the gateway, which must be able to write to it.
+func checkTrail(file string) []authn.Finding {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0) //nolint:gosec // the settings name it
+	if err == nil {
+		err = f.Close()
+	} else if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(filepath.Dir(file))
+	}
+	if err != nil {
+		return []authn.Finding{{What: "audit.file", Detail: err.Error(), Fix: "make the directory, for the gateway's user to write to: it does not start without"}}
+	}
+	return []authn.Finding{{OK: true, What: "audit.file", Detail: file + " is there, or its directory is"}}
 }
 
 // recordCommand tells the audit trail what somebody has done by a command. A trail to

@@ -36,9 +36,10 @@ func checkCommand(sh shell) *cobra.Command {
 document, keys, clock and support for what is asked of it; each directory's
 servers, how many people and groups it finds there and what their entries lack;
 each issuer's keys, and whether it answers about tokens; whether the application
-says whose its API keys are;
-the store and the applications, and whether those that are to give access tokens do;
-the certificates of its own listener, and the CA that gives them. Prints what was seen, and for each fault what to do about it.
+says whose its API keys are; the store and the applications, and whether those that
+are to give access tokens do; the certificates of its own listener, and the CA that
+gives them; where the audit trail is to be. Prints what was seen, and for each fault
+what to do about it.
 
 With --cases it looks at the settings alone and then, without any connection, at
 what would become of each request of a file of cases; docs/policy.md has one.
@@ -186,6 +187,9 @@ func looks(c config.Config) []aLook {
 	}
 	if a := c.Listen.TLS.ACME; a != nil {
 		out = append(out, aLook{"certificates' CA (" + a.DirectoryURL + ")", func(ctx context.Context) []authn.Finding { return checkCA(ctx, *a) }})
+	}
+	if c.Audit.Output == "file" {
+		out = append(out, aLook{"audit trail", func(context.Context) []authn.Finding { return checkTrail(c.Audit.File) }})
 	}
 	out = append(out, aLook{"store (" + storeName(c.Store) + ")", func(ctx context.Context) []authn.Finding { return checkStore(ctx, c) }})
 	for _, u := range c.Upstreams {

@@ -44,10 +44,11 @@ func listenerFindings(c config.Config, now time.Time) []authn.Finding {
 	}
 	for _, host := range hostsServed(c) {
 		if !covers(good, host) && !slices.Contains(c.ACMEHosts(), host) {
-			out = append(out, authn.Finding{
-				What: "names", Detail: "no certificate is good for " + host + ", so that nobody who uses it gets here",
-				Fix: "get one for that name, or add it to listen.tls.acme.hosts",
-			})
+			fix := "get one for that name"
+			if c.Listen.TLS.ACME != nil {
+				fix += ", or add it to listen.tls.acme.hosts"
+			}
+			out = append(out, authn.Finding{What: "names", Detail: "no certificate is good for " + host + ", so that nobody who uses it gets here", Fix: fix})
 		}
 	}
 	if len(c.ACMEHosts()) > 0 {

@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 const policyDoc = "../../docs/policy.md"
@@ -71,6 +75,83 @@ func TestPolicyDocument(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+var (
+	commandLine   = regexp.MustCompile("(?:^`?|sudo |exec gatehouse |&& )gatehouse ([a-z].*)")
+	inlineCode    = regexp.MustCompile("`[^`]+`")
+	lineContinues = regexp.MustCompile(`\\\\\n\s*`)
+)
+
+// TestCommandsInDocuments: every command that the documents show is one, with the flags
+// that stand there.
+func TestCommandsInDocuments(t *testing.T) {
+	files := []string{"../../README.md", "../../CONTRIBUTING.md", "../../CHANGELOG.md"}
+	for _, pattern := range []string{"../../docs/*.md", "../../docs/providers/*.md"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, more...)
+	}
+	root := rootCommand(shell{})
+	shown := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range codeOf(string(text)) {
+			m := commandLine.FindStringSubmatch(code)
+			if m == nil {
+				continue
+			}
+			if wrong := unknownIn(root, strings.Fields(m[1])); wrong != "" {
+				t.Errorf("%s shows %q: there is no %s", file, m[0], wrong)
+			}
+			shown++
+		}
+	}
+	if shown < 50 {
+		t.Errorf("only %d commands were found", shown)
+	}
+}
+
+// codeOf are the lines of the shell blocks of a document, and what stands in the text as code.
+func codeOf(text string) (out []string) {
+	for i, part := range strings.Split("\n"+text, "\n```") {
+		if i%2 == 0 {
+			out = append(out, strings.Split(strings.Join(inlineCode.FindAllString(part, -1), "\n"), "\n")...)
+		} else if body, ok := strings.CutPrefix(part, "sh\n"); ok {
+			out = append(out, strings.Split(lineContinues.ReplaceAllString(body, " "), "\n")...)
+		}
+	}
+	return out
+}
+
+// unknownIn is the first word of a command line that is neither a command nor a flag, as
+// far as that can be told.
+func unknownIn(cmd *cobra.Command, words []string) string {
+	for i, word := range words {
+		word = strings.Trim(word, "`.,;:)")
+		if word == "--" || strings.HasPrefix(word, "#") || strings.HasPrefix(word, ">") || strings.HasPrefix(word, "|") {
+			return ""
+		}
+		name, flag := strings.CutPrefix(word, "--")
+		name, _, _ = strings.Cut(name, "=")
+		if flag && cmd.Flags().Lookup(name) == nil && name != "help" {
+			return word
+		}
+		if flag || !cmd.HasSubCommands() {
+			continue
+		}
+		next, _, err := cmd.Find([]string{word})
+		if err != nil || next == cmd {
+			return "command " + strings.Join(words[:i+1], " ")
+		}
+		cmd = next
+	}
+	return ""
 }
 
 // arguments splits a command line at spaces that are not in double quotes.

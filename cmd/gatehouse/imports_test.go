@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -124,6 +125,19 @@ func TestImports(t *testing.T) {
 					t.Errorf("%s imports %s, which belongs to %v", p.ImportPath, i, who)
 				}
 			}
+		}
+	}
+}
+
+// TestRooms: the tour of the architecture names every package.
+func TestRooms(t *testing.T) {
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range modulePackages(t) {
+		if room := strings.TrimPrefix(p.ImportPath, "gatehouse/"); !strings.Contains(string(text), "`"+room+"`") {
+			t.Errorf("docs/architecture.md says nothing of %s", room)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func handOver(out, said io.Writer, made migrate.Result, secrets, dir string) err
 	} else if err := writeAll(out, made, dir); err != nil {
 		return err
 	}
-	fmt.Fprint(said, made.Report(secrets, dir != ""))
+	fmt.Fprint(said, made.Report(secrets, dir))
 	if len(made.Holes)+len(made.Faults) > 0 {
 		return errReported
 	}

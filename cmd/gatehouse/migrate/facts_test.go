@@ -104,7 +104,7 @@ func TestEveryProvider(t *testing.T) {
 			t.Errorf("%s: %v", p.name, err)
 		}
 		taken(t, made)
-		if impossible := strings.Contains(made.Report("", false), "not possible here"); impossible != (p.impossible != "") || impossible && len(made.Holes) == 0 {
+		if impossible := strings.Contains(made.Report("", ""), "not possible here"); impossible != (p.impossible != "") || impossible && len(made.Holes) == 0 {
 			t.Errorf("%s: not possible %t, with lines to fill in: %v", p.name, impossible, made.Holes)
 		}
 	}

@@ -36,7 +36,7 @@ func TestCases(t *testing.T) {
 			}
 			made := translated(t, archive)
 			taken(t, made)
-			if bytes.Contains(made.Settings, []byte("secret-value")) || strings.Contains(made.Report("", false), "secret-value") {
+			if bytes.Contains(made.Settings, []byte("secret-value")) || strings.Contains(made.Report("", ""), "secret-value") {
 				t.Error("a secret is printed")
 			}
 			wanted(t, where, archive, made)
@@ -105,7 +105,7 @@ func taken(t *testing.T, made Result) {
 
 func wanted(t *testing.T, file string, archive *txtar.Archive, made Result) {
 	t.Helper()
-	got := []txtar.File{{Name: "want/gatehouse.yaml", Data: made.Settings}, {Name: "want/report", Data: []byte(made.Report("/run/secrets", false))}}
+	got := []txtar.File{{Name: "want/gatehouse.yaml", Data: made.Settings}, {Name: "want/report", Data: []byte(made.Report("/run/secrets", ""))}}
 	in := slices.DeleteFunc(slices.Clone(archive.Files), func(f txtar.File) bool { return strings.HasPrefix(f.Name, "want/") })
 	if *update {
 		all := &txtar.Archive{Comment: archive.Comment, Files: append(in, got...)}

@@ -2,13 +2,15 @@ package migrate
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 )
 
 // Report is what there is to know about the settings, for people to read. Secrets is
-// where the settings look for their files; written says that those were made.
-func (r Result) Report(secrets string, written bool) string {
+// where the settings look for their files; dir is where these and the settings were
+// written, empty if they were not.
+func (r Result) Report(secrets, dir string) string {
 	var b strings.Builder
 	section := func(title string, lines []string) {
 		if len(lines) > 0 {
@@ -24,14 +26,14 @@ func (r Result) Report(secrets string, written bool) string {
 		faults = append(faults, f.String())
 	}
 	section("TO CORRECT, or no gateway starts:", faults)
-	section("Files of secrets:", texts(r.Secrets, func(s Secret) string { return s.line(secrets, written) }))
+	section("Files of secrets:", texts(r.Secrets, func(s Secret) string { return s.line(secrets, dir != "") }))
 	section("More is open than before:", r.about(Wider))
 	section("Less is open than before:", r.about(Narrower))
 	section("Different:", r.about(Different))
 	section("Not needed any more:", r.about(Moot))
 	section("With every configuration:", []string{
 		"- the paths of sign-in are others, programs get 401 without being listed, people sign in once more: see docs/migrate-from-oauth2-proxy.md",
-		"- afterwards: gatehouse check --config " + Name,
+		"- afterwards: gatehouse check --config " + filepath.Join(dir, Name),
 	})
 	return strings.TrimPrefix(b.String(), "\n")
 }
