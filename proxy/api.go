@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/page"
 	"gatehouse/session"
 )
@@ -47,7 +48,7 @@ func (h *Handler) api() map[string]func(*exchange) {
 		"GET /me/sessions":         h.mine(h.list),
 		"DELETE /me/sessions":      h.mine(h.endAll, "except"),
 		"DELETE /me/sessions/{id}": h.mine(h.endOne),
-		"GET /sessions":            h.theirs(h.list),
+		"GET /sessions":            h.theirs(h.look),
 		"DELETE /sessions":         h.theirs(h.endAll),
 		"DELETE /sessions/{id}":    h.theirs(h.endOne),
 	}
@@ -179,6 +180,17 @@ type entry struct {
 	session.Access
 	// Current marks the one by which the request has come.
 	Current bool `json:"current,omitzero"`
+}
+
+// look is list for an administrator. What can't be written down is not told.
+func (h *Handler) look(a call) {
+	e := audit.Cause(a.r.Context())
+	e.Name, e.Outcome, e.Reason, e.OfIssuer, e.OfSubject = audit.Administrator, audit.Allowed, "looked at sessions and tokens", a.person.Issuer, a.person.Subject
+	if err := h.trail.Record(e); err != nil {
+		h.unlisted(a.exchange, err)
+		return
+	}
+	h.list(a)
 }
 
 // list tells a person's sessions and tokens.

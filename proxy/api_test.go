@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -450,4 +452,49 @@ func checkRefs(t *testing.T, root, v any) {
 			checkRefs(t, root, each)
 		}
 	}
+}
+
+// toldTrail keeps what it is told, or can't.
+type toldTrail struct {
+	mu     sync.Mutex
+	events []audit.Event
+	full   bool
+}
+
+func (tr *toldTrail) Record(e audit.Event) error {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if tr.full {
+		return audit.ErrUnwritten
+	}
+	tr.events = append(tr.events, e)
+	return nil
+}
+
+// TestAPITellsTrail: who looks at what others have stands in the audit trail, or is told
+// nothing.
+func TestAPITellsTrail(t *testing.T) {
+	a := newAPI(t)
+	trail := &toldTrail{}
+	a.gw.trail = trail
+	_, id := a.signIn(person("alice"), "Firefox")
+	const root = "Authorization: Bearer root\r\n"
+	want(t, "sessions", len(a.sessionsOf("GET /sessions?person=alice", root)), 1)
+	if len(trail.events) != 1 {
+		t.Fatalf("events: %v", trail.events)
+	}
+	e := trail.events[0]
+	want(t, "event", e.Name+" "+e.Outcome, "administrator allowed")
+	want(t, "who", e.Subject+" of "+e.Issuer+" by "+e.Route, "sub-root of https://idp.test by corp")
+	want(t, "of whom", e.OfSubject+" of "+e.OfIssuer, "sub-alice of https://idp.test")
+	want(t, "method", e.Method, "GET")
+	if e.Address == "" || e.Request == "" {
+		t.Errorf("from where: %+v", e)
+	}
+	trail.full = true
+	got := a.ask("GET /sessions?person=alice", root)
+	if got.StatusCode != 503 || strings.Contains(got.body, id) {
+		t.Errorf("unwritten: %d %s", got.StatusCode, got.body)
+	}
+	want(t, "what is ended is ended", a.ask("DELETE /sessions?person=alice", root).StatusCode, 200)
 }

@@ -17,8 +17,8 @@ const (
 	askers = 16
 )
 
-// openRequests are the requests on their way that the gateway may have to end: those of
-// somebody, and WebSockets. One goroutine looks at them. To come and to go is all that a
+// openRequests are the requests on their way that the gateway may have to end: if somebody's
+// access ends, if other settings don't allow them, or with the gateway itself. One goroutine looks at them. To come and to go is all that a
 // request that is over soon has to do with them: it costs a lock that few share.
 type openRequests struct {
 	h        *Handler
@@ -62,7 +62,7 @@ func newOpenRequests(h *Handler) *openRequests {
 // a connection at a time, so that the connection's context does for it.
 func (o *openRequests) add(x *exchange) context.Context {
 	ctx := x.r.Context()
-	if x.trial != nil || x.standing == nil && !x.websocket {
+	if x.trial != nil {
 		return ctx
 	}
 	var ok bool
@@ -194,7 +194,7 @@ func (s *shard) sweep(now, changed time.Time) (due, over []*exchange) {
 		switch {
 		case l.over != nil:
 			over = append(over, x)
-		case somebody && l.term.due(now, changed), !somebody && l.term.dueOnce(now, changed):
+		case somebody && l.term.due(now, changed), !somebody && x.h.succeeded() && l.term.dueOnce(now, changed):
 			l.term.asking = true
 			due = append(due, x)
 		}

@@ -277,7 +277,7 @@ func TestOpenWebSocketExpires(t *testing.T) {
 
 // spout answers a WebSocket with large frames without end, which come in pieces, so that
 // one is nearly always under way. It stops in the middle of the frame with that number.
-func spout(c net.Conn, br *bufio.Reader, stop int) {
+func spout(c net.Conn, br *bufio.Reader, stop int, stopped chan<- struct{}) {
 	r, err := skip(br)
 	if err != nil {
 		return
@@ -305,6 +305,7 @@ func spout(c net.Conn, br *bufio.Reader, stop int) {
 		time.Sleep(10 * time.Millisecond)
 		if i == stop {
 			_, _ = c.Write(rest[:10])
+			close(stopped)
 			_, _ = io.Copy(io.Discard, br)
 			return
 		}
@@ -318,9 +319,9 @@ func TestOpenWebSocketBetweenFrames(t *testing.T) {
 	for _, stop := range []int{-1, 5} {
 		t.Run(fmt.Sprint("WS-03 stops at ", stop), func(t *testing.T) {
 			t.Parallel()
-			gone := make(chan struct{})
+			gone, stopped := make(chan struct{}), make(chan struct{})
 			url, _ := script(t, func(c net.Conn, br *bufio.Reader) {
-				spout(c, br, stop)
+				spout(c, br, stop, stopped)
 				close(gone)
 			})
 			g, d := newDesk(t, url)
@@ -329,6 +330,9 @@ func TestOpenWebSocketBetweenFrames(t *testing.T) {
 				for alice.WriteMessage(websocket.BinaryMessage, make([]byte, 1000)) == nil {
 				}
 			}()
+			if stop >= 0 {
+				<-stopped
+			}
 			time.AfterFunc(briefly, func() {
 				d.fails("alice", errSignedOut)
 				g.gw.Recheck()
@@ -360,7 +364,7 @@ func TestOpenWebSocketBetweenFrames(t *testing.T) {
 func TestOpenWebSocketUnread(t *testing.T) {
 	gone := make(chan struct{})
 	url, _ := script(t, func(c net.Conn, br *bufio.Reader) {
-		spout(c, br, -1)
+		spout(c, br, -1, nil)
 		close(gone)
 	})
 	g, d := newDesk(t, url)

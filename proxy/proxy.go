@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -133,8 +132,6 @@ type Handler struct {
 
 	outages      *rate.Limiter // for what the log has to say of them
 	strangers    *rate.Limiter // the same, of those who ask and may not
-	refusals     *rate.Limiter // for what the audit trail is told of them
-	untold       atomic.Int64  // refusals that it was not
 	trail        audit.Trail
 	crowds       *rate.Limiter // the same, of those who ask too often
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
@@ -170,7 +167,6 @@ func New(o Options) (*Handler, error) {
 
 		outages:      rate.NewLimiter(10, 100),
 		strangers:    rate.NewLimiter(rate.Every(10*time.Second), 10),
-		refusals:     rate.NewLimiter(refusalsPerSecond, refusalsAtOnce),
 		trail:        audit.Or(o.Audit),
 		crowds:       rate.NewLimiter(rate.Every(10*time.Second), 10),
 		drainTimeout: drainTimeout,
@@ -207,6 +203,7 @@ func New(o Options) (*Handler, error) {
 	h.challenge = h.challenges()
 	h.own = h.ownMux()
 	h.lineage = newLineage(h, o.Former)
+	h.o.Former = nil // or none of them would ever be forgotten
 	h.open = newOpenRequests(h)
 	return h, nil
 }

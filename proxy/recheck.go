@@ -60,7 +60,8 @@ func (t *term) due(now, changed time.Time) bool {
 	return !t.asking && (!now.Before(t.next) || t.asked.Before(changed) && now.Sub(t.asked) >= briefly)
 }
 
-// dueOnce is due for a request that comes from nobody: it has no end of its own.
+// dueOnce is due for a request that comes from nobody, where other settings count than
+// those that it was let in by: it has no end of its own.
 func (t *term) dueOnce(now, changed time.Time) bool {
 	return !t.asking && t.allowed.Before(changed) && !now.Before(t.next)
 }

@@ -54,6 +54,9 @@ func (h *Handler) Succeed() {
 	h.Recheck()
 }
 
+// succeeded reports whether another handler answers now.
+func (h *Handler) succeeded() bool { return h.lineage.latest.Load() != h }
+
 // judge decides about an open request as if it were new, and says whom it comes from.
 func (h *Handler) judge(x, anew *exchange) (authn.Identity, error) {
 	if h != x.h {

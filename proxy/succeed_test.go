@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -70,6 +72,54 @@ func TestSucceedNobody(t *testing.T) {
 	nobody := g.socket("")
 	g.succeed(d, g.upServer.URL, func(o *Options) { o.Upstreams[0].Public = nil })
 	parted(t, nobody, soon, closePolicy, "signed out")
+}
+
+// TestSucceedTransfer: a long download of nobody's goes on, but where the new settings
+// close its path or ask who it is.
+func TestSucceedTransfer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Options)
+		ends   bool
+	}{
+		"the same": {func(*Options) {}, false},
+		"it is closed": {func(o *Options) {
+			o.Policy = []config.Rule{{Name: "closed", Paths: []string{"/public/"}, Access: "deny"}}
+		}, true},
+		"it asks": {func(o *Options) { o.Upstreams[0].Public = nil }, true},
+	} {
+		for _, h2 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, h2 %v", name, h2), func(t *testing.T) {
+				t.Parallel()
+				g, d := newDesk(t, "")
+				gone, failed := make(chan error, 1), make(chan error, 1)
+				g.up.then = endless(gone)
+				req := g.request("GET", "/public/events", nil)
+				req.Header.Del("Cookie")
+				go func() {
+					res, err := g.client(h2).Do(req)
+					if err == nil {
+						defer res.Body.Close()
+						_, err = io.Copy(io.Discard, res.Body)
+					}
+					failed <- err
+				}()
+				await(t, func() bool { return len(g.up.all()) == 1 })
+				g.succeed(d, g.upServer.URL, tt.change)
+				wait := soon
+				if !tt.ends {
+					wait = quiet
+				}
+				select {
+				case err := <-failed:
+					if !tt.ends || err == nil {
+						t.Errorf("it ended with %v", err)
+					}
+				case <-time.After(wait):
+					want(t, "still open", tt.ends, false)
+				}
+			})
+		}
+	}
 }
 
 // TestSucceedAgain: what began long ago is judged by the latest settings, heard of there,

@@ -3,16 +3,9 @@ package proxy
 import (
 	"cmp"
 	"errors"
-	"fmt"
 
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
-)
-
-// The trail is told of this many refusals a second, and how many there were besides.
-const (
-	refusalsPerSecond = 50
-	refusalsAtOnce    = 500
 )
 
 // refusal tells the audit trail who was refused: a credential that is wrong, or somebody
@@ -23,10 +16,6 @@ func (h *Handler) refusal(x *exchange, err error) {
 	if x.trial != nil || !allowed && !errors.Is(err, authn.ErrRejected) {
 		return
 	}
-	if !h.refusals.Allow() {
-		h.untold.Add(1)
-		return
-	}
 	e := audit.Of(x.r, audit.Access, audit.Refused).By(x.identity)
 	e.Address = x.remote
 	switch {
@@ -34,9 +23,6 @@ func (h *Handler) refusal(x *exchange, err error) {
 		e.Reason = "the credential is wrong, or no longer valid"
 	default:
 		e.Reason = "rule " + cmp.Or(x.rule.Name, "without a name") + ": " + not.Missing
-	}
-	if n := h.untold.Swap(0); n > 0 {
-		e.Reason += fmt.Sprintf(" (and %d refusals before it)", n)
 	}
 	_ = h.trail.Record(e) // it is refused all the same
 }

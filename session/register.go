@@ -357,9 +357,10 @@ func (g *Register) End(ctx context.Context, p Person, ids ...string) error {
 	return err
 }
 
-// told tells the trail. What has ended stays so, even if that can't be written down.
+// told tells the trail. What has ended stays so, even if that can't be written down. What
+// is nobody's had ended before.
 func (g *Register) told(ctx context.Context, p Person, ids []string, err error) {
-	if len(ids) == 0 && err == nil {
+	if err == nil && (len(ids) == 0 || p == Person{}) {
 		return
 	}
 	e := p.ended(audit.Cause(ctx), ids)

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"gatehouse/authn"
@@ -23,14 +24,15 @@ import (
 
 // What a trail tells of.
 const (
-	SignIn     = "sign-in"     // somebody proved who they are: a session begins
-	SessionEnd = "session-end" // a session or access token was ended before its time
-	TokenIssue = "token-issue" // an access token was given
-	Access     = "access"      // a request was refused: the credential, or the rule
-	KeyChange  = "key-change"  // an API key was made, rotated or revoked
-	Settings   = "settings"    // settings were loaded, or refused
-	Lifecycle  = "lifecycle"   // the gateway has started, or stops
-	Unban      = "unban"       // a limit on wrong passwords was lifted
+	SignIn        = "sign-in"       // somebody proved who they are: a session begins
+	SessionEnd    = "session-end"   // a session or access token was ended before its time
+	TokenIssue    = "token-issue"   // an access token was given
+	Access        = "access"        // a request was refused: the credential, or the rule
+	KeyChange     = "key-change"    // an API key was made, rotated or revoked
+	Settings      = "settings"      // settings were loaded, or refused
+	Administrator = "administrator" // somebody looked at what others have
+	Lifecycle     = "lifecycle"     // the gateway has started, or stops
+	Unban         = "unban"         // a limit on wrong passwords was lifted
 )
 
 // How it came out.
@@ -74,8 +76,13 @@ type Event struct {
 	Path    string `json:"path,omitempty"` // without the query
 }
 
-// maxText bounds each text that a client chose, in bytes.
-const maxText = 512
+const (
+	// maxText bounds each text, in bytes, but for the reason.
+	maxText   = 512
+	maxReason = 4 * maxText
+	// maxObjects is how many things one line can tell of.
+	maxObjects = 50
+)
 
 // Of begins an event that a request is the cause of. The request has been through the
 // gateway's front: its RemoteAddr is the client's, and its X-Request-Id can be believed.
@@ -85,17 +92,37 @@ func Of(r *http.Request, name, outcome string) Event {
 		return e
 	}
 	e.Address = authn.AddressOf(r)
-	e.Agent, e.Request = bounded(r.UserAgent()), r.Header.Get("X-Request-Id")
-	e.Host, e.Method, e.Path = bounded(r.Host), r.Method, bounded(r.URL.Path)
+	e.Agent, e.Request = r.UserAgent(), r.Header.Get("X-Request-Id")
+	e.Host, e.Method, e.Path = r.Host, r.Method, r.URL.Path
 	return e
 }
 
-func bounded(s string) string {
-	if len(s) > maxText {
-		return s[:maxText]
+// lines are the event as lines tell it: its texts within bounds, and as many times as it
+// takes to name all that something was done to.
+func (e Event) lines() []Event {
+	for _, s := range []*string{
+		&e.Name, &e.Outcome, &e.Route, &e.Issuer, &e.Subject, &e.Username, &e.Kind, &e.Claimed, &e.OfIssuer, &e.OfSubject,
+		&e.Address, &e.Agent, &e.Request, &e.Host, &e.Method, &e.Path,
+	} {
+		*s = bounded(*s, maxText)
 	}
-	return s
+	e.Reason = bounded(e.Reason, maxReason)
+	if len(e.Object) == 0 {
+		return []Event{e}
+	}
+	var out []Event
+	for some := range slices.Chunk(e.Object, maxObjects) {
+		one := e
+		one.Object = make([]string, len(some))
+		for i, o := range some {
+			one.Object[i] = bounded(o, maxText)
+		}
+		out = append(out, one)
+	}
+	return out
 }
+
+func bounded(s string, most int) string { return s[:min(len(s), most)] }
 
 // Trail takes events. Its methods may be called by any number of goroutines.
 type Trail interface {

@@ -57,15 +57,15 @@ func read(t *testing.T, files ...string) string {
 
 func verify(t *testing.T, text string, secrets ...[]byte) (int, string) {
 	t.Helper()
-	found, err := audit.Verify(strings.NewReader(text), secrets)
+	v, err := audit.Verify(strings.NewReader(text), secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out []string
-	for _, f := range found.Flaws {
+	for _, f := range v.Flaws {
 		out = append(out, fmt.Sprint(f.Line, ": ", f.What))
 	}
-	return found.Lines, strings.Join(out, "\n")
+	return v.Lines, strings.Join(out, "\n")
 }
 
 func TestRecord(t *testing.T) {
@@ -158,6 +158,11 @@ func TestRotation(t *testing.T) {
 	}
 	if n, flaws := verify(t, read(t, file), secret); n != 2 || flaws != "" {
 		t.Errorf("the new file alone: %d lines, %s", n, flaws)
+	}
+	for names, want := range map[string]bool{file + ".1 " + file: false, file: true} {
+		if v, err := audit.Verify(strings.NewReader(read(t, strings.Fields(names)...)), [][]byte{secret}); err != nil || v.GoesOn != want {
+			t.Errorf("%s: it goes on from lines that were not read: %v, %v", names, v.GoesOn, err)
+		}
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)

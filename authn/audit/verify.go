@@ -28,45 +28,48 @@ type Flaw struct {
 	What string // a sentence
 }
 
-// Report is what Verify has found.
-type Report struct {
-	Lines  int
-	Flaws  []Flaw
-	GoesOn bool // the first line follows one that was not read: in an older file, or taken away
+// Verdict is what [Verify] has found.
+type Verdict struct {
+	Lines int
+	Flaws []Flaw
+	// GoesOn says that the first line is not the first of the trail. Whether all that is
+	// missing before it is in other files can't be told.
+	GoesOn bool
 }
 
 // Verify reads a chained trail, of one file or of several in their order. Secrets are
-// those that it may have been written by. The error says that it could not be read to
-// its end.
-func Verify(trail io.Reader, secrets [][]byte) (r Report, err error) {
-	in := bufio.NewScanner(trail)
+// those that it may have been written by. The error says that it could not be read to its
+// end.
+func Verify(r io.Reader, secrets [][]byte) (v Verdict, err error) {
+	in := bufio.NewScanner(r)
 	in.Buffer(nil, maxLine)
 	last := ""
-	flaw := func(what string) { r.Flaws = append(r.Flaws, Flaw{r.Lines, what}) }
 	for in.Scan() {
-		r.Lines++
+		v.Lines++
 		var l line
 		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			flaw("This is no line of an audit trail.")
+			v.flaw("This is no line of an audit trail.")
 			continue
 		}
 		switch code, after := l.Code, l.After; {
 		case code == "":
-			flaw("This line has no code.")
+			v.flaw("This line has no code.")
 		case !genuine(in.Bytes(), code, secrets):
-			flaw("This line was changed, or was written under another key.")
-		case r.Lines == 1:
-			r.GoesOn = after != ""
+			v.flaw("This line was changed, or was written under another key.")
+		case v.Lines == 1:
+			v.GoesOn = after != ""
 		case after != last:
-			flaw("Before this line some are missing, or in another order, or added.")
+			v.flaw("Before this line some are missing, or in another order, or added.")
 		}
 		last = l.Code
 	}
 	if err := in.Err(); err != nil {
-		return r, fmt.Errorf("audit: line %d: %w", r.Lines+1, err)
+		return v, fmt.Errorf("audit: line %d: %w", v.Lines+1, err)
 	}
-	return r, nil
+	return v, nil
 }
+
+func (v *Verdict) flaw(what string) { v.Flaws = append(v.Flaws, Flaw{v.Lines, what}) }
 
 // genuine reports whether one of the secrets has made the line's code.
 func genuine(text []byte, code string, secrets [][]byte) bool {

@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"log/syslog"
 	"net/url"
-	"os"
-	"sync"
 	"time"
 )
 
@@ -26,16 +24,15 @@ type Options struct {
 	// Lossy lets go on what can't be written down. The log tells of it.
 	Lossy bool
 	Log   *slog.Logger
+	// After is the trail by former settings in the same process. Where both go to the
+	// same place, this one goes on with its chain, and it may still be written to.
+	After *Writer
 }
 
 // Writer is a [Trail] that writes lines.
 type Writer struct {
-	o  Options
-	to output
-
-	mu     sync.Mutex
-	last   string // the code of the line before, where the output does not know it
-	failed bool   // the log has been told
+	o     Options
+	place *place
 }
 
 // output takes whole lines.
@@ -47,48 +44,51 @@ type output interface {
 
 // New opens a trail. That it can't be written now is an error, unless it may be lossy.
 func New(o Options) (*Writer, error) {
-	w := &Writer{o: o}
-	switch {
-	case o.File != "":
-		w.to = &file{name: o.File}
-	case o.Syslog != "":
-		s, err := newDaemon(w, o.Syslog)
-		if err != nil {
-			return nil, err
-		}
-		w.to = s
-	default:
-		w.to = stream{w, o.To}
+	if f := o.After; f != nil && f.o.File == o.File && f.o.Syslog == o.Syslog && f.o.To == o.To {
+		o.After = nil // it is not to be kept
+		return &Writer{o, f.place.share()}, nil
 	}
-	if f, ok := w.to.(*file); ok {
-		if err := f.open(); err != nil && !o.Lossy {
-			return nil, fmt.Errorf("%w: %w", ErrUnwritten, err)
-		}
+	o.After = nil
+	p, err := newPlace(o)
+	if err != nil {
+		return nil, err
 	}
-	return w, nil
+	return &Writer{o, p}, nil
 }
 
-// Record implements [Trail].
+// Record implements [Trail]. Of refusals it writes down no more than a disk can take;
+// how many it has left out stands in the next one.
 func (w *Writer) Record(e Event) error {
+	now := time.Now()
 	if e.Time.IsZero() {
-		e.Time = time.Now()
+		e.Time = now
 	}
 	e.Time = e.Time.UTC().Round(0)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	code := ""
-	err := w.to.write(func(after string) (text []byte, err error) {
-		text, code, err = w.line(e, after)
-		return text, err
-	})
-	if err == nil {
-		w.last = code
+	if e.Outcome == Refused && !w.place.refusals.admit(&e, now) {
+		return nil
 	}
+	err := w.place.use(func(p *place) error { return w.write(p, e.lines()) })
 	w.tell(err)
 	if err == nil || w.o.Lossy {
 		return nil
 	}
 	return fmt.Errorf("%w: %w", ErrUnwritten, err)
+}
+
+// write writes lines one after the other, as far as it gets.
+func (w *Writer) write(p *place, lines []Event) error {
+	for _, e := range lines {
+		code := ""
+		err := p.to.write(func(after string) (text []byte, err error) {
+			text, code, err = w.line(e, after)
+			return text, err
+		})
+		if err != nil {
+			return err
+		}
+		p.last = code
+	}
+	return nil
 }
 
 // line is the text of an event, with the code that chains it to the line before.
@@ -114,31 +114,26 @@ func codeOf(secret, text []byte) string {
 
 // tell logs when lines begin to be lost, and when that is over.
 func (w *Writer) tell(err error) {
-	switch {
-	case w.o.Log == nil, (err != nil) == w.failed:
-	case err != nil:
+	switch failed := err != nil; {
+	case w.place.failed.Swap(failed) == failed, w.o.Log == nil:
+	case failed:
 		w.o.Log.Error("the audit trail can't be written", "lossy", w.o.Lossy, "err", err)
 	default:
 		w.o.Log.Warn("the audit trail is written again")
 	}
-	w.failed = err != nil
 }
 
-// Close closes what it writes to, unless it was given open.
-func (w *Writer) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.to.Close()
-}
+// Close closes what it writes to, unless it was given open, or another goes on with it.
+func (w *Writer) Close() error { return w.place.leave() }
 
 // stream is a writer that was given open.
 type stream struct {
-	w  *Writer
-	to io.Writer
+	place *place
+	to    io.Writer
 }
 
 func (s stream) write(line func(after string) ([]byte, error)) error {
-	text, err := line(s.w.last)
+	text, err := line(s.place.last)
 	if err != nil {
 		return err
 	}
@@ -154,16 +149,16 @@ func (stream) Close() error { return nil }
 // daemon is a syslog server.
 type daemon struct {
 	network, address string
-	w                *Writer
+	place            *place
 	to               *syslog.Writer
 }
 
-func newDaemon(w *Writer, address string) (*daemon, error) {
+func newDaemon(p *place, address string) (*daemon, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, errors.New("audit: not an address of a syslog server")
 	}
-	d := &daemon{network: u.Scheme, address: u.Host, w: w}
+	d := &daemon{network: u.Scheme, address: u.Host, place: p}
 	if u.Host == "" {
 		d.address = u.Path
 	}
@@ -178,7 +173,7 @@ func (d *daemon) write(line func(after string) ([]byte, error)) error {
 		}
 		d.to = to
 	}
-	text, err := line(d.w.last)
+	text, err := line(d.place.last)
 	if err != nil {
 		return err
 	}
@@ -192,89 +187,4 @@ func (d *daemon) Close() error {
 		return nil
 	}
 	return d.to.Close()
-}
-
-// file is a file that lines are appended to, by several processes perhaps. Who rotates it
-// renames it: the next line goes into a new one.
-type file struct {
-	name string
-	f    *os.File
-	last string // the code of the last line of a file that was renamed
-}
-
-func (f *file) open() error {
-	opened, err := os.OpenFile(f.name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	f.f = opened
-	return nil
-}
-
-// current opens the file anew if it has another name by now, or none.
-func (f *file) current() error {
-	if f.f != nil {
-		here, err := f.f.Stat()
-		named, gone := os.Stat(f.name)
-		if err == nil && gone == nil && os.SameFile(here, named) {
-			return nil
-		}
-		_ = f.f.Close() // all lines have been written
-		f.f = nil
-	}
-	return f.open()
-}
-
-func (f *file) write(line func(after string) ([]byte, error)) (err error) {
-	if err := f.current(); err != nil {
-		return err
-	}
-	if err := lock(f.f); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unlock(f.f)) }()
-	size, after, err := f.end()
-	if err != nil {
-		return err
-	}
-	text, err := line(after)
-	if err != nil {
-		return err
-	}
-	if n, err := f.f.Write(text); err != nil || n < len(text) {
-		if err == nil {
-			err = io.ErrShortWrite
-		}
-		return errors.Join(err, f.f.Truncate(size)) // no torn line
-	}
-	f.last = lastCode(text)
-	return nil
-}
-
-// maxLine bounds a line, in bytes.
-const maxLine = 64 << 10
-
-// end is the file's size and the code of its last line. In a new file that is the one of
-// the last line of the file before, if this process wrote it.
-func (f *file) end() (size int64, code string, err error) {
-	info, err := f.f.Stat()
-	if err != nil {
-		return 0, "", err
-	}
-	if size = info.Size(); size == 0 {
-		return 0, f.last, nil
-	}
-	tail := make([]byte, min(size, maxLine))
-	if _, err := f.f.ReadAt(tail, size-int64(len(tail))); err != nil {
-		return 0, "", err
-	}
-	return size, lastCode(tail), nil
-}
-
-// Close closes the file.
-func (f *file) Close() error {
-	if f.f == nil {
-		return nil
-	}
-	return f.f.Close()
 }

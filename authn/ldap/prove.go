@@ -111,6 +111,7 @@ func (l *route) mayTry(ctx context.Context, c credentials) error {
 	if err != nil {
 		c.log.Info("password not looked at", "reason", "of the address", "err", err)
 	}
+	l.banned(c, "unknown", err)
 	return err
 }
 
@@ -144,7 +145,7 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 		_, name := l.waitingKeys(c)
 		l.waiting.note(name, err)
 		c.log.Info("password not looked at", "account", a.named(), "err", err)
-		l.refused(c, a.named(), "not looked at, after others that were wrong")
+		l.banned(c, a.named(), err)
 		return errors.Join(err, attempt.undone(ctx))
 	}
 	sent := false
@@ -177,7 +178,15 @@ func (l *route) tryOnce(ctx context.Context, a account, c credentials) error {
 	return errors.Join(err, settled)
 }
 
-// account is whose password is to be checked.
+// banned tells the audit trail of somebody who is refused whatever their password is, if
+// that is what the error says.
+func (l *route) banned(c credentials, account string, err error) {
+	var wait *authn.Throttled
+	if errors.As(err, &wait) {
+		l.refused(c, account, "not looked at, after others that were wrong")
+	}
+}
+
 // refused tells the audit trail.
 func (l *route) refused(c credentials, account, reason string) {
 	e := audit.Of(c.r, audit.SignIn, audit.Refused)
@@ -185,6 +194,7 @@ func (l *route) refused(c credentials, account, reason string) {
 	_ = audit.Or(l.Audit).Record(e) // it is refused all the same
 }
 
+// account is whose password is to be checked.
 type account struct {
 	// key is one for all spellings of a name (LDAP-23).
 	key string

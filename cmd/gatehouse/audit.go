@@ -81,7 +81,7 @@ settings or the arguments are wrong.`,
 }
 
 // reportTrail says what was found in a trail; the error makes it no success.
-func reportTrail(out io.Writer, found audit.Report) error {
+func reportTrail(out io.Writer, found audit.Verdict) error {
 	for _, f := range found.Flaws {
 		fmt.Fprintf(out, "line %d: %s\n", f.Line, f.What)
 	}
@@ -125,9 +125,11 @@ func openTrails(in io.Reader, names []string) (trail io.Reader, end func(), err 
 // auditPurpose is what the secrets of the trail are derived for.
 const auditPurpose = "audit"
 
-// openTrail opens the audit trail that the settings ask for. Out is for standard output.
-func openTrail(c config.Config, keys session.Keyring, out io.Writer, log *slog.Logger) (trail, error) {
+// openTrail opens the audit trail that the settings ask for. Out is for standard output;
+// former is the trail before it in the same process, nil for none.
+func openTrail(c config.Config, keys session.Keyring, out io.Writer, log *slog.Logger, former trail) (trail, error) {
 	o := audit.Options{Lossy: c.Audit.OnFailure == "continue", Log: log}
+	o.After, _ = former.(*audit.Writer)
 	if c.Audit.Chain {
 		o.Secrets = keys.Secrets(auditPurpose)
 	}
@@ -170,7 +172,7 @@ func recordCommand(c config.Config, said io.Writer, e audit.Event) error {
 	if err != nil {
 		return err
 	}
-	t, err := openTrail(c, keys, said, nil)
+	t, err := openTrail(c, keys, said, nil, nil)
 	if err != nil {
 		return fmt.Errorf("it is done, but not in the audit trail: %w", err)
 	}

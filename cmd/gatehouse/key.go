@@ -129,7 +129,8 @@ func keyRotateCommand(sh shell) *cobra.Command {
 			said := cmd.ErrOrStderr()
 			fmt.Fprintf(said, "Key %s of account %s, shown once. It is good until %s.\n", made.ID, made.Account, when(made.Expires))
 			if err != nil {
-				return fmt.Errorf("the new key is good, but the old one, %s, could not be ended: %w; end it with gatehouse key revoke %s", was.ID, err, was.ID)
+				err = fmt.Errorf("the new key is good, but the old one, %s, could not be ended: %w; end it with gatehouse key revoke %s", was.ID, err, was.ID)
+				return errors.Join(err, recordCommand(c, said, keyChange("made", made.Account, made.ID)))
 			}
 			fmt.Fprintf(said, "The old one, %s, ends at %s; running gateways %s.\n", old.ID, when(old.Expires), noticed(c))
 			return recordCommand(c, said, keyChange("rotated", made.Account, made.ID, old.ID))

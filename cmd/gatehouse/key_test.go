@@ -5,6 +5,8 @@ import (
 	"encoding/json/v2"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -400,4 +402,25 @@ func peopleAndPrograms(t *testing.T, settings string) {
 			t.Errorf("%d", got.status)
 		}
 	})
+}
+
+// TestKeyHalfRotated: a key that was made stands in the audit trail, though the one before
+// it could not be ended.
+func TestKeyHalfRotated(t *testing.T) {
+	trail := filepath.Join(t.TempDir(), "audit.log")
+	file, addr := keyFile(t, fmt.Sprintf("audit: {output: file, file: %q}\n", trail))
+	_, id, _ := keyNew(t, file, "ci")
+	raw := redis.NewClient(&redis.Options{Addr: addr})
+	defer raw.Close()
+	if err := raw.Do(t.Context(), "ACL", "SETUSER", "default", "-publish").Err(); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := command(t, nil, "key", "rotate", "-c", file, id)
+	if code != 1 || !strings.Contains(errs, "could not be ended") {
+		t.Fatalf("%d, %s", code, errs)
+	}
+	made := shownID.FindStringSubmatch(errs)
+	if text, err := os.ReadFile(trail); err != nil || made == nil || !strings.Contains(string(text), made[1]) {
+		t.Errorf("%v: the trail does not tell of key %q:\n%s", err, made, text)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -181,7 +182,7 @@ func opsServer(look func(context.Context) state, settings func() config.Config, 
 	mux.Handle("GET /metrics", scrapes)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, req *http.Request) { look(req.Context()).answer(w, req) })
 	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, req *http.Request) {
-		if !local(req.RemoteAddr) {
+		if !local(req) {
 			http.NotFound(w, req)
 			return
 		}
@@ -199,10 +200,21 @@ func opsServer(look func(context.Context) state, settings func() config.Config, 
 	}
 }
 
-// local reports whether a peer is on this machine.
-func local(peer string) bool {
-	at, err := netip.ParseAddrPort(peer)
-	return err == nil && at.Addr().Unmap().IsLoopback()
+// local reports whether a request is from this machine and about it: not of a site whose
+// name a browser here was led to believe in, nor passed on by a proxy.
+func local(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "Via"} {
+		if len(r.Header[name]) > 0 {
+			return false
+		}
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	host := (&url.URL{Host: r.Host}).Hostname()
+	at, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && at.Unmap().IsLoopback()
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

@@ -486,8 +486,8 @@ func TestPromiseLogsHoldNoSecrets(t *testing.T) {
 	token := w.issuer.Last(authntest.Token)
 	keep(token.PostForm.Get("code_verifier"), token.PostForm.Get("code"), "query-secret-1", "query-secret-2", "header-secret-3", "beside-secret-4")
 
-	log := w.log.String()
-	if !strings.Contains(log, `"subject":"1001"`) {
+	log := w.log.String() + w.trail.String()
+	if !strings.Contains(log, `"subject":"1001"`) || !strings.Contains(w.trail.String(), `"event":"sign-in"`) {
 		t.Errorf("the log does not even say who signed in:\n%s", log)
 	}
 	n := 0
@@ -536,8 +536,8 @@ func TestPromiseLogsHoldNoSecretsOfPrograms(t *testing.T) {
 	p.get(p.program(), "/x", keyHeader(flip(goodKey)))
 	secrets = append(secrets, goodOpaque+"2", flip(goodKey))
 
-	log := p.log.String()
-	for _, want := range []string{`"check":"aud"`, `"access token given"`, `"key_id":"` + p.id + `"`, `"subject":"1001"`, "connection refused"} {
+	log := p.log.String() + p.trail.String()
+	for _, want := range []string{`"event":"token-issue"`, `"event":"access"`, `"check":"aud"`, `"access token given"`, `"key_id":"` + p.id + `"`, `"subject":"1001"`, "connection refused"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log does not say %s:\n%s", want, log)
 		}

@@ -32,6 +32,8 @@ type reloader struct {
 	wait    time.Duration // for a new gateway to be ready
 	rest    time.Duration // before what was refused is tried again
 
+	tried string // digest of what was tried last
+
 	mu sync.Mutex
 	at time.Time // of the last try
 	// problem is why what is in the files does not count; empty if it does.
@@ -68,8 +70,7 @@ func (r *reloader) look(ctx context.Context) state {
 
 // run looks at the files until ctx ends, and loads them whenever it is told to.
 func (r *reloader) run(ctx context.Context, told <-chan os.Signal) {
-	loaded := r.digest() // of what was tried last
-	seen := loaded
+	seen := r.tried
 	for {
 		var look <-chan time.Time
 		if every := r.live.now.Load().settings.Reload.Interval.Std(); every > 0 {
@@ -79,17 +80,17 @@ func (r *reloader) run(ctx context.Context, told <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-told:
-			loaded = r.digest()
 			r.reload(ctx)
+			seen = r.tried
 			continue
 		case <-look:
 		}
-		now := r.digest()
+		now := r.digest(r.live.now.Load().settings)
 		settled := now == seen // nobody is in the middle of writing
 		seen = now
-		if settled && (now != loaded || r.due()) {
-			loaded = now
+		if settled && (now != r.tried || r.due()) {
 			r.reload(ctx)
+			seen = r.tried
 		}
 	}
 }
@@ -102,13 +103,24 @@ func (r *reloader) due() bool {
 	return r.problem != "" && time.Since(r.at) >= r.rest
 }
 
-// digest stands for the content of the files that count.
-func (r *reloader) digest() string {
+// settings reads what is in the files, and notes what that was: by the settings before
+// only until then, for it is not known before which files they name.
+func (r *reloader) settings(former config.Config) (config.Config, error) {
+	r.tried = r.digest(former)
+	c, err := config.Load(r.file, r.env)
+	if err == nil && r.digest(former) == r.tried { // or it is to be seen as a change
+		r.tried = r.digest(c)
+	}
+	return c, err
+}
+
+// digest stands for the content of the files that those settings are from.
+func (r *reloader) digest(c config.Config) string {
 	h := sha256.New()
 	if r.file != "" {
 		digestFile(h, r.file)
 	}
-	for _, file := range r.live.now.Load().settings.Files() {
+	for _, file := range c.Files() {
 		digestFile(h, file)
 	}
 	return string(h.Sum(nil))
@@ -135,7 +147,11 @@ func digestFile(h hash.Hash, name string) {
 // reload has what is in the files answer, if it can be loaded.
 func (r *reloader) reload(ctx context.Context) {
 	former := r.live.now.Load()
+	tried := r.digest(former.settings)
 	next, err := r.load(ctx, former)
+	if err != nil {
+		r.tried = tried
+	}
 	if ctx.Err() != nil && next == nil {
 		return
 	}
@@ -165,7 +181,7 @@ func record(g *generation, e audit.Event) { _ = g.trail.Record(e) }
 
 // load makes a gateway of what is in the files and waits until it is ready.
 func (r *reloader) load(ctx context.Context, former *generation) (*generation, error) {
-	c, err := config.Load(r.file, r.env)
+	c, err := r.settings(former.settings)
 	if err != nil {
 		return nil, err
 	}
@@ -186,10 +202,14 @@ func (r *reloader) load(ctx context.Context, former *generation) (*generation, e
 func awaitReady(ctx context.Context, ready *readiness, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var s state
 	for {
-		s := ready.look(ctx)
-		if s.Ready {
+		now := ready.look(ctx)
+		if now.Ready {
 			return nil
+		}
+		if ctx.Err() == nil || s.Conditions == nil { // what is cut short says of everything that it is missing
+			s = now
 		}
 		select {
 		case <-ctx.Done():

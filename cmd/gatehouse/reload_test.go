@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,13 +12,19 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+	"weak"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/authntest"
 	"gatehouse/config"
+	"gatehouse/proxy"
+	"gatehouse/session"
 )
 
 // reloading is a gateway whose settings are in a file.
@@ -49,8 +56,8 @@ func newReloading(t *testing.T, slow <-chan struct{}) *reloading {
 	}
 	r.issuer = newIssuer(t, "127.0.0.1:0")
 	r.keep("first")
-	r.write(r.settings())
-	c, err := config.Load(r.file, nil)
+	r.write(r.text())
+	c, err := r.reloader.settings(config.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +89,7 @@ func newIssuer(t *testing.T, address string) string {
 	return url
 }
 
-func (r *reloading) settings(more ...string) string {
+func (r *reloading) text(more ...string) string {
 	return fmt.Sprintf(`publicURL: http://localhost:8080
 upstreams: [{url: %q, public: [/slow/, /open/]}]
 authn: [{name: sso, oidc: {issuer: %q, clientID: gatehouse, clientSecretFile: %q}}]
@@ -139,14 +146,14 @@ func TestReloadRefused(t *testing.T) {
 		says string
 	}{
 		"not YAML":             {func(*reloading) string { return "publicURL: [" }, "gatehouse.yaml:1"},
-		"an unknown setting":   {func(r *reloading) string { return r.settings("polcy: []") }, "polcy"},
+		"an unknown setting":   {func(r *reloading) string { return r.text("polcy: []") }, "polcy"},
 		"nothing":              {func(*reloading) string { return "" }, "publicURL"},
-		"a secret's file":      {func(r *reloading) string { return strings.ReplaceAll(r.settings(), r.secrets, r.secrets+"s") }, "clientSecretFile"},
-		"a provider not there": {func(r *reloading) string { return strings.ReplaceAll(r.settings(), r.issuer, "http://127.0.0.1:1") }, "route sso"},
+		"a secret's file":      {func(r *reloading) string { return strings.ReplaceAll(r.text(), r.secrets, r.secrets+"s") }, "clientSecretFile"},
+		"a provider not there": {func(r *reloading) string { return strings.ReplaceAll(r.text(), r.issuer, "http://127.0.0.1:1") }, "route sso"},
 		"a store not there": {func(r *reloading) string {
-			return r.settings("store: {redis: {url: redis://127.0.0.1:1}}", "session: {keys: [bm90IGEgc2VjcmV0LCBqdXN0IGZvciB0aGUgdGVzdHMgaGVyZQ]}")
+			return r.text("store: {redis: {url: redis://127.0.0.1:1}}", "session: {keys: [bm90IGEgc2VjcmV0LCBqdXN0IGZvciB0aGUgdGVzdHMgaGVyZQ]}")
 		}, "store"},
-		"a logo that is no file": {func(r *reloading) string { return r.settings("pages: {logoFile: /nowhere/logo.svg}") }, "logoFile"},
+		"a logo that is no file": {func(r *reloading) string { return r.text("pages: {logoFile: /nowhere/logo.svg}") }, "logoFile"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newReloading(t, nil)
@@ -170,7 +177,7 @@ func TestReloadRefused(t *testing.T) {
 			if got := r.get("/open/x"); got.Code != 200 {
 				t.Errorf("the former settings answer %d", got.Code)
 			}
-			r.write(r.settings(denied))
+			r.write(r.text(denied))
 			r.reload(t.Context())
 			if n := r.counted("gatehouse_config_last_reload_success"); n != 1 {
 				t.Errorf("the metrics say %v of a reload that went well", n)
@@ -202,7 +209,7 @@ func TestReloadFollowsFiles(t *testing.T) {
 	if now() != first {
 		t.Fatal("nothing has changed, and was loaded")
 	}
-	r.write(r.settings(denied))
+	r.write(r.text(denied))
 	within(t, "the file's change counts", func() bool { return r.get("/open/x").Code == 403 })
 
 	second := now()
@@ -224,13 +231,36 @@ func TestReloadFollowsFiles(t *testing.T) {
 	ln.Close()
 	third := now()
 	r.issuer = "http://" + address
-	r.write(r.settings())
+	r.write(r.text())
 	within(t, "a provider that is not there is refused", func() bool { return r.condition().Reason != "" })
 	if now() != third {
 		t.Fatal("it answers")
 	}
 	newIssuer(t, address)
 	within(t, "it counts once the provider is there", func() bool { return now() != third && r.get("/open/x").Code == 200 })
+}
+
+// TestReloadOnce: what changes while the gateway is starting is loaded, and once, though it
+// names a file that the settings before did not.
+func TestReloadOnce(t *testing.T) {
+	r := newReloading(t, nil)
+	key := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(key, []byte(rand.Text()+rand.Text()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.write(r.text(fmt.Sprintf("session: {keysFile: %q}", key)))
+	end := r.start(t.Context())
+	defer end()
+	reloaded := func() int { return strings.Count(r.logged.String(), `"settings reloaded"`) }
+	within(t, "they are loaded", func() bool { return reloaded() == 1 })
+	time.Sleep(4 * time.Second)
+	if n := reloaded(); n != 1 {
+		t.Errorf("they are loaded %d times", n)
+	}
+	if err := os.WriteFile(key, []byte(rand.Text()+rand.Text()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the file is followed", func() bool { return reloaded() == 2 })
 }
 
 // TestReloadKeepsMemory: sessions and keys that only this process has live on, through
@@ -242,7 +272,7 @@ func TestReloadKeepsMemory(t *testing.T) {
 	}
 	keys := r.live.now.Load().own.keys
 	for i := range 3 {
-		r.write(r.settings(fmt.Sprintf("pages: {name: Lab %d}", i)))
+		r.write(r.text(fmt.Sprintf("pages: {name: Lab %d}", i)))
 		former := r.live.now.Load()
 		r.reload(t.Context())
 		within(t, "the former gateway is closed", func() bool { r.live.mu.Lock(); defer r.live.mu.Unlock(); return !r.live.former[former] })
@@ -270,7 +300,7 @@ func TestReloadRotatesKeys(t *testing.T) {
 		if err := os.WriteFile(keys, []byte(strings.Join(list, "\n")+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r.write(r.settings(fmt.Sprintf("session: {keysFile: %q}", keys)))
+		r.write(r.text(fmt.Sprintf("session: {keysFile: %q}", keys)))
 		r.reload(t.Context())
 		if problem := r.condition(); problem.Reason != "" {
 			t.Fatal(problem)
@@ -316,7 +346,7 @@ func TestReloadLetsRequestsFinish(t *testing.T) {
 	answered := make(chan *httptest.ResponseRecorder)
 	go func() { answered <- r.get("/slow/1") }()
 	within(t, "the request is on its way", func() bool { return former.requests.Load() == 1 })
-	r.write(r.settings("policy: [{name: closed, paths: [/slow/], access: deny}]"))
+	r.write(r.text("policy: [{name: closed, paths: [/slow/], access: deny}]"))
 	r.reload(t.Context())
 	if got := r.get("/slow/2"); got.Code != 403 {
 		t.Errorf("the next request is %d", got.Code)
@@ -339,12 +369,82 @@ func TestReloadLetsRequestsFinish(t *testing.T) {
 func TestReloadAtTheEnd(t *testing.T) {
 	r := newReloading(t, nil)
 	r.wait = time.Minute
-	r.write(strings.ReplaceAll(r.settings(), r.issuer, "http://127.0.0.1:1"))
+	r.write(strings.ReplaceAll(r.text(), r.issuer, "http://127.0.0.1:1"))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
 	r.reload(ctx)
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestReloadKeepsChain: the audit trail on standard output is one chain, whichever settings
+// its lines were written by.
+func TestReloadKeepsChain(t *testing.T) {
+	r := newReloading(t, nil)
+	var out lockedBuffer
+	r.observe.out = &out
+	key := rand.Text() + rand.Text()
+	for i := range 3 {
+		former := r.live.now.Load()
+		r.write(r.text(fmt.Sprintf("pages: {name: Lab %d}\naudit: {output: stdout, chain: true}\nsession: {keys: [%s]}", i, key)))
+		r.reload(t.Context())
+		record(former, audit.Event{Name: audit.Access, Outcome: audit.Refused, Reason: "of a request that goes on"})
+	}
+	within(t, "the former gateways are closed", func() bool { r.live.mu.Lock(); defer r.live.mu.Unlock(); return len(r.live.former) == 0 })
+	record(r.live.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed})
+	keys, err := session.NewKeyring("http://localhost:8080", []string{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := audit.Verify(strings.NewReader(out.String()), keys.Secrets(auditPurpose))
+	if v.Lines != 6 || len(v.Flaws) > 0 || err != nil {
+		t.Errorf("%+v, %v\n%s", v, err, out.String())
+	}
+}
+
+// TestAwaitReady: what is told to be missing is what was, not what there was no time left
+// to look at.
+func TestAwaitReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(300 * time.Millisecond):
+				return nil
+			}
+		}
+		r := &readiness{seen: map[string]bool{}, dependencies: []dependency{
+			{name: "store", check: slow, needed: true},
+			{name: "route sso", check: func(context.Context) error { return errors.New("nobody answers") }},
+		}}
+		err := awaitReady(t.Context(), r, 700*time.Millisecond)
+		if err == nil || strings.Contains(err.Error(), "store") || !strings.Contains(err.Error(), "route sso: nobody answers") {
+			t.Error(err)
+		}
+	})
+}
+
+// TestReloadForgets: nothing holds on to a gateway that has ended, nor to what it has
+// remembered, however often settings change.
+func TestReloadForgets(t *testing.T) {
+	r := newReloading(t, nil)
+	var gateways []weak.Pointer[gateway]
+	var handlers []weak.Pointer[proxy.Handler]
+	for i := range 3 {
+		g := r.live.now.Load().gateway
+		gateways, handlers = append(gateways, weak.Make(g)), append(handlers, weak.Make(g.handler))
+		r.write(r.text(fmt.Sprintf("pages: {name: Lab %d}\naudit: {output: stdout}", i)))
+		r.get("/open/x")
+		r.reload(t.Context())
+	}
+	r.get("/open/x")
+	for i := range gateways {
+		within(t, "the former gateways are forgotten", func() bool {
+			runtime.GC()
+			return gateways[i].Value() == nil && handlers[i].Value() == nil
+		})
 	}
 }

@@ -40,7 +40,8 @@ starting: /readyz on the operations listener says what is missing.`,
 	}
 	file := settingsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := config.Load(*file, sh.env)
+		r := &reloader{file: *file, env: sh.env, wait: readyWait, rest: refusedRest}
+		c, err := r.settings(config.Config{})
 		if err != nil {
 			return err
 		}
@@ -55,7 +56,8 @@ starting: /readyz on the operations listener says what is missing.`,
 			return err
 		}
 		defer lastSpans(cmd.Context(), o.traces, log(c.Log))
-		return serve(cmd.Context(), c, &reloader{file: *file, env: sh.env, wait: readyWait, rest: refusedRest, log: log, observe: o})
+		r.log, r.observe = log, o
+		return serve(cmd.Context(), c, r)
 	}
 	return cmd
 }

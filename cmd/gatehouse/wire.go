@@ -86,7 +86,7 @@ func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway)
 
 	routes := map[string]authn.Route{}
 	news := session.NewNews(store, log)
-	trail, err := openTrail(c, keys, o.out, log)
+	trail, err := openTrail(c, keys, o.out, log, former.trailOf())
 	if err != nil {
 		return nil, errors.Join(err, own.closeStore(store))
 	}
@@ -353,6 +353,14 @@ func (o *ownings) openStore(c config.Config, former *gateway, calls meter.Calls,
 	store, err := openWatchedStore(c.Store, calls, log)
 	o.memory, _ = store.(*session.Memory)
 	return store, err
+}
+
+// trailOf is the trail of a gateway, nil if there is none.
+func (g *gateway) trailOf() trail {
+	if g == nil {
+		return nil
+	}
+	return g.trail
 }
 
 // closeStore closes the store, unless another gateway does.

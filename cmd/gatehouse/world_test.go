@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -14,10 +15,12 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"gatehouse/authn/audit"
 	"gatehouse/authn/authntest"
 	"gatehouse/cmd/gatehouse/metrics"
 	"gatehouse/config"
@@ -37,6 +40,7 @@ type world struct {
 	provider *httptest.Server
 	app      *recorder
 	log      *lockedBuffer
+	trail    lockedBuffer // of the audit
 	settings string
 	metrics  *metrics.Metrics
 	observe  observers
@@ -83,6 +87,7 @@ func (w *world) serve(settings string) {
 		w.observe.metrics = onlyMetrics().metrics
 	}
 	w.metrics = w.observe.metrics
+	c.Audit.Output, w.observe.out = "stdout", &w.trail
 	w.gw, err = build(c, log, w.observe)
 	if err != nil {
 		t.Fatalf("build: %v", err)
@@ -96,10 +101,28 @@ func (w *world) serve(settings string) {
 	t.Cleanup(func() {
 		w.server.Close()
 		w.checkMetrics(c)
+		w.checkTrail()
 		if err := w.gw.close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
+}
+
+// checkTrail looks at each line of the audit trail.
+func (w *world) checkTrail() {
+	w.t.Helper()
+	names := []string{audit.SignIn, audit.SessionEnd, audit.TokenIssue, audit.Access}
+	for line := range strings.Lines(w.trail.String()) {
+		var e audit.Event
+		switch err := json.Unmarshal([]byte(line), &e); {
+		case err != nil:
+			w.t.Errorf("a line of the trail is no JSON: %v\n%s", err, line)
+		case !slices.Contains(names, e.Name), e.Time.IsZero(), e.Outcome != audit.Allowed && e.Outcome != audit.Refused && e.Outcome != audit.Failed:
+			w.t.Errorf("a line of the trail is of no kind that there is: %s", line)
+		case e.Outcome == audit.Allowed && e.Name != audit.SessionEnd && (e.Issuer == "" || e.Subject == "" || e.Route == ""):
+			w.t.Errorf("a line of the trail does not say who came in: %s", line)
+		}
+	}
 }
 
 // replica is a second gateway of the same settings, with the same around it.
