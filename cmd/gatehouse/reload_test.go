@@ -346,9 +346,9 @@ func TestReloadLetsRequestsFinish(t *testing.T) {
 	answered := make(chan *httptest.ResponseRecorder)
 	go func() { answered <- r.get("/slow/1") }()
 	within(t, "the request is on its way", func() bool { return former.requests.Load() == 1 })
-	r.write(r.text("policy: [{name: closed, paths: [/slow/], access: deny}]"))
+	r.write(r.text(denied))
 	r.reload(t.Context())
-	if got := r.get("/slow/2"); got.Code != 403 {
+	if got := r.get("/open/x"); got.Code != 403 {
 		t.Errorf("the next request is %d", got.Code)
 	}
 	select {
