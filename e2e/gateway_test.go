@@ -223,15 +223,20 @@ func (g *gateway) restart() {
 // operations asks the listener for those who run the gateway.
 func (g *gateway) operations(path string) (int, string) {
 	g.t.Helper()
+	return operations(g.t, g.at(g.ops), path)
+}
+
+func operations(t *testing.T, address, path string) (int, string) {
+	t.Helper()
 	client := &http.Client{Timeout: patience}
-	res, err := client.Get("http://" + g.at(g.ops) + path)
+	res, err := client.Get("http://" + address + path)
 	if err != nil {
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return res.StatusCode, string(b)
 }

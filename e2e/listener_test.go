@@ -192,6 +192,9 @@ upstreams: [{url: "%s", public: [/open/]}]
 		if err != nil || string(out) != "2 200 0" {
 			t.Errorf("curl says %q (%v); %s", out, err, hint)
 		}
+		if _, text := operations(t, at.at(at.ops), "/metrics"); !strings.Contains(text, `gatehouse_certificate_expiry_timestamp_seconds{certificate="listen.tls.acme gatehouse.test"} 1.`) {
+			t.Error("no metric says when the certificate expires")
+		}
 		ca.stop()
 		g.stop()
 		serveSettings(t, at, settings)

@@ -266,18 +266,40 @@ func withoutChallenges(next http.Handler) http.Handler {
 	})
 }
 
+// present is a host's certificate, or why there is none. It asks nobody for one.
+func (i *issued) present(host string) (*tls.Certificate, error) {
+	i.mu.Lock()
+	err := i.state[host]
+	i.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return i.manager.GetCertificate(modern(host))
+}
+
+// expiries are when the certificates of the hosts expire, by what they are called in
+// metrics; zero for one that there is not yet.
+func (i *issued) expiries() map[string]func() (time.Time, error) {
+	out := map[string]func() (time.Time, error){}
+	for _, h := range i.hosts {
+		out["listen.tls.acme "+h] = func() (time.Time, error) {
+			cert, err := i.present(h)
+			if err != nil {
+				return time.Time{}, nil //nolint:nilerr // /readyz says why there is none
+			}
+			return cert.Leaf.NotAfter, nil
+		}
+	}
+	return out
+}
+
 // check says which hosts have no certificate, or one that ends soon.
 func (i *issued) check() error {
 	var errs []error
 	for _, h := range i.hosts {
-		i.mu.Lock()
-		err := i.state[h]
-		i.mu.Unlock()
+		cert, err := i.present(h)
 		if err == nil {
-			var cert *tls.Certificate
-			if cert, err = i.manager.GetCertificate(modern(h)); err == nil {
-				err = lasting(*cert)
-			}
+			err = lasting(*cert)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", h, err))

@@ -192,6 +192,9 @@ func TestIssuedHosts(t *testing.T) {
 	if err := certs.check(); err == nil || !strings.Contains(err.Error(), "files.example.com: "+errNotYet.Error()) {
 		t.Errorf("check says %v", err)
 	}
+	if at, err := i.expiries()["listen.tls.acme files.example.com"](); err != nil || !at.IsZero() {
+		t.Errorf("a certificate that there is not yet expires at %v, %v", at, err)
+	}
 	for _, name := range []string{"example.com", "files.example.com", "evil.test"} {
 		state, err := shake(t, certs, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 		if err != nil || state.PeerCertificates[0].DNSNames[0] != "example.com" {

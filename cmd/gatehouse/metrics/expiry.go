@@ -14,8 +14,8 @@ type expiry struct {
 }
 
 // Certificates tells when these certificates expire, and no others from now on. They go by
-// names of the settings'; each is asked at each scrape, and one that can't be read is left
-// out.
+// names of the settings'; each is asked at each scrape, and one that can't be read, or is
+// not there yet (a zero time), is left out.
 func (m *Metrics) Certificates(expires map[string]func() (time.Time, error)) {
 	m.expiry.mu.Lock()
 	defer m.expiry.mu.Unlock()
@@ -40,6 +40,8 @@ func (e *expiry) Collect(to chan<- prometheus.Metric) {
 			to <- prometheus.NewInvalidMetric(d, err) // is logged, and is not in the answer
 			continue
 		}
-		to <- gauge(d, float64(at.Unix()), name)
+		if !at.IsZero() {
+			to <- gauge(d, float64(at.Unix()), name)
+		}
 	}
 }
