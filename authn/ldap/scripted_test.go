@@ -628,7 +628,7 @@ func TestServiceIsLocked(t *testing.T) {
 func TestServiceFailover(t *testing.T) {
 	second := newScripted(t)
 	s := newScripted(t, func(s *setup) {
-		s.ldap.Address, s.ldap.Timeout = append(s.ldap.Address, second.url), config.Duration(4*time.Second)
+		s.ldap.Address, s.ldap.Timeout = append(s.ldap.Address, second.url), config.Duration(10*time.Second)
 	})
 	s.d.SetFaults(authntest.DirectoryFaults{SilentFrom: 1})
 	var all sync.WaitGroup
