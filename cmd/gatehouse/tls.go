@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -61,9 +60,7 @@ func openShown(t config.ListenTLS, by *issued, log *slog.Logger) (*shownCertific
 func (c *shownCertificates) read() digest {
 	h := sha256.New()
 	for _, name := range c.settings.Files() {
-		b, err := os.ReadFile(name) //nolint:gosec // naming it is the operator's right
-		fmt.Fprintf(h, "%d %v\x00", len(b), err)
-		h.Write(b)
+		digestFile(h, name)
 	}
 	return digest(h.Sum(nil))
 }
