@@ -16,7 +16,10 @@ const (
 // and what follows.
 func Scheme(value string) (scheme, rest string) {
 	value = strings.Trim(value, " \t")
-	i := strings.IndexAny(value+" ", " \t")
+	i := strings.IndexAny(value, " \t")
+	if i < 0 {
+		return value, ""
+	}
 	return value[:i], strings.TrimLeft(value[i:], " \t")
 }
 
