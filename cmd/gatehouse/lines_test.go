@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json/v2"
 	"errors"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,7 +21,7 @@ func TestLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &lockedBuffer{}
 		l := &lines{to: out}
-		log := slog.New(prompt{newLogger(config.Log{Format: "text"}, l).Handler(), l}).With("a", 1).WithGroup("g")
+		log := slog.New(newPrompt(config.Log{Format: "text"}, l)).With("a", 1).WithGroup("g")
 		log.Info(proxy.AccessLine, "n", 1)
 		if out.String() != "" {
 			t.Errorf("written at once: %s", out)
@@ -62,4 +65,47 @@ func TestLinesAreBounded(t *testing.T) {
 	if f.tried < 20 || cap(l.waiting) > 4*linesSize {
 		t.Errorf("tried %d times, %d bytes are held", f.tried, cap(l.waiting))
 	}
+}
+
+// TestRecord: the line of a request reads as slog's own handler writes it.
+func TestRecord(t *testing.T) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, proxy.AccessLine, 0)
+	r.AddAttrs(
+		slog.String("plain", "/a"), slog.String("odd", "a\"b\\c\x00\n\u2028<é>\xff"), slog.String("none", ""), slog.Int("status", 404),
+		slog.Int64("bytes", 1<<40), slog.Duration("duration", 1500*time.Microsecond), slog.Bool("yes", true), slog.Bool("no", false))
+	var theirs bytes.Buffer
+	if err := slog.NewJSONHandler(&theirs, nil).Handle(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	ours := appendRecord(nil, r)
+	var a, b map[string]any
+	if err := errors.Join(json.Unmarshal(ours, &a), json.Unmarshal(theirs.Bytes(), &b)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(a, b) || bytes.Count(ours, []byte("\n")) != 1 || ours[len(ours)-1] != '\n' {
+		t.Errorf("%s, and slog writes %s", ours, theirs.Bytes())
+	}
+}
+
+// BenchmarkRecord compares the two.
+func BenchmarkRecord(b *testing.B) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, proxy.AccessLine, 0)
+	for range 10 {
+		r.AddAttrs(slog.String("text", "some text"))
+	}
+	r.AddAttrs(slog.Int("n", 12345), slog.Duration("d", time.Millisecond), slog.Bool("t", true), slog.Bool("f", false))
+	var out bytes.Buffer
+	theirs := slog.NewJSONHandler(&out, nil)
+	b.Run("slog", func(b *testing.B) {
+		for b.Loop() {
+			out.Reset()
+			_ = theirs.Handle(b.Context(), r)
+		}
+	})
+	b.Run("ours", func(b *testing.B) {
+		var to []byte
+		for b.Loop() {
+			to = appendRecord(to[:0], r)
+		}
+	})
 }

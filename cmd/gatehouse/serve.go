@@ -48,7 +48,7 @@ starting: /readyz on the operations listener says what is missing.`,
 		go spareCollector(cmd.Context(), sh.env)
 		l := &lines{to: sh.err}
 		defer l.flush()
-		log := func(c config.Log) *slog.Logger { return slog.New(prompt{newLogger(c, l).Handler(), l}) }
+		log := func(c config.Log) *slog.Logger { return slog.New(newPrompt(c, l)) }
 		limitMemory(cmd.Context(), memlimit.FromCgroup, log(c.Log))
 		o := onlyMetrics()
 		o.out = sh.out
