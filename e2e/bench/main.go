@@ -14,9 +14,11 @@ import (
 	"flag"
 	"fmt"
 	"iter"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 )
@@ -43,6 +45,7 @@ func run(ctx context.Context, args []string) error {
 	fs.IntVar(&o.rounds, "rounds", 31, "rounds of requests; the median counts")
 	fs.IntVar(&o.streams, "streams", 3, "rounds of streams; the median counts")
 	fs.Int64Var(&o.stream, "stream", 1<<30, "bytes in a stream")
+	fs.StringVar(&o.only, "only", "", "measure only the requests with this in their name, and nothing else")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -54,6 +57,7 @@ type options struct {
 	requests, clients, rounds int
 	streams                   int
 	stream                    int64
+	only                      string
 }
 
 // contender is one way through to the application.
@@ -72,7 +76,7 @@ func compare(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.requests(ctx); err != nil {
+	if err := s.requests(ctx); err != nil || o.only != "" {
 		return err
 	}
 	if err := s.sessions(ctx); err != nil {
@@ -145,6 +149,7 @@ func (s *stage) requests(ctx context.Context) error {
 		{"session, remembered, Redis store", s.redis, get.to(s.redis.url).with(s.redisCookie), "<= 1.15", 1.15},
 		{"session, asked of Redis", s.asking, get.to(s.asking.url).with(s.askingCookie), "<= 2.0", 2.0},
 		{"forward-auth, session, memory store", s.asked, get.to(s.asked.url).with(s.askedCookie).asking(), "<= 0.35", 0.35},
+		{"forward-auth, the same answer without a gateway", s.answer, get.to(s.answer.url).with(s.askedCookie).asking(), "", 0},
 		{"forward-auth, JWT, remembered", s.asked, get.to(s.asked.url).bearing(s.signer.good(20)).asking(), "", 0},
 	}), s.rounds(ctx, "POST of 2 KiB", []contender{
 		{"bare reverse proxy", s.bare, post.to(s.bare.url), "", 0},
@@ -154,10 +159,20 @@ func (s *stage) requests(ctx context.Context) error {
 
 // rounds lets the contenders take turns, and compares them with the first.
 func (s *stage) rounds(ctx context.Context, title string, all []contender) error {
+	rest := slices.DeleteFunc(slices.Clone(all[1:]), func(c contender) bool { return !strings.Contains(c.name, s.options.only) })
+	if len(rest) == 0 {
+		return nil
+	}
+	all = append(all[:1:1], rest...)
 	cost := make([][]float64, len(all))
+	clients := make([]*http.Client, len(all))
+	for i, c := range all {
+		clients[i] = c.load.client()
+		defer clients[i].CloseIdleConnections()
+	}
 	for round := range s.options.rounds + 1 {
 		for i, c := range all {
-			spent, err := c.load.run(ctx, c.process)
+			spent, err := c.load.by(ctx, clients[i], c.process)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -21,6 +23,8 @@ func play(args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "app":
 		h = application()
+	case len(args) == 1 && args[0] == "answer":
+		h = answerer()
 	case len(args) == 2 && args[0] == "bare":
 		u, err := url.Parse(args[1])
 		if err != nil {
@@ -57,6 +61,19 @@ func bareProxy(u *url.URL) http.Handler {
 		},
 		Transport: &http.Transport{MaxIdleConnsPerHost: 1024, IdleConnTimeout: 90 * time.Second, DisableCompression: true},
 	}
+}
+
+// answerer answers everybody as the gateway answers another proxy about somebody, but
+// asks nothing: what the standard library's server costs at least.
+func answerer() http.Handler {
+	said := http.Header{"X-Gatehouse-Jwt-Assertion": {strings.Repeat("j", 640)}, "Cache-Control": {"no-store"}}
+	for _, name := range []string{
+		"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Preferred-Username", "X-Forwarded-Groups", "X-Gatehouse-Subject",
+		"X-Gatehouse-Issuer", "X-Gatehouse-Route", "X-Gatehouse-Teams", "X-Gatehouse-Roles", "X-Request-Id",
+	} {
+		said[name] = []string{"ada@example.com"}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { maps.Copy(w.Header(), said) })
 }
 
 // application answers at once, sends and swallows streams.

@@ -28,6 +28,7 @@ type stage struct {
 	directory                 *authntest.Directory
 	directoryURL              string
 	bare, memory, redis       *process
+	answer                    *process // answers as asked does, and is no gateway
 	forgetful                 *process // the gateway that remembers no token
 	asked                     *process // the gateway that only answers other proxies
 	asking                    *process // the gateway that asks Redis for each request
@@ -74,6 +75,9 @@ func newStage(ctx context.Context, o options) (s *stage, err error) {
 		return s, err
 	}
 	if s.bare, err = s.start(ctx, self, "role", "bare", app.url); err != nil {
+		return s, err
+	}
+	if s.answer, err = s.start(ctx, self, "role", "answer"); err != nil {
 		return s, err
 	}
 	redisPort, err := s.startRedis(ctx)
