@@ -12,7 +12,6 @@ import (
 
 // A dialect is how a proxy asks about a request, and which answers it understands.
 type dialect struct {
-	name string
 	// read finds the request in the question.
 	read func(r *http.Request) (question, fault)
 	// subrequest says that nothing but a status and headers comes of the answer, and
@@ -41,23 +40,32 @@ const (
 	legacyPrefix = "/oauth2"
 )
 
-// dialectOf is the dialect of a question at that path; nil if it is none.
-func (h *Handler) dialectOf(path string) *dialect {
+// dialects are the ways to ask, by their paths.
+func (h *Handler) dialects() map[string]*dialect {
 	if h.o.ForwardAuth == nil {
 		return nil
 	}
-	if h.o.Paths.OAuth2Proxy && path == legacyPrefix+"/auth" {
-		return &dialect{name: "oauth2-proxy", read: readLegacy(h.places.knows), subrequest: true, allowed: http.StatusAccepted, legacy: true}
+	envoy := h.o.Paths.Prefix + askedEnvoy
+	out := map[string]*dialect{
+		h.o.Paths.Prefix + askedNginx:   {read: readNginx, subrequest: true, allowed: http.StatusOK},
+		h.o.Paths.Prefix + askedTraefik: {read: readForwarded, allowed: http.StatusOK},
+		h.o.Paths.Prefix + askedCaddy:   {read: readForwarded, allowed: http.StatusOK},
+		h.o.Paths.Prefix + askedHAProxy: {read: readForwarded, allowed: http.StatusOK},
+		envoy:                           {removes: true, read: readEnvoy(envoy), allowed: http.StatusOK, rest: envoy},
 	}
-	below, ours := strings.CutPrefix(path, h.o.Paths.Prefix)
-	switch {
-	case !ours:
-	case below == askedNginx:
-		return &dialect{name: "nginx", read: readNginx, subrequest: true, allowed: http.StatusOK}
-	case below == askedTraefik, below == askedCaddy, below == askedHAProxy:
-		return &dialect{name: strings.TrimPrefix(below, "/auth/"), read: readForwarded, allowed: http.StatusOK}
-	case below == askedEnvoy, strings.HasPrefix(below, askedEnvoy+"/"):
-		return &dialect{name: "envoy", removes: true, read: readEnvoy(h.o.Paths.Prefix + askedEnvoy), allowed: http.StatusOK, rest: h.o.Paths.Prefix + askedEnvoy}
+	if h.o.Paths.OAuth2Proxy {
+		out[legacyPrefix+"/auth"] = &dialect{read: readLegacy(h.places.knows), subrequest: true, allowed: http.StatusAccepted, legacy: true}
+	}
+	return out
+}
+
+// dialectOf is the dialect of a question at that path; nil if it is none.
+func (h *Handler) dialectOf(path string) *dialect {
+	if d := h.asks[path]; d != nil || h.asks == nil {
+		return d
+	}
+	if below, ours := strings.CutPrefix(path, h.o.Paths.Prefix); ours && strings.HasPrefix(below, askedEnvoy+"/") {
+		return h.asks[h.o.Paths.Prefix+askedEnvoy] // what follows is the path of the request
 	}
 	return nil
 }
@@ -203,6 +211,9 @@ func constraintOf(q url.Values) constraint {
 // the query is that of the request itself, as Caddy sends it unless told otherwise, what
 // isn't known is the application's.
 func constraints(raw, uri string) (constraint, bool) {
+	if raw == "" {
+		return constraint{}, true
+	}
 	q, err := url.ParseQuery(raw)
 	_, own, _ := strings.Cut(uri, "?")
 	own, _, _ = strings.Cut(own, "#")
@@ -220,20 +231,28 @@ func constraints(raw, uri string) (constraint, bool) {
 	return c, carried || len(q) == 0
 }
 
-// unasked refuses a question that somebody other than the proxy may have had a hand
-// in: one that comes under an application's host is about that host, and none brings
-// along a header by which an application is told who somebody is. A proxy that does
-// not write all of them over would pass that on.
-func (h *Handler) unasked(r *http.Request, q question) fault {
+// elsewhereAsked refuses a question that comes under an application's host and is about
+// another: somebody other than the proxy may have had a hand in it.
+func (h *Handler) elsewhereAsked(r *http.Request, q question) fault {
 	if name := hostName(r.Host); slices.ContainsFunc(h.o.ForwardAuth.Hosts, func(site string) bool { return hostName(site) == name }) && hostName(q.host) != name {
 		return fault{http.StatusForbidden, "The proxy in front asks about another host than the one that it asks under."}
 	}
-	for name := range r.Header {
-		if folded := fold(name); folded != "x-gatehouse-authorization" && h.asserted.protects(name) {
-			return fault{http.StatusForbidden, "No client may send the header " + authn.Bounded(name) + ": it says who somebody is."}
+	return fault{}
+}
+
+// scrub takes out the headers that no client may send. A question that brings along one
+// by which an application is told who somebody is, is none: a proxy that does not write
+// all of them over would pass that on.
+func (h *Handler) scrub(x *exchange) {
+	for name := range x.r.Header {
+		if !h.names.protects(name) { // which are those of the contract, and more
+			continue
+		}
+		delete(x.r.Header, name)
+		if x.asked != nil && x.unasked.status == 0 && h.asserted.protects(name) && fold(name) != "x-gatehouse-authorization" {
+			x.unasked = fault{http.StatusForbidden, "No client may send the header " + authn.Bounded(name) + ": it says who somebody is."}
 		}
 	}
-	return fault{}
 }
 
 // canonical is the host that is meant, with the port that people reach it by: proxies

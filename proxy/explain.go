@@ -100,7 +100,7 @@ func (h *Handler) Explain(r *http.Request, by authn.Authenticator) Explanation {
 	case x.asked != nil: // a question about another request, to the gateway itself
 		t.own = true
 	case h.isElsewhere(r):
-		x.asked = &dialect{name: "explain", allowed: http.StatusOK, rest: "/"}
+		x.asked = &dialect{allowed: http.StatusOK, rest: "/"}
 		x.question = question{r.Method, r.Host, r.RequestURI}
 		h.serveAsked(x)
 	case h.decide(x):

@@ -112,7 +112,6 @@ func (h *Handler) letPass(x *exchange) {
 		x.remove(header)
 	}
 	header["Cache-Control"] = []string{"no-store"}
-	header["Content-Length"] = []string{"0"}
 	x.WriteHeader(x.asked.allowed)
 }
 

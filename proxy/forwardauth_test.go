@@ -115,6 +115,7 @@ func TestForwardAuthIdentity(t *testing.T) {
 			claims := payload(t, a.Header.Get(assertionHeader))
 			want(t, "aud", claims["aud"], any("app.test"))
 			want(t, "Cache-Control", a.Header.Get("Cache-Control"), "no-store")
+			want(t, "Content-Length", a.Header.Get("Content-Length"), "0") // or a proxy would wait for a body
 			if dialect == "oauth2-proxy" {
 				want(t, "X-Auth-Request-Email", a.Header.Get("X-Auth-Request-Email"), "alice@example.com")
 			}

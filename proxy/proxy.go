@@ -108,10 +108,11 @@ type Handler struct {
 	places    *places
 	upstreams []*upstream
 	elsewhere *upstream // the applications behind other proxies; nil without forward-auth
-	names     *names    // no client may send
-	answers   *names    // no upstream may answer
-	overrides *names    // of what changes a method
-	asserted  *names    // of the contract: no question may bring one along
+	asks      map[string]*dialect
+	names     *names // no client may send
+	answers   *names // no upstream may answer
+	overrides *names // of what changes a method
+	asserted  *names // of the contract: no question may bring one along
 	contract  contract
 	policy    *policy.Policy
 	standings *otter.Cache[whom, *standing]
@@ -199,6 +200,7 @@ func New(o Options) (*Handler, error) {
 		h.elsewhere = &upstream{h: h, name: config.ForwardAuthUpstream, audience: o.ForwardAuth.Audience}
 		h.places.answer(o.ForwardAuth.Hosts)
 	}
+	h.asks = h.dialects()
 	h.origins = origins(o.PublicURL, h.places)
 	h.challenge = h.challenges()
 	h.own = h.ownMux()

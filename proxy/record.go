@@ -102,7 +102,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	}
 	h.listen(x, s)
 	x.beside = takeBeside(r.Header)
-	h.names.scrub(r.Header)
+	h.scrub(x)
 	r.Header["X-Request-Id"] = x.id
 	return x
 }
@@ -123,7 +123,7 @@ func (h *Handler) listen(x *exchange, s sender) {
 		return
 	}
 	if x.question, x.unasked = x.asked.read(x.r); x.unasked.status == 0 {
-		x.unasked = h.unasked(x.r, x.question)
+		x.unasked = h.elsewhereAsked(x.r, x.question)
 	}
 	if x.asked.removes {
 		x.named = slices.Sorted(maps.Keys(x.r.Header))
@@ -201,7 +201,7 @@ func (h *Handler) end(x *exchange) {
 	}
 	x.report(now.Sub(x.start))
 	if h.o.Access {
-		h.logAccess(x, now.Sub(x.start), cause != nil || ended)
+		h.logAccess(x, now, cause != nil || ended)
 	}
 	if cause != nil {
 		panic(http.ErrAbortHandler)
@@ -222,9 +222,16 @@ func (h *Handler) apologise(x *exchange) any {
 // AccessLine is the message of the line that each request has in the log.
 const AccessLine = "request"
 
-// logAccess writes the line of one request. The query stays out: it may hold secrets.
-func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
-	attrs := [...]slog.Attr{
+// logAccess writes the line of one request, which ended now. The query stays out: it
+// may hold secrets. The handler is asked without the logger, which would look up from
+// where it is called, for nobody.
+func (h *Handler) logAccess(x *exchange, now time.Time, aborted bool) {
+	ctx, handler := context.Background(), h.o.Log.Handler()
+	if !handler.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	line := slog.NewRecord(now, slog.LevelInfo, AccessLine, 0)
+	line.AddAttrs(
 		slog.String("request_id", x.id[0]),
 		slog.String("remote", x.remote),
 		slog.String("method", x.r.Method),
@@ -232,13 +239,13 @@ func (h *Handler) logAccess(x *exchange, took time.Duration, aborted bool) {
 		slog.String("path", x.r.URL.Path),
 		slog.Int("status", x.status),
 		slog.Int64("bytes", x.bytes+x.tunnelled.Load()),
-		slog.Duration("duration", took),
+		slog.Duration("duration", now.Sub(x.start)),
 		slog.String("upstream", x.upstream.title()),
 		slog.String("rule", x.rule.Name),
 		slog.String("route", x.identity.Route),
 		slog.String("subject", x.identity.Subject),
 		slog.Bool("application", x.foreign),
 		slog.Bool("aborted", aborted),
-	}
-	h.o.Log.LogAttrs(context.Background(), slog.LevelInfo, AccessLine, attrs[:]...)
+	)
+	_ = handler.Handle(ctx, line) // as the logger does: there is nobody to tell
 }

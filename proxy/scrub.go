@@ -80,25 +80,35 @@ func overrideNames() []string {
 // pass headers on as variables can't tell X_User and X.User from X-User.
 type names struct {
 	exact    map[string]bool
-	proper   map[string]bool // only in an odd spelling
-	families [256][]string   // by first byte
-	first    [256]bool       // what any of them begins with
+	proper   map[string]bool      // only in an odd spelling
+	families map[leading][]string // by how they begin
+	leads    map[leading]bool     // how any of them begins, which tells nearly all others from them
+}
+
+// leading is the first bytes of a folded name.
+type leading uint32
+
+func leadingOf(name string) leading {
+	var h leading
+	for i := range min(len(name), 3) {
+		h = h<<8 | leading(foldByte(name[i]))
+	}
+	return h
 }
 
 // newNames makes a set of whole names, beginnings of names, and names that only
 // count in an odd spelling.
 func newNames(exact, families, proper []string) *names {
-	n := &names{exact: map[string]bool{}, proper: map[string]bool{}}
+	n := &names{exact: map[string]bool{}, proper: map[string]bool{}, families: map[leading][]string{}, leads: map[leading]bool{}}
 	for _, name := range exact {
-		name = fold(name)
-		n.exact[name], n.first[name[0]] = true, true
+		n.exact[fold(name)], n.leads[leadingOf(name)] = true, true
 	}
 	for _, name := range proper {
-		n.proper[name], n.first[name[0]] = true, true
+		n.proper[name], n.leads[leadingOf(name)] = true, true
 	}
 	for _, f := range families {
-		n.families[f[0]] = append(n.families[f[0]], f)
-		n.first[f[0]] = true
+		h := leadingOf(f)
+		n.families[h], n.leads[h] = append(n.families[h], f), true
 	}
 	return n
 }
@@ -132,7 +142,8 @@ func foldByte(c byte) byte {
 
 // protects reports whether a client may not send a header of this name.
 func (n *names) protects(name string) bool {
-	if name == "" || !n.first[foldByte(name[0])] {
+	h := leadingOf(name)
+	if !n.leads[h] {
 		return false
 	}
 	var buf [maxName]byte
@@ -147,7 +158,7 @@ func (n *names) protects(name string) bool {
 	if size == len(name) && (n.exact[string(folded)] || odd && n.proper[string(folded)]) {
 		return true
 	}
-	for _, f := range n.families[folded[0]] {
+	for _, f := range n.families[h] {
 		if len(f) <= size && string(folded[:len(f)]) == f {
 			return true
 		}

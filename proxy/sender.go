@@ -48,7 +48,7 @@ func (h *Handler) lastNamed(r *http.Request) sender {
 		header, cut = "Forwarded", cutForwarded
 	}
 	hops := strings.Join(r.Header[header], ",")
-	for range maxHops {
+	for n := 0; n < maxHops && hops != ""; n++ {
 		var ok bool
 		if hops, addr, ok = cut(hops); !ok {
 			break
