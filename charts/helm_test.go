@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"gatehouse/authn/authntest"
 )
 
 // kubernetes is the version that templates are made for.
@@ -21,19 +21,11 @@ const kubernetes = "1.36.3"
 // tool is a program that the set-up has built.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	dir := os.Getenv("GATEHOUSE_TEST_CACHE")
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(cache, "gatehouse-test")
+	path, err := authntest.Tool(name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	found, err := filepath.Glob(filepath.Join(dir, name+"-*"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("there is no %s in %s (%v): run \"make setup\"", name, dir, err)
-	}
-	return found[0]
+	return path
 }
 
 // run runs a program and returns what it printed, together with what it complained about.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, promtool,
-# two foreign OpenID providers, two directories, an ACME server, tools that
+# Makes the tests' real peers ready: redis-server, Chromium, nginx, Caddy, HAProxy, Traefik,
+# promtool, two foreign OpenID providers, two directories, an ACME server, tools that
 # attack, a few npm packages and Helm; what builds the
 # image (buildah) and judges the service's unit (systemd, strace); and a C compiler, for the
 # race detector. With everything in place it changes nothing and says nothing.
@@ -101,6 +101,8 @@ if ! cmp -s package-lock.json node_modules/.package-lock.installed; then
   cp package-lock.json node_modules/.package-lock.installed
 fi
 cd ..
+
+../.ci/tool traefik traefik github.com/traefik/traefik/v3/cmd/traefik
 
 # Helm, in both versions that are in use, and what reads objects as Kubernetes does.
 ../.ci/tool helm3 helm3 helm.sh/helm/v3/cmd/helm
