@@ -173,11 +173,13 @@ func (h *edgeHouse) wants(t *testing.T, what string, res *http.Response, status 
 	}
 }
 
-// TestForwardAuth: an application behind nginx, Caddy, Traefik and HAProxy each, by the settings
-// of the documentation.
+// TestForwardAuth: an application behind nginx, Caddy, Traefik, HAProxy and a stand-in for
+// Envoy each, by the settings of the documentation.
 func TestForwardAuth(t *testing.T) {
 	t.Parallel()
-	for name, run := range map[string]func(*edgeHouse){"nginx": (*edgeHouse).nginx, "caddy": (*edgeHouse).caddy, "traefik": (*edgeHouse).traefik, "haproxy": (*edgeHouse).haproxy} {
+	for name, run := range map[string]func(*edgeHouse){
+		"nginx": (*edgeHouse).nginx, "caddy": (*edgeHouse).caddy, "traefik": (*edgeHouse).traefik, "haproxy": (*edgeHouse).haproxy, "envoy": (*edgeHouse).envoy,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newEdgeHouse(t, "")
