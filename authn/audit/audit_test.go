@@ -55,9 +55,14 @@ func read(t *testing.T, files ...string) string {
 	return all.String()
 }
 
+// parts is a trail in one part.
+func parts(text string) []audit.Part {
+	return []audit.Part{{Name: "a", Reader: strings.NewReader(text)}}
+}
+
 func verify(t *testing.T, text string, secrets ...[]byte) (int, string) {
 	t.Helper()
-	v, err := audit.Verify(strings.NewReader(text), secrets)
+	v, err := audit.Verify(parts(text), secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +118,7 @@ func TestVerify(t *testing.T) {
 	lines := strings.SplitAfter(text, "\n")
 	without := func(i int) string { return strings.Join(append(append([]string{}, lines[:i]...), lines[i+1:]...), "") }
 	for text, goesOn := range map[string]bool{text: false, without(0): true} {
-		if found, err := audit.Verify(strings.NewReader(text), [][]byte{secret, former}); err != nil || found.GoesOn != goesOn || len(found.Flaws) > 0 {
+		if found, err := audit.Verify(parts(text), [][]byte{secret, former}); err != nil || found.GoesOn != goesOn || len(found.Flaws) > 0 {
 			t.Errorf("%+v %v\n%s", found, err, text)
 		}
 	}
@@ -139,7 +144,7 @@ func TestVerify(t *testing.T) {
 	if _, flaws := verify(t, text, secret); !strings.HasPrefix(flaws, "1:") {
 		t.Errorf("under a key that is retired: %q", flaws)
 	}
-	if _, err := audit.Verify(strings.NewReader(strings.Repeat("x", 1<<20)), nil); err == nil {
+	if _, err := audit.Verify(parts(strings.Repeat("x", 1<<20)), nil); err == nil {
 		t.Error("a line of 1 MiB is no error")
 	}
 }
@@ -160,9 +165,21 @@ func TestRotation(t *testing.T) {
 		t.Errorf("the new file alone: %d lines, %s", n, flaws)
 	}
 	for names, want := range map[string]bool{file + ".1 " + file: false, file: true} {
-		if v, err := audit.Verify(strings.NewReader(read(t, strings.Fields(names)...)), [][]byte{secret}); err != nil || v.GoesOn != want {
+		if v, err := audit.Verify(parts(read(t, strings.Fields(names)...)), [][]byte{secret}); err != nil || v.GoesOn != want {
 			t.Errorf("%s: it goes on from lines that were not read: %v, %v", names, v.GoesOn, err)
 		}
+	}
+	w.Close()
+	if err := os.Rename(file, file+".0"); err != nil {
+		t.Fatal(err)
+	}
+	record(t, open(t, audit.Options{File: file, Secrets: [][]byte{secret}}), 4, 6)
+	var trail []audit.Part
+	for _, name := range []string{file + ".1", file + ".0", file} {
+		trail = append(trail, audit.Part{Name: filepath.Base(name), Reader: strings.NewReader(read(t, name))})
+	}
+	if v, err := audit.Verify(trail, [][]byte{secret}); err != nil || v.Lines != 6 || len(v.Flaws) != 1 || v.Flaws[0].Part != "audit.log" || v.Flaws[0].Line != 1 || !strings.HasPrefix(v.Flaws[0].What, "A trail begins anew") {
+		t.Errorf("renamed while the gateway was stopped: %+v, %v", v, err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)

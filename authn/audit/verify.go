@@ -22,54 +22,74 @@ func lastCode(text []byte) string {
 	return l.Code
 }
 
+// Part is a file of a trail, open at its beginning.
+type Part struct {
+	Name string
+	io.Reader
+}
+
 // Flaw is a place in a trail where it is not as it was written.
 type Flaw struct {
-	Line int    // from 1, over all that was read
+	Part string // its name
+	Line int    // of the part, from 1
 	What string // a sentence
 }
 
 // Verdict is what [Verify] has found.
 type Verdict struct {
-	Lines int
+	Lines int // of all parts
 	Flaws []Flaw
 	// GoesOn says that the first line is not the first of the trail. Whether all that is
 	// missing before it is in other files can't be told.
 	GoesOn bool
 }
 
-// Verify reads a chained trail, of one file or of several in their order. Secrets are
-// those that it may have been written by. The error says that it could not be read to its
-// end.
-func Verify(r io.Reader, secrets [][]byte) (v Verdict, err error) {
-	in := bufio.NewScanner(r)
-	in.Buffer(nil, maxLine)
+// Verify reads a chained trail, the parts of it in their order. Secrets are those that it
+// may have been written by. The error says that it could not be read to its end.
+func Verify(parts []Part, secrets [][]byte) (v Verdict, err error) {
 	last := ""
-	for in.Scan() {
-		v.Lines++
-		var l line
-		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			v.flaw("This is no line of an audit trail.")
-			continue
+	for _, part := range parts {
+		if last, err = v.read(part, last, secrets); err != nil {
+			return v, err
 		}
-		switch code, after := l.Code, l.After; {
-		case code == "":
-			v.flaw("This line has no code.")
-		case !genuine(in.Bytes(), code, secrets):
-			v.flaw("This line was changed, or was written under another key.")
-		case v.Lines == 1:
-			v.GoesOn = after != ""
-		case after != last:
-			v.flaw("Before this line some are missing, or in another order, or added.")
-		}
-		last = l.Code
-	}
-	if err := in.Err(); err != nil {
-		return v, fmt.Errorf("audit: line %d: %w", v.Lines+1, err)
 	}
 	return v, nil
 }
 
-func (v *Verdict) flaw(what string) { v.Flaws = append(v.Flaws, Flaw{v.Lines, what}) }
+// read reads a part that comes after a line of that code, and returns its own last.
+func (v *Verdict) read(part Part, last string, secrets [][]byte) (string, error) {
+	in := bufio.NewScanner(part)
+	in.Buffer(nil, maxLine)
+	n := 0
+	flaw := func(what string) { v.Flaws = append(v.Flaws, Flaw{part.Name, n, what}) }
+	for in.Scan() {
+		n++
+		v.Lines++
+		var l line
+		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
+			flaw("This is no line of an audit trail.")
+			continue
+		}
+		switch code, after := l.Code, l.After; {
+		case code == "":
+			flaw("This line has no code.")
+		case !genuine(in.Bytes(), code, secrets):
+			flaw("This line was changed, or was written under another key.")
+		case v.Lines == 1:
+			v.GoesOn = after != ""
+		case after == last:
+		case after == "":
+			flaw("A trail begins anew here: the gateway was started without the file before. If that was moved away meanwhile, nothing is amiss; lines that are missing from its end can't be told.")
+		default:
+			flaw("Before this line some are missing, or in another order, or added.")
+		}
+		last = l.Code
+	}
+	if err := in.Err(); err != nil {
+		return "", fmt.Errorf("audit: %s, line %d: %w", part.Name, n+1, err)
+	}
+	return last, nil
+}
 
 // genuine reports whether one of the secrets has made the line's code.
 func genuine(text []byte, code string, secrets [][]byte) bool {

@@ -39,7 +39,8 @@ standard input; without any, audit.file.
 
 The keys come from the settings: those that were in use when the trail was written
 must still be in session.keys. That lines are missing at the very end can't be told;
-that the first one follows another is said.
+that the first one follows another is said. A gateway that is started without its
+former file begins a trail anew, which is told too.
 
 Exit codes: 0 the trail is as it was written, 1 it is not, or can't be read, 2 the
 settings or the arguments are wrong.`,
@@ -83,7 +84,7 @@ settings or the arguments are wrong.`,
 // reportTrail says what was found in a trail; the error makes it no success.
 func reportTrail(out io.Writer, found audit.Verdict) error {
 	for _, f := range found.Flaws {
-		fmt.Fprintf(out, "line %d: %s\n", f.Line, f.What)
+		fmt.Fprintf(out, "%s, line %d: %s\n", f.Part, f.Line, f.What)
 	}
 	switch {
 	case len(found.Flaws) > 0:
@@ -98,9 +99,8 @@ func reportTrail(out io.Writer, found audit.Verdict) error {
 	return nil
 }
 
-// openTrails opens files to be read one after the other.
-func openTrails(in io.Reader, names []string) (trail io.Reader, end func(), err error) {
-	var all []io.Reader
+// openTrails opens the files of a trail.
+func openTrails(in io.Reader, names []string) (trail []audit.Part, end func(), err error) {
 	var open []io.Closer
 	end = func() {
 		for _, f := range open {
@@ -109,7 +109,7 @@ func openTrails(in io.Reader, names []string) (trail io.Reader, end func(), err 
 	}
 	for _, name := range names {
 		if name == "-" {
-			all = append(all, in)
+			trail = append(trail, audit.Part{Name: "standard input", Reader: in})
 			continue
 		}
 		f, err := os.Open(name) //nolint:gosec // the user names it
@@ -117,9 +117,9 @@ func openTrails(in io.Reader, names []string) (trail io.Reader, end func(), err 
 			end()
 			return nil, nil, err
 		}
-		all, open = append(all, f), append(open, f)
+		trail, open = append(trail, audit.Part{Name: name, Reader: f}), append(open, f)
 	}
-	return io.MultiReader(all...), end, nil
+	return trail, end, nil
 }
 
 // auditPurpose is what the secrets of the trail are derived for.

@@ -398,7 +398,7 @@ func TestReloadKeepsChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := audit.Verify(strings.NewReader(out.String()), keys.Secrets(auditPurpose))
+	v, err := audit.Verify([]audit.Part{{Reader: strings.NewReader(out.String())}}, keys.Secrets(auditPurpose))
 	if v.Lines != 6 || len(v.Flaws) > 0 || err != nil {
 		t.Errorf("%+v, %v\n%s", v, err, out.String())
 	}
