@@ -48,6 +48,8 @@ func TestCommandLine(t *testing.T) {
 		"version":                      {args: []string{"version"}, out: "gatehouse "},
 		"completion":                   {args: []string{"completion", "bash"}, out: "complete"},
 		"schema":                       {args: []string{"schema"}, out: `"$schema"`},
+		"help about a command":         {args: []string{"help", "audit", "verify"}, out: "chained trail"},
+		"help about none":              {args: []string{"help", "audit", "verfy"}, code: 2, errs: `no command "verfy"; did you mean verify?` + "\nTry: gatehouse --help"},
 		"an unknown command":           {args: []string{"sevre"}, code: 2, errs: `no command "sevre"; did you mean serve?`},
 		"a port that is none":          {args: []string{"demo", "--port", "99999999"}, code: 2, errs: "is not a port"},
 		"an unknown flag":              {args: []string{"serve", "--conf", "x"}, code: 2, errs: "unknown flag: --conf"},

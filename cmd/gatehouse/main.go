@@ -14,6 +14,7 @@ import (
 	"log" //nolint:depguard // to silence it
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ func run(ctx context.Context, sh shell) int {
 		fmt.Fprintln(sh.err, faults)
 		return exitSettings
 	case errors.As(err, &usage):
-		fmt.Fprintf(sh.err, "gatehouse: %v\nTry: %s --help\n", err, called.CommandPath())
+		fmt.Fprintf(sh.err, "gatehouse: %v\nTry: %s --help\n", err, strings.TrimSuffix(called.CommandPath(), " help"))
 		return exitSettings
 	}
 	fmt.Fprintln(sh.err, "gatehouse:", err)
@@ -104,14 +105,34 @@ LOCAL_LDAP_BASE_DN and what else a W&B server has; see docs/ldap.md.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 
-		SuggestionsMinimumDistance: 2,
-		Args:                       noSuchCommand,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: noSuchCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(sh), healthCommand(sh), checkCommand(sh), explainCommand(sh), demoCommand(sh), keyCommand(sh), migrateCommand(sh), sessionCommand(sh), tokenCommand(sh), unbanCommand(sh), auditCommand(sh),
 		schemaCommand(), versionCommand())
+	root.SetHelpCommand(helpCommand(root))
 	return root
+}
+
+// helpCommand refuses what is no command, which cobra's own takes for a success.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		help.Run, help.RunE = nil, func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return noSuchCommand(about, rest)
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		}
+		return help
+	}
+	return nil
 }
 
 // noSuchCommand refuses what is none of a command's own commands.
@@ -120,6 +141,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := ""
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = "; did you mean " + near[0] + "?"
 	}

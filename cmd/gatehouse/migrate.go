@@ -20,9 +20,8 @@ func migrateCommand(sh shell) *cobra.Command {
 		Use:   "migrate",
 		Short: "Make settings out of another gateway's configuration",
 
-		SuggestionsMinimumDistance: 2,
-		Args:                       noSuchCommand,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: noSuchCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(migrateOAuth2ProxyCommand(sh))
 	return cmd

@@ -41,8 +41,6 @@ flag, which other users of the machine could see.`,
 		Example: workloadExamples,
 		Args:    noSuchCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-
-		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(clientTokenCommand(sh), deviceTokenCommand(sh), copyTokenCommand(sh), commandTokenCommand(sh))
 	return cmd
