@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,8 +136,13 @@ func appendRecord(to []byte, r slog.Record) []byte {
 	return append(to, "}\n"...)
 }
 
-// appendText writes a text for JSON. What is no UTF-8 in it becomes U+FFFD.
+// appendText writes a text for JSON. What is no UTF-8 in it becomes U+FFFD, and what
+// some readers take for the end of a line is escaped.
 func appendText(to []byte, text string) []byte {
-	to, _ = jsontext.AppendQuote(to, text)
-	return to
+	quoted, _ := jsontext.AppendQuote(to, text)
+	if strings.IndexByte(text, "\u2028"[0]) >= 0 { // or something near it
+		own := strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`).Replace(string(quoted[len(to):]))
+		return append(to, own...)
+	}
+	return quoted
 }
