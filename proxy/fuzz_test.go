@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"encoding/hex"
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +110,7 @@ func FuzzTarget(f *testing.F) {
 
 // careless are the paths that careless servers make of what is sent.
 func careless(sent string) []string {
+	escape := regexp.MustCompile("%[0-9A-Fa-f]{2}")
 	var out []string
 	for p, depth := sent, 0; depth < 3; depth++ {
 		slashed := strings.ReplaceAll(p, `\`, "/")
@@ -125,11 +128,13 @@ func careless(sent string) []string {
 				out = append(out, path.Clean(q))
 			}
 		}
-		next, err := url.PathUnescape(p)
-		if err != nil {
-			break
-		}
-		p = next
+		p = escape.ReplaceAllStringFunc(p, func(e string) string { // and what is none stays, as PHP and Python have it
+			b, err := hex.DecodeString(e[1:])
+			if err != nil {
+				return e
+			}
+			return string(b)
+		})
 	}
 	return out
 }

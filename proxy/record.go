@@ -142,7 +142,7 @@ func (x *exchange) check() fault {
 	if !x.h.places.knows(x.r.Host) {
 		return fault{http.StatusMisdirectedRequest, "This gateway does not answer for that host."}
 	}
-	x.ours = true
+	x.ours, x.r.Host = true, meant(x.r.Host)
 	if f := x.h.checkLength(x.r); f.status != 0 {
 		return f
 	}

@@ -67,6 +67,8 @@ func decisions() []decision {
 		{"PATH-07 an encoded letter", "GET", "/%61dmin/x", bobOnly, 403, ""},
 		{"PATH-07 an encoded letter, to what is denied", "GET", "/intern%61l", aliceOnly, 403, ""},
 		{"PATH-08 twice encoded", "GET", "/%2561dmin/x", bobOnly, 400, "in more than one way"},
+		{"PATH-08 twice encoded, with what is no escape", "GET", "/%2561dmin/x%25", bobOnly, 400, "in more than one way"},
+		{"PATH-08 the same, before what is none", "GET", "/a%252f..%252fadmin/%25zz", bobOnly, 400, "in more than one way"},
 		{"PATH-08 thrice encoded", "GET", "/%25252e%25252e/admin/x", bobOnly, 400, ""},
 		{"PATH-11 empty segments", "GET", "//admin/x", bobOnly, 400, "in more than one way"},
 		{"PATH-11 empty segments inside", "GET", "/admin//x", bobOnly, 403, ""},

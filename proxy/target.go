@@ -133,18 +133,50 @@ func opaque(u *url.URL) string {
 }
 
 // hostName is the name of a Host header: lower case, without port and without
-// the dot of a fully qualified name. It is empty if there is no telling.
+// the dot of a fully qualified name. It is empty if there is no telling. Letters beyond
+// ASCII are never lower-cased: some of them would become others' (U+212A is "k").
 func hostName(host string) string {
-	name := host
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
-		for _, c := range []byte(host[i+1:]) {
-			if c < '0' || c > '9' {
-				return ""
-			}
-		}
-		name = host[:i]
+	name, port := cutPort(host)
+	if !ascii(name) || !digits(port) {
+		return ""
 	}
 	return strings.ToLower(strings.TrimSuffix(name, "."))
+}
+
+// meant is a host as everybody understands it: some servers don't know a name with the
+// dot of a fully qualified one.
+func meant(host string) string {
+	name, port := cutPort(host)
+	return strings.TrimSuffix(name, ".") + host[len(host)-len(port):]
+}
+
+// cutPort takes a port off a host, with its colon.
+func cutPort(host string) (name, port string) {
+	i := strings.LastIndexByte(host, ':')
+	if i < 0 || strings.IndexByte(host[i:], ']') >= 0 {
+		return host, ""
+	}
+	return host[:i], host[i:]
+}
+
+// digits reports whether what stands for a port may be one.
+func digits(port string) bool {
+	const longest = len(":65535")
+	for i := 1; i < len(port); i++ {
+		if port[i] < '0' || port[i] > '9' {
+			return false
+		}
+	}
+	return len(port) <= longest
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // places says which upstream answers for which host and path.
@@ -253,12 +285,24 @@ func plainSegments(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// decoded is a path decoded once more, or as it is where that can't be done.
+// decoded is a path decoded once more, as lenient servers do it: what is no escape
+// stays as it is.
 func decoded(p string) string {
 	if d, err := url.PathUnescape(p); err == nil {
 		return d
 	}
-	return p
+	var b strings.Builder
+	for i := 0; i < len(p); i++ {
+		if i+2 < len(p) {
+			if d, err := url.PathUnescape(p[i : i+3]); p[i] == '%' && err == nil {
+				b.WriteString(d)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(p[i])
+	}
+	return b.String()
 }
 
 // tidy is a path without empty segments and dots; it keeps its slash at the end.

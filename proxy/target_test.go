@@ -164,12 +164,14 @@ func TestHosts(t *testing.T) {
 		g.sub("PATH-27 "+host, func(t *testing.T, g *rig) {
 			g.denied(ask("/x", "Host: "+host+"\r\n", ""), 401)
 			want(t, "with a session", ask("/x", "Host: "+host+"\r\n", aliceOnly).StatusCode, 200)
-			want(t, "Host", g.last().Host, host)
+			want(t, "Host", g.last().Host, strings.NewReplacer("est.", "est", "EST.", "EST").Replace(host)) // some upstreams know no such dot
+			want(t, "X-Forwarded-Host", g.last().Header.Get("X-Forwarded-Host"), g.last().Host)
 		})
 	}
 	for _, host := range []string{
 		"Host: evil.test\r\n", "Host:\r\n", "Host: 127.0.0.1\r\n", "Host: gw%2etest\r\n", "Host: gw.test;proto=https\r\n", "Host: gw.test:8x\r\n",
 		"Host: gw.test.evil.test\r\n", "Host: gw.test..\r\n", "Host: [::1]\r\n", "Host: :80\r\n", "Host: evil.test:80:80\r\n",
+		"Host: gw.test:123456\r\n", "Host: gw.test.:123456\r\n", "Host: gw.test,b.test\r\n",
 	} {
 		g.sub("PATH-28 "+strings.TrimSpace(host), func(t *testing.T, g *rig) {
 			for _, more := range []string{"", aliceOnly, navigation} {
