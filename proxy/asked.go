@@ -19,6 +19,7 @@ type dialect struct {
 	subrequest bool
 	allowed    int    // the status that lets a request pass
 	legacy     bool   // answers with oauth2-proxy's headers too
+	told       *names // what the answer tells an application: no question may bring it along
 	removes    bool   // takes headers off the request that the answer names
 	rest       string // where the path of the request follows that of the question
 }
@@ -45,18 +46,29 @@ func (h *Handler) dialects() map[string]*dialect {
 	if h.o.ForwardAuth == nil {
 		return nil
 	}
-	envoy := h.o.Paths.Prefix + askedEnvoy
+	envoy, told := h.o.Paths.Prefix+askedEnvoy, h.told()
 	out := map[string]*dialect{
-		h.o.Paths.Prefix + askedNginx:   {read: readNginx, subrequest: true, allowed: http.StatusOK},
-		h.o.Paths.Prefix + askedTraefik: {read: readForwarded, allowed: http.StatusOK},
-		h.o.Paths.Prefix + askedCaddy:   {read: readForwarded, allowed: http.StatusOK},
-		h.o.Paths.Prefix + askedHAProxy: {read: readForwarded, allowed: http.StatusOK},
-		envoy:                           {removes: true, read: readEnvoy(envoy), allowed: http.StatusOK, rest: envoy},
+		h.o.Paths.Prefix + askedNginx:   {read: readNginx, subrequest: true, allowed: http.StatusOK, told: told},
+		h.o.Paths.Prefix + askedTraefik: {read: readForwarded, allowed: http.StatusOK, told: told},
+		h.o.Paths.Prefix + askedCaddy:   {read: readForwarded, allowed: http.StatusOK, told: told},
+		h.o.Paths.Prefix + askedHAProxy: {read: readForwarded, allowed: http.StatusOK, told: told},
+		envoy:                           {removes: true, read: readEnvoy(envoy), allowed: http.StatusOK, rest: envoy, told: told},
 	}
 	if h.o.Paths.OAuth2Proxy {
-		out[legacyPrefix+"/auth"] = &dialect{read: readLegacy(h.places.knows), subrequest: true, allowed: http.StatusAccepted, legacy: true}
+		// Not their whole family: ingress-nginx itself sends X-Auth-Request-Redirect.
+		var more []string
+		for _, l := range authRequest() {
+			more = append(more, l.Name)
+		}
+		out[legacyPrefix+"/auth"] = &dialect{read: readLegacy(h.places.knows), subrequest: true, allowed: http.StatusAccepted, legacy: true, told: h.told(more...)}
 	}
 	return out
+}
+
+// told are the names by which an application behind another proxy is told who somebody
+// is, and more.
+func (h *Handler) told(more ...string) *names {
+	return newNames(slices.Concat(h.contract.names(), forwardedIdentity(), more), []string{"x-gatehouse-"}, nil)
 }
 
 // dialectOf is the dialect of a question at that path; nil if it is none.
@@ -150,7 +162,11 @@ func legacyQuestion(r *http.Request, known func(host string) bool) (question, fa
 	// is not asked for at all.
 	const method = ""
 	host := r.Host
-	if given, ok := one(r, "X-Forwarded-Host"); ok {
+	if _, there := r.Header["X-Forwarded-Host"]; there {
+		given, ok := one(r, "X-Forwarded-Host")
+		if !ok {
+			return question{}, lacking("one host")
+		}
 		if known(host) && hostName(given) != hostName(host) {
 			return question{}, lacking("one host")
 		}
@@ -249,7 +265,7 @@ func (h *Handler) scrub(x *exchange) {
 			continue
 		}
 		delete(x.r.Header, name)
-		if x.asked != nil && x.unasked.status == 0 && h.asserted.protects(name) && fold(name) != "x-gatehouse-authorization" {
+		if x.asked != nil && x.unasked.status == 0 && x.asked.told.protects(name) && fold(name) != "x-gatehouse-authorization" {
 			x.unasked = fault{http.StatusForbidden, "No client may send the header " + authn.Bounded(name) + ": it says who somebody is."}
 		}
 	}

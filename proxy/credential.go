@@ -167,7 +167,10 @@ func (x *exchange) dropCredentials(h http.Header) {
 	if x.carried != "" {
 		h[authorization] = []string{"Bearer " + x.carried}
 	}
-	if x.public || x.h.policy.TellsMethods() {
+	if x.methodMatters() {
 		x.h.overrides.scrub(h)
 	}
 }
+
+// methodMatters reports whether another method could have been decided on otherwise.
+func (x *exchange) methodMatters() bool { return x.public || x.h.policy.TellsMethods() }

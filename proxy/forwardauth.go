@@ -55,7 +55,14 @@ func (h *Handler) serveAsked(x *exchange) {
 		h.deny(x, fault{http.StatusForbidden, "The proxy in front asks for what can’t be understood: allowed_groups, allowed_emails and allowed_email_domains are known, each with something in it."})
 		return
 	}
-	if !h.rule(x) || !x.public && !h.admit(x) {
+	if !h.rule(x) {
+		return
+	}
+	if !d.removes && x.methodMatters() && h.overrides.any(x.r.Header) {
+		h.deny(x, fault{http.StatusForbidden, "No header may change the method of a request there, and the proxy in front can’t be told to take it off."})
+		return
+	}
+	if !x.public && !h.admit(x) {
 		return
 	}
 	if err := need.allow(x.identity); err != nil && !x.public {
@@ -112,6 +119,7 @@ func (h *Handler) letPass(x *exchange) {
 		x.remove(header)
 	}
 	header["Cache-Control"] = []string{"no-store"}
+	h.drain(x) // a question's body, if it has any
 	x.WriteHeader(x.asked.allowed)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/config"
 )
@@ -287,9 +288,71 @@ func TestForwardAuthWebSocket(t *testing.T) {
 	}
 }
 
+// TestForwardAuthLegacyTold: HDR-01, what /oauth2/auth tells an application nobody can
+// bring along, and what ingress-nginx asks with is no such thing.
+func TestForwardAuthLegacyTold(t *testing.T) {
+	g := asking(t, nil)
+	for header, status := range map[string]int{
+		"X-Auth-Request-User: root": 403, "X_Auth_Request_User: root": 403, "x.auth-request_groups: admin": 403, "X-Auth-Request-Email:": 403,
+		"X-Auth-Request-Preferred-Username: root": 403, "X_Forwarded_User: root": 403, "X-Auth-Request-Redirect: /x": 202,
+	} {
+		a := g.raw(questions()["oauth2-proxy"]("GET", "app.test", "/x", aliceOnly+header+"\r\n"))
+		want(t, header, a.StatusCode, status)
+	}
+}
+
+// TestForwardAuthOverride: the method that was decided on stays it, since the proxy in
+// front can't be told to take off a header that changes it. Envoy can.
+func TestForwardAuthOverride(t *testing.T) {
+	rules := []config.Rule{{Name: "kept", Methods: []string{"DELETE"}, Paths: []string{"/api/"}, Access: "deny"}}
+	telling, silent := asking(t, func(o *Options) { o.Policy = rules }), asking(t, func(o *Options) { o.Policy = nil })
+	for dialect, ask := range questions() {
+		for _, header := range []string{"X-HTTP-Method-Override: DELETE", "x_http_method: DELETE", "X-Method-Override: DELETE"} {
+			t.Run(dialect+" "+header, func(t *testing.T) {
+				question := func(path string) string { return ask("POST", "app.test", path, aliceOnly+header+"\r\n") }
+				allowed := 200
+				if dialect == "oauth2-proxy" {
+					allowed = 202
+				}
+				a := telling.raw(question("/api/x"))
+				if dialect == "envoy" {
+					want(t, "status", a.StatusCode, 200)
+					if gone := a.Header.Get(RemoveHeader); !strings.Contains(gone, "method") {
+						t.Errorf("to be removed: %s", gone)
+					}
+				} else {
+					want(t, "status", a.StatusCode, 403)
+					want(t, "on a public path", silent.raw(question("/public/x")).StatusCode, 403)
+				}
+				want(t, "where no method matters", silent.raw(question("/api/x")).StatusCode, allowed)
+			})
+		}
+	}
+}
+
+// TestForwardAuthHosts: who names no host, or several, asks about none.
+func TestForwardAuthHosts(t *testing.T) {
+	g := asking(t, nil)
+	for _, more := range []string{"X-Forwarded-Host: app.test\r\nX-Forwarded-Host: app.test\r\n", "X-Forwarded-Host: app.test\r\nX-Forwarded-Host: b.test\r\n", "X-Forwarded-Host:\r\n"} {
+		a := g.raw("GET /oauth2/auth HTTP/1.1\r\nHost: app.test\r\nX-Original-URI: /x\r\n" + aliceOnly + more + "\r\n")
+		want(t, more, a.StatusCode, 403)
+	}
+	for dialect, status := range map[string]int{"nginx": 403, "traefik": 421, "caddy": 421, "haproxy": 421} {
+		for _, host := range []string{"app.test,b.test", "\u212Apis.test", "app.test:123456"} {
+			want(t, dialect+" "+host, g.raw(questions()[dialect]("GET", host, "/x", aliceOnly)).StatusCode, status)
+		}
+	}
+	kelvin := asking(t, func(o *Options) { o.ForwardAuth.Hosts = append(o.ForwardAuth.Hosts, "k.test") })
+	want(t, "U+212A is no k", kelvin.raw(questions()["traefik"]("GET", "\u212A.test", "/x", aliceOnly)).StatusCode, 421)
+	want(t, "K is", kelvin.raw(questions()["traefik"]("GET", "K.test", "/x", aliceOnly)).StatusCode, 200)
+}
+
 // TestForwardAuthBody: FWD-24, nobody waits for a body.
 func TestForwardAuthBody(t *testing.T) {
 	g := asking(t, nil)
+	g.gw.drainTimeout = 100 * time.Millisecond
+	small := g.raw("POST /.gatehouse/auth/traefik HTTP/1.1\r\nHost: x\r\nX-Forwarded-Method: POST\r\nX-Forwarded-Host: app.test\r\nX-Forwarded-Uri: /x\r\nContent-Length: 10\r\n" + aliceOnly + "\r\n")
+	want(t, "a small one that never comes", small.StatusCode, 200)
 	a := g.raw("GET /.gatehouse/auth/traefik HTTP/1.1\r\nHost: x\r\nX-Forwarded-Method: POST\r\nX-Forwarded-Host: app.test\r\nX-Forwarded-Uri: /x\r\nContent-Length: 10485760\r\nExpect: 100-continue\r\n" + aliceOnly + "\r\n")
 	want(t, "status", a.StatusCode, 200)
 }

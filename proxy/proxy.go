@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -112,7 +111,6 @@ type Handler struct {
 	names     *names // no client may send
 	answers   *names // no upstream may answer
 	overrides *names // of what changes a method
-	asserted  *names // of the contract: no question may bring one along
 	contract  contract
 	policy    *policy.Policy
 	standings *otter.Cache[whom, *standing]
@@ -155,7 +153,6 @@ func New(o Options) (*Handler, error) {
 		names:     guarded(append(k.names(), o.Headers.Scrub...)),
 		answers:   newNames(k.names(), []string{"x-gatehouse-"}, nil),
 		overrides: newNames(overrideNames(), nil, nil),
-		asserted:  newNames(slices.Concat(k.names(), forwardedIdentity()), []string{"x-gatehouse-"}, nil),
 		contract:  k,
 		policy:    policy.New(o.Teams, config.Rules(o.Policy, o.Upstreams, o.ForwardAuth)),
 		routes:    map[string]authn.Route{},

@@ -166,6 +166,16 @@ func (n *names) protects(name string) bool {
 	return false
 }
 
+// any reports whether one of the headers is in the set.
+func (n *names) any(h http.Header) bool {
+	for name := range h {
+		if n.protects(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // scrub removes the headers that no client may send.
 func (n *names) scrub(h http.Header) {
 	for name := range h {
