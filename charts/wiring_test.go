@@ -16,6 +16,12 @@ func TestWiring(t *testing.T) {
 		want               map[string]string
 	}{
 		"a middleware for Traefik": {"  traefik: {enabled: true}\n", "Middleware", "gw-gatehouse", map[string]string{
+			"spec.chain.middlewares": "[map[name:gw-gatehouse-ask] map[name:gw-gatehouse-alone]]",
+		}},
+		"what it takes off": {"  traefik: {enabled: true}\n", "Middleware", "gw-gatehouse-alone", map[string]string{
+			"spec.headers.customRequestHeaders": "map[Proxy-Authorization: X-Gatehouse-Authorization:]",
+		}},
+		"whom it asks": {"  traefik: {enabled: true}\n", "Middleware", "gw-gatehouse-ask", map[string]string{
 			"spec.forwardAuth.address":                  "http://gw-gatehouse.auth.svc:8080/.gatehouse/auth/traefik",
 			"spec.forwardAuth.authResponseHeadersRegex": "^X-(Gatehouse-|Forwarded-(User|Email|Groups|Preferred-Username)$)",
 		}},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,6 +134,10 @@ func (h *edgeHouse) ask(t *testing.T, method, path string, headers ...string) *h
 		t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+			continue
+		}
 		r.Header[headers[i]] = append(r.Header[headers[i]], headers[i+1])
 	}
 	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -145,6 +150,20 @@ func (h *edgeHouse) ask(t *testing.T, method, path string, headers ...string) *h
 		t.Fatal(err)
 	}
 	return res
+}
+
+// unheard says that the application has never been told that by any header.
+func (h *edgeHouse) unheard(t *testing.T, what, value string) {
+	t.Helper()
+	h.app.mu.Lock()
+	defer h.app.mu.Unlock()
+	for _, r := range h.app.seen {
+		for name, values := range r.Header {
+			if slices.Contains(values, value) {
+				t.Errorf("HDR-01 %s: the application heard %s: %s", what, name, value)
+			}
+		}
+	}
 }
 
 // upload sends a body of unknown length, more than any proxy has room for.
@@ -203,6 +222,17 @@ func testForwardAuth(t *testing.T, h *edgeHouse) {
 	h.wants(t, "HDR-01 on a public path", h.ask(t, "GET", "/healthz", "x_gatehouse-subject", "eve", "X-Gatehouse-Subject", "eve"), 403)
 	if n := h.app.count("/healthz"); n != heard {
 		t.Errorf("HDR-01: the application heard %d forged requests", n-heard)
+	}
+	for _, name := range []string{"X-Gatehouse_subject", "x-gatehouse.subject", "x.gatehouse.subject", "x_gatehouse_subject", "X-Forwarded_User", "x-forwarded_groups"} {
+		h.ask(t, "GET", "/healthz", name, "eve")
+		h.unheard(t, name, "eve")
+	}
+	h.wants(t, "IDT a credential for the gateway alone", h.ask(t, "GET", "/healthz", "X-Gatehouse-Authorization", "Basic s3cret", "Proxy-Authorization", "Basic s3cret"), 200)
+	h.unheard(t, "a credential for the gateway alone", "Basic s3cret")
+	if res := h.ask(t, "GET", "/healthz?two", "Host", fmt.Sprintf("localhost:%d,other.test", h.port)); res.StatusCode < 400 {
+		if r := h.app.last(t, "/healthz"); r.URL.RawQuery != "two" || strings.Contains(r.Host, "other") { // nginx takes the first
+			t.Errorf("FWD two hosts in one: %s, and the application heard %s", res.Status, r.Host)
+		}
 	}
 	for _, question := range []string{"/.gatehouse/auth/nginx", "/.gatehouse/auth/caddy", "/.gatehouse/auth/traefik", "/.gatehouse/auth/haproxy", "/.gatehouse/auth/envoy/x"} {
 		if res := h.ask(t, "GET", question, "X-Original-Url", h.url+"/healthz", "X-Original-Method", "GET"); res.StatusCode != 404 && res.StatusCode != 403 {
