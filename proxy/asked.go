@@ -256,18 +256,22 @@ func (h *Handler) elsewhereAsked(r *http.Request, q question) fault {
 	return fault{}
 }
 
-// scrub takes out the headers that no client may send. A question that brings along one
-// by which an application is told who somebody is, is none: a proxy that does not write
-// all of them over would pass that on.
+// scrub takes out the headers that no client may send.
 func (h *Handler) scrub(x *exchange) {
 	for name := range x.r.Header {
 		if !h.names.protects(name) { // which are those of the contract, and more
 			continue
 		}
 		delete(x.r.Header, name)
-		if x.asked != nil && x.unasked.status == 0 && x.asked.told.protects(name) && fold(name) != "x-gatehouse-authorization" {
-			x.unasked = fault{http.StatusForbidden, "No client may send the header " + authn.Bounded(name) + ": it says who somebody is."}
-		}
+		x.mustNotBring(name)
+	}
+}
+
+// mustNotBring refuses a question that brings along a header by which an application is told
+// who somebody is: a proxy that does not write all of them over would pass that on.
+func (x *exchange) mustNotBring(name string) {
+	if x.asked != nil && x.unasked.status == 0 && x.asked.told.protects(name) && fold(name) != "x-gatehouse-authorization" {
+		x.unasked = fault{http.StatusForbidden, "No client may send the header " + authn.Bounded(name) + ": it says who somebody is."}
 	}
 }
 

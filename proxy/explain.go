@@ -100,8 +100,11 @@ func (h *Handler) Explain(r *http.Request, by authn.Authenticator) Explanation {
 	case x.asked != nil: // a question about another request, to the gateway itself
 		t.own = true
 	case h.isElsewhere(r):
-		x.asked = &dialect{allowed: http.StatusOK, rest: "/"}
+		x.asked = &dialect{allowed: http.StatusOK, rest: "/", told: h.told()}
 		x.question = question{r.Method, r.Host, r.RequestURI}
+		for _, name := range slices.Sorted(maps.Keys(came)) {
+			x.mustNotBring(name)
+		}
 		h.serveAsked(x)
 	case h.decide(x):
 		x.upstream.forward(x)

@@ -207,3 +207,29 @@ func TestExplainTells(t *testing.T) {
 		t.Errorf("an explanation has an access line:\n%s", log)
 	}
 }
+
+// TestExplainQuestion: what an explanation says of a request to an application behind
+// another proxy is what that proxy would be answered.
+func TestExplainQuestion(t *testing.T) {
+	g := asking(t, func(o *Options) {
+		o.Policy = append([]config.Rule{{Name: "kept", Methods: []string{"DELETE"}, Paths: []string{"/kept/"}, Access: "deny"}}, o.Policy...)
+	})
+	for _, target := range []string{"/x", "/public/x", "/kept/x", "/internal/x", "/%2561dmin/x", "/.gatehouse/me"} {
+		for _, more := range []string{
+			"", "X-Gatehouse-Subject: eve\r\n", "x_forwarded_user: eve\r\n", "X-HTTP-Method-Override: DELETE\r\n",
+			"X-Gatehouse-Authorization: Bearer alice\r\n", "Authorization: Bearer outage\r\n", "Authorization: Bearer nobody\r\n",
+		} {
+			answer := g.raw(questions()["traefik"]("POST", "app.test", target, more))
+			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("POST " + target + " HTTP/1.1\r\nHost: app.test\r\n" + more + "\r\n")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.RemoteAddr, r.Body = "127.0.0.1:0", http.NoBody
+			e := g.gw.Explain(r, nil)
+			if e.Status == 0 { // the application answers
+				e.Status = 200
+			}
+			want(t, target+" "+more, e.Status, answer.StatusCode)
+		}
+	}
+}
