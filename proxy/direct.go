@@ -80,8 +80,8 @@ func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !plain(r) {
 		return d.rest.RoundTrip(r)
 	}
-	for {
-		l, used, err := d.take(r.Context())
+	for fresh := false; ; fresh = true {
+		l, used, err := d.take(r.Context(), fresh)
 		if err != nil {
 			if r.Body != nil {
 				err = errors.Join(err, r.Body.Close())
@@ -101,7 +101,8 @@ func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 		if x.begun || !used || !repeatable(r) || !l.broken.Load() || errors.As(err, &timeout) && timeout.Timeout() {
 			return nil, err
 		}
-		// The upstream has closed the connection while it was not in use.
+		// The upstream has closed the connection while it was not in use. Or the request
+		// makes it: so it is sent once more at most, not over each that is left.
 	}
 }
 
@@ -148,9 +149,10 @@ func repeatable(r *http.Request) bool {
 	return false
 }
 
-// take returns a connection, one that was used before if there is one.
-func (d *direct) take(ctx context.Context) (l *link, used bool, err error) {
-	for {
+// take returns a connection, one that was used before if there is one and it need not be
+// fresh.
+func (d *direct) take(ctx context.Context, fresh bool) (l *link, used bool, err error) {
+	for !fresh {
 		l := d.pop()
 		if l == nil {
 			break

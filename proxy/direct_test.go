@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -492,4 +493,35 @@ func TestDirectBuffers(t *testing.T) {
 		}
 	}
 	want(t, "limits", to.limits, len(to.written))
+}
+
+// TestDirectPoison: a request that makes the upstream close its connection is not sent
+// over every other one.
+func TestDirectPoison(t *testing.T) {
+	var poison atomic.Int32
+	meet := make(chan struct{})
+	address, conns := script(t, func(c net.Conn, br *bufio.Reader) {
+		for {
+			r, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			if r.URL.Path == "/poison" {
+				poison.Add(1)
+				return
+			}
+			<-meet
+			fmt.Fprint(c, fine)
+		}
+	})
+	g := newRig(t, func(o *Options) { o.Upstreams[0].URL = address })
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { g.get("/x", aliceOnly) })
+	}
+	await(t, func() bool { return conns.Load() == 20 })
+	close(meet)
+	all.Wait()
+	want(t, "status", g.get("/poison", aliceOnly).StatusCode, 502)
+	want(t, "sent", poison.Load(), 2)
 }
