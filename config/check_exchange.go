@@ -24,6 +24,7 @@ func (k *checks) exchange(at string, u Upstream) {
 			k.fault(at+".exchange.audience", quoted(e.Audience)+" is whom the signed header for "+indexed("upstreams", i)+" is for too, which could be exchanged by whoever gets it there", "set "+indexed("upstreams", i)+".audience to another one")
 		}
 	}
+	k.exchangeAudience(at, u)
 	if e.TokenURL == "" {
 		k.clientTLS(at+".exchange.tls", e.TLS, false)
 		if u, problem := webURL(u.URL, "https", "http"); problem == "" && k.own(&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/oidc/token"}) {
@@ -39,6 +40,34 @@ func (k *checks) exchange(at string, u Upstream) {
 		k.fault(at+".exchange.tokenURL", "leads back to this gateway, whose own path "+token.Path+" is", loopFix)
 	default:
 		k.clientTLS(at+".exchange.tls", e.TLS, token.Scheme == "https")
+	}
+}
+
+// exchangeAudience checks that what is signed for one place can't be exchanged at another.
+func (k *checks) exchangeAudience(at string, u Upstream) {
+	at += ".exchange.audience"
+	endpoint := func(u Upstream) string { return cmp.Or(u.Exchange.TokenURL, u.URL) }
+	for i, other := range k.c.Upstreams {
+		if other.Name == u.Name {
+			break // each pair is told once
+		}
+		if other.Exchanges() && other.Exchange.Audience == u.Exchange.Audience && endpoint(other) != endpoint(u) {
+			k.fault(at, quoted(u.Exchange.Audience)+" is that of "+indexed("upstreams", i)+" too: whoever runs one of the two could exchange there what was signed for the other", "set one of them to something else that the application accepts: at a W&B server its organization's name")
+		}
+	}
+	f := k.c.ForwardAuth
+	if f == nil || k.c.Assertion.Disabled {
+		return
+	}
+	theirs := []string{f.Audience}
+	if f.Audience == "" { // then it is the host
+		theirs = append(slices.Clone(f.Hosts), k.c.Origin().Hostname())
+	}
+	if slices.ContainsFunc(theirs, func(a string) bool {
+		name, _, _ := strings.Cut(a, ":")
+		return a == u.Exchange.Audience || strings.EqualFold(name, u.Exchange.Audience)
+	}) {
+		k.fault(at, quoted(u.Exchange.Audience)+" is whom the signed header for an application behind another proxy is for too, which could exchange it", "set forwardAuth.audience to another one")
 	}
 }
 
