@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,19 @@ const ForwardAuthUpstream = config.ForwardAuthUpstream
 
 // signInHeader tells a proxy that can't pass an answer on where a browser signs in.
 const signInHeader = "X-Gatehouse-Sign-In"
+
+// ServeQuestion answers whether a request may go on, as [EnvoyPath] does. It is told by
+// nothing that a client or settings could change: what comes here is never forwarded.
+func (h *Handler) ServeQuestion(w http.ResponseWriter, r *http.Request) {
+	target := h.o.Paths.Prefix + EnvoyPath + r.RequestURI
+	u, err := url.ParseRequestURI(target)
+	if err != nil || h.dialectOf(h.o.Paths.Prefix+EnvoyPath) == nil {
+		h.o.Pages.Error(w, r, http.StatusNotFound, "There is nothing at this address.")
+		return
+	}
+	r.URL, r.RequestURI = u, target
+	h.ServeHTTP(w, r)
+}
 
 // serveAsked answers a proxy that asks about a request. It goes through the same
 // chain and the same policy as a request that comes here, and is answered in the same
@@ -78,8 +92,8 @@ func (x *exchange) checkAsked() fault {
 	if f := checkMethod(x.r.Method); f.status != 0 {
 		return f
 	}
-	if !x.h.places.knows(x.r.Host) {
-		return fault{http.StatusMisdirectedRequest, "This gateway does not answer for that host."}
+	if !x.h.places.asked(x.r.Host) {
+		return fault{http.StatusMisdirectedRequest, "No proxy may ask about that host (forwardAuth.hosts)."}
 	}
 	if f := x.h.checkLength(x.r); f.status != 0 {
 		return f
@@ -157,7 +171,7 @@ func (x *exchange) remove(header http.Header) {
 // has been.
 func ofEnvoy(name string) bool {
 	switch name {
-	case "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Client-Cert", "X-Request-Id":
+	case "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Client-Cert", "X-Request-Id":
 		return true
 	}
 	return strings.HasPrefix(name, "X-Envoy-")

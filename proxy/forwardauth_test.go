@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -411,4 +412,69 @@ func TestForwardAuthExplained(t *testing.T) {
 		})
 	}
 	g.untouched()
+}
+
+// TestForwardAuthElsewhere: about the host of an upstream no proxy may ask: the rules
+// there are the upstream's.
+func TestForwardAuthElsewhere(t *testing.T) {
+	g := newRig(t, func(o *Options) {
+		o.Upstreams[0].Hosts = []string{"b.test"}
+		o.TrustedProxies = []netip.Prefix{mustPrefix("127.0.0.0/8")}
+		o.ForwardAuth = &config.ForwardAuth{Hosts: []string{"app.test"}, Public: []string{"/open/"}}
+	})
+	for dialect, ask := range questions() {
+		if dialect == "oauth2-proxy" {
+			continue
+		}
+		refused := 421
+		if subrequest(dialect) {
+			refused = 403
+		}
+		want(t, dialect+" an upstream's", g.raw(ask("GET", "b.test", "/open/x", aliceOnly)).StatusCode, refused)
+		want(t, dialect+" its own", g.raw(ask("GET", "app.test", "/open/x", aliceOnly)).StatusCode, 200)
+		want(t, dialect+" the public one, where no upstream is", g.raw(ask("GET", gwHost, "/x", aliceOnly)).StatusCode, 200)
+	}
+	g.untouched()
+}
+
+// TestServeQuestion: what is a question stays one, whatever the settings are by now: it
+// is never forwarded, and an upstream's answer never passes for the gateway's.
+func TestServeQuestion(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Options)
+		status int
+	}{
+		"as ever":                 {func(*Options) {}, 200},
+		"under another prefix":    {func(o *Options) { o.Paths.Prefix = "/.gw" }, 200},
+		"without forward-auth":    {func(o *Options) { o.ForwardAuth = nil }, 404},
+		"of an upstream's host":   {func(o *Options) { o.ForwardAuth.Hosts = []string{"b.test"} }, 421},
+		"from somebody unnamed":   {func(o *Options) { o.TrustedProxies = nil }, 403},
+		"about what nobody may":   {func(o *Options) { o.Policy = []config.Rule{{Access: "deny"}} }, 403},
+		"about what somebody may": {func(o *Options) { o.Policy = []config.Rule{{Paths: []string{"/x"}}} }, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, func(o *Options) {
+				o.TrustedProxies = []netip.Prefix{mustPrefix("127.0.0.0/8")}
+				o.ForwardAuth = &config.ForwardAuth{Hosts: []string{gwHost}}
+				c.change(o)
+			})
+			r := httptest.NewRequest(http.MethodGet, "/x", nil)
+			r.Host, r.RemoteAddr = gwHost, "127.0.0.1:4711"
+			r.Header.Set("Authorization", "Bearer alice")
+			w := httptest.NewRecorder()
+			g.gw.ServeQuestion(w, r)
+			want(t, "status", w.Code, c.status)
+			want(t, "told", w.Header().Get("X-Forwarded-User") != "", c.status == 200)
+			g.untouched()
+		})
+	}
+}
+
+// TestForwardAuthForwarded: what Envoy leaves of the client's own word about where it
+// has been is taken off.
+func TestForwardAuthForwarded(t *testing.T) {
+	g := asking(t, nil)
+	a := g.raw(questions()["envoy"]("GET", "app.test", "/x", aliceOnly+"X-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Proto: https\r\nX-Original-Url: /y\r\n"))
+	want(t, "status", a.StatusCode, 200)
+	want(t, "removed", a.Header.Get(RemoveHeader), "cookie,x-forwarded-host,x-forwarded-port,x-original-url")
 }

@@ -183,6 +183,7 @@ func ascii(s string) bool {
 type places struct {
 	byHost map[string][]place // longest path first
 	public string             // the public URL's host name
+	behind map[string]bool    // hosts that other proxies ask about
 }
 
 type place struct {
@@ -214,14 +215,22 @@ func (p *places) add(u *upstream, c config.Upstream) {
 	}
 }
 
-// answer makes hosts known that other proxies have the applications of.
+// answer makes hosts known that other proxies have the applications of. The public URL's
+// is one of them if no upstream is there.
 func (p *places) answer(hosts []string) {
+	p.behind = map[string]bool{p.public: len(p.byHost[p.public]) == 0}
 	for _, host := range hosts {
-		if name := hostName(host); p.byHost[name] == nil {
+		name := hostName(host)
+		p.behind[name] = true
+		if p.byHost[name] == nil {
 			p.byHost[name] = nil
 		}
 	}
 }
+
+// asked reports whether another proxy may ask about a host. Rules are an upstream's or
+// theirs, so about an upstream's host nobody may.
+func (p *places) asked(host string) bool { return p.behind[hostName(host)] }
 
 // knows reports whether the gateway answers for the Host header.
 func (p *places) knows(host string) bool {

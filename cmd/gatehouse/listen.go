@@ -20,6 +20,7 @@ type doors struct {
 	plain  net.Listener       // that sends them to public; nil for none
 	certs  *shownCertificates // nil for none
 	issued *issued            // nil for none
+	crowd  *proxy.Crowd       // at all of them
 }
 
 // openDoors opens the listeners: each counts its connections, takes PROXY headers if
@@ -35,8 +36,8 @@ func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) 
 			return doors{}, err
 		}
 	}
-	crowd := proxy.NewCrowd(c.Limits, c.Networks(), log)
-	if d.public, err = listen(ctx, c, c.Listen.Address, crowd, log); err != nil {
+	d.crowd = proxy.NewCrowd(c.Limits, c.Networks(), log)
+	if d.public, err = listen(ctx, c, c.Listen.Address, d.crowd, log); err != nil {
 		return doors{}, fmt.Errorf("listen.address: %w", err)
 	}
 	if d.certs != nil {
@@ -45,7 +46,7 @@ func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) 
 	if c.Listen.HTTPAddress == "" {
 		return d, nil
 	}
-	if d.plain, err = listen(ctx, c, c.Listen.HTTPAddress, crowd, log); err != nil {
+	if d.plain, err = listen(ctx, c, c.Listen.HTTPAddress, d.crowd, log); err != nil {
 		return doors{}, errors.Join(fmt.Errorf("listen.httpAddress: %w", err), d.public.Close())
 	}
 	return d, nil

@@ -52,6 +52,15 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.handler.ServeHTTP(w, r)
 }
 
+// questions has the gateway answer whether requests may go on.
+func (l *live) questions() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g := l.enter()
+		defer g.leave()
+		g.handler.ServeQuestion(w, r)
+	})
+}
+
 // insecure has the gateway answer what comes in the clear, see [proxy.Handler.Insecure].
 func (l *live) insecure(challenges http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -79,7 +79,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), l.close())
 	}
-	questions, err := listenForQuestions(ctx, c.ForwardAuth)
+	questions, err := listenForQuestions(ctx, c.ForwardAuth, d.crowd)
 	if err != nil {
 		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), l.close())
 	}
@@ -99,7 +99,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	servers := append(d.servers(c.Listen, l, log), server{opsServer(d.look(r.look), func() config.Config { return l.now.Load().settings }, r.observe.metrics.Handler(log), log), ops})
 	if questions != nil {
 		servers = append(servers, server{extauthz.New(extauthz.Options{
-			Handler: l, Path: c.Paths.Prefix + proxy.EnvoyPath, RemoveHeader: proxy.RemoveHeader,
+			Handler: l.questions(), RemoveHeader: proxy.RemoveHeader,
 		}), questions})
 	}
 	record(l.now.Load(), audit.Event{Name: audit.Lifecycle, Outcome: audit.Allowed, Reason: "started, version " + version()})
@@ -183,11 +183,15 @@ func storeName(s config.Store) string {
 }
 
 // listenForQuestions opens the listener that Envoy asks at over gRPC; nil for none.
-func listenForQuestions(ctx context.Context, f *config.ForwardAuth) (net.Listener, error) {
+func listenForQuestions(ctx context.Context, f *config.ForwardAuth, crowd *proxy.Crowd) (net.Listener, error) {
 	if f == nil || f.GRPCAddress == "" {
 		return nil, nil //nolint:nilnil // no listener is no fault
 	}
-	return new(net.ListenConfig).Listen(ctx, "tcp", f.GRPCAddress)
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", f.GRPCAddress)
+	if err != nil {
+		return nil, err
+	}
+	return crowd.Around(ln), nil
 }
 
 // server is a server and where it listens.

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -29,21 +30,27 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 )
 
 const (
 	// maxQuestion bounds a question, in bytes: the headers of a request, and no body.
 	maxQuestion = 1 << 20
+	// maxHeaders bounds what comes beside it, in bytes, and maxStreams how many may ask
+	// at once over one connection. gRPC's own bounds are 16 MiB and none.
+	maxHeaders = 16 << 10
+	maxStreams = 1000
+	// patience is how long a question may be on its way.
+	patience = 20 * time.Second
 	// timeout bounds an answer.
 	timeout = 15 * time.Second
 )
 
 // Options is what a [Server] is made of.
 type Options struct {
-	// Handler answers questions over HTTP, in Envoy's dialect.
+	// Handler answers for each request whether it may go on: with 200 and headers for
+	// the application, or with what its client is told.
 	Handler http.Handler
-	// Path is where it does so; the request's own follows.
-	Path string
 	// RemoveHeader is the header of an answer that names those which a request loses.
 	RemoveHeader string
 }
@@ -51,22 +58,70 @@ type Options struct {
 // Server answers questions over gRPC. It is an http.Server's like: Serve, Shutdown.
 type Server struct {
 	auth.UnimplementedAuthorizationServer
-	o    Options
-	grpc *grpc.Server
+	o      Options
+	grpc   *grpc.Server
+	health *checkup
 }
+
+// checkup answers health checks. Who watches the health is told of the end, and would
+// otherwise be waited for.
+type checkup struct {
+	*health.Server
+	over context.Context //nolint:containedctx // of the server, not of a call
+	end  context.CancelFunc
+}
+
+func newCheckup() *checkup {
+	c := &checkup{Server: health.NewServer()}
+	c.over, c.end = context.WithCancel(context.Background())
+	c.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
+	return c
+}
+
+// Watch implements grpc_health_v1.HealthServer.
+func (c *checkup) Watch(q *grpc_health_v1.HealthCheckRequest, stream grpc_health_v1.Health_WatchServer) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(c.over, cancel)()
+	err := c.Server.Watch(q, watcher{stream, ctx})
+	if c.over.Err() != nil {
+		return stream.Send(&grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_NOT_SERVING})
+	}
+	return err
+}
+
+// watcher is a stream that ends with a context of its own.
+type watcher struct {
+	grpc_health_v1.Health_WatchServer
+	ctx context.Context //nolint:containedctx // as a stream has it
+}
+
+// Context implements grpc.ServerStream.
+func (w watcher) Context() context.Context { return w.ctx }
 
 // New makes a server.
 func New(o Options) *Server {
-	s := &Server{o: o, grpc: grpc.NewServer(
+	s := &Server{o: o, health: newCheckup(), grpc: grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxQuestion),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.InTapHandle(hurry),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: time.Minute}),
 	)}
 	auth.RegisterAuthorizationServer(s.grpc, s)
-	up := health.NewServer()
-	up.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
-	grpc_health_v1.RegisterHealthServer(s.grpc, up)
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	return s
+}
+
+// hurry bounds how long a question is waited for. Who watches the health may do so.
+func hurry(ctx context.Context, i *tap.Info) (context.Context, error) {
+	if i.FullMethodName != auth.Authorization_Check_FullMethodName {
+		return ctx, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	context.AfterFunc(ctx, cancel)
+	return ctx, nil
 }
 
 // Serve answers on ln until Shutdown or Close. It then returns http.ErrServerClosed.
@@ -77,8 +132,11 @@ func (s *Server) Serve(ln net.Listener) error {
 	return http.ErrServerClosed
 }
 
-// Shutdown takes no further questions and waits for the answers to open ones.
+// Shutdown takes no further questions and waits for the answers to open ones. Who
+// watches the health is told, and then not waited for.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	s.health.end()
 	done := make(chan struct{})
 	go func() { s.grpc.GracefulStop(); close(done) }()
 	select {
@@ -98,8 +156,10 @@ func (s *Server) Close() error {
 // Check answers one question.
 func (s *Server) Check(ctx context.Context, q *auth.CheckRequest) (*auth.CheckResponse, error) {
 	r, err := s.request(ctx, q)
-	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+	if err != nil { // an error would be up to failure_mode_allow
+		a := &answer{header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, status: http.StatusBadRequest}
+		a.body.WriteString(err.Error() + "\n")
+		return denied(a), nil
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -134,12 +194,12 @@ func (s *Server) request(ctx context.Context, q *auth.CheckRequest) (*http.Reque
 	if !strings.HasPrefix(target, "/") {
 		return nil, errors.New("the request's path does not begin with a slash")
 	}
-	u, err := url.ParseRequestURI(s.o.Path + target)
+	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, errors.New("the request's path can't be understood")
 	}
 	r := (&http.Request{
-		Method: about.GetMethod(), URL: u, RequestURI: s.o.Path + target, Host: about.GetHost(),
+		Method: about.GetMethod(), URL: u, RequestURI: target, Host: about.GetHost(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header(about), Body: http.NoBody,
 	}).WithContext(ctx)
 	if p, ok := peer.FromContext(ctx); ok {
@@ -182,7 +242,7 @@ func (s *Server) allowed(answer http.Header) *auth.CheckResponse {
 	ok := &auth.OkHttpResponse{}
 	put := func(name, value string) {
 		ok.Headers = append(ok.Headers, &core.HeaderValueOption{
-			Header: &core.HeaderValue{Key: strings.ToLower(name), Value: value}, AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+			Header: line(name, value), AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		})
 	}
 	for name, values := range answer {
@@ -198,6 +258,15 @@ func (s *Server) allowed(answer http.Header) *auth.CheckResponse {
 	return &auth.CheckResponse{Status: &rpc.Status{Code: int32(codes.OK)}, HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: ok}}
 }
 
+// line is a header of an answer. What is no UTF-8, as a cookie may be, has a field of
+// its own.
+func line(name, value string) *core.HeaderValue {
+	if !utf8.ValidString(value) {
+		return &core.HeaderValue{Key: strings.ToLower(name), RawValue: []byte(value)}
+	}
+	return &core.HeaderValue{Key: strings.ToLower(name), Value: value}
+}
+
 // denied passes an answer on to the client.
 func denied(a *answer) *auth.CheckResponse {
 	no := &auth.DeniedHttpResponse{Status: &envoy.HttpStatus{Code: envoy.StatusCode(a.status)}, Body: a.body.String()} //nolint:gosec // a status has three digits
@@ -207,7 +276,7 @@ func denied(a *answer) *auth.CheckResponse {
 		}
 		for _, value := range values {
 			no.Headers = append(no.Headers, &core.HeaderValueOption{
-				Header: &core.HeaderValue{Key: strings.ToLower(name), Value: value}, AppendAction: core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+				Header: line(name, value), AppendAction: core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
 			})
 		}
 	}

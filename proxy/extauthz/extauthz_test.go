@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -23,7 +24,7 @@ import (
 func dial(t *testing.T, h http.HandlerFunc) *grpc.ClientConn {
 	t.Helper()
 	s := New(Options{
-		Handler: h, Path: "/auth/envoy", RemoveHeader: "X-Remove",
+		Handler: h, RemoveHeader: "X-Remove",
 	})
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,7 +88,7 @@ func TestAllowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Method != "POST" || got.Host != "app.test" || got.RequestURI != "/auth/envoy/a%2Fb?c=d;e" || got.URL.RawPath != "/auth/envoy/a%2Fb" || !strings.HasPrefix(got.RemoteAddr, "127.0.0.1:") {
+	if got.Method != "POST" || got.Host != "app.test" || got.RequestURI != "/a%2Fb?c=d;e" || got.URL.RawPath != "/a%2Fb" || !strings.HasPrefix(got.RemoteAddr, "127.0.0.1:") {
 		t.Errorf("asked %s %s %s %s", got.Method, got.Host, got.RequestURI, got.RemoteAddr)
 	}
 	for name := range got.Header {
@@ -134,7 +135,8 @@ func TestDenied(t *testing.T) {
 	}
 }
 
-// TestBadQuestions: what is no question is an error, which Envoy takes for no.
+// TestBadQuestions: what is no question is refused in so many words: an error would let
+// it pass where Envoy is told to let everybody pass while there is none to ask.
 func TestBadQuestions(t *testing.T) {
 	asked := false
 	conn := dial(t, func(http.ResponseWriter, *http.Request) { asked = true })
@@ -142,13 +144,68 @@ func TestBadQuestions(t *testing.T) {
 		"nothing": {}, "no HTTP": {Attributes: &auth.AttributeContext{}}, "no path": question("GET", "a", "", nil), "no slash": question("GET", "a", "x", nil),
 		"another host in the path": question("GET", "a", "http://evil.test/", nil), "a bad escape": question("GET", "a", "/%zz", nil), "a control byte": question("GET", "a", "/\x00", nil),
 	} {
-		if _, err := auth.NewAuthorizationClient(conn).Check(t.Context(), q); status.Code(err) != codes.InvalidArgument || asked {
-			t.Errorf("%s: %v", name, err)
+		a, err := auth.NewAuthorizationClient(conn).Check(t.Context(), q)
+		if err != nil || a.GetDeniedResponse().GetStatus().GetCode() != 400 || a.GetStatus().GetCode() != int32(codes.PermissionDenied) || asked {
+			t.Errorf("%s: %v, %v", name, a, err)
 		}
 	}
 	if _, err := auth.NewAuthorizationClient(conn).Check(t.Context(), question("GET", "a", "/"+strings.Repeat("a", maxQuestion), nil)); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a huge one: %v", err)
 	}
+}
+
+// TestRawValues: a cookie need not be UTF-8.
+func TestRawValues(t *testing.T) {
+	conn := dial(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Cookie"] = []string{"a=\xff"}
+		w.WriteHeader(http.StatusOK)
+	})
+	a, err := auth.NewAuthorizationClient(conn).Check(t.Context(), question("GET", "a", "/", nil))
+	if err != nil || len(a.GetOkResponse().GetHeaders()) != 1 || string(a.GetOkResponse().GetHeaders()[0].GetHeader().GetRawValue()) != "a=\xff" {
+		t.Errorf("%v, %v", a, err)
+	}
+}
+
+// TestBounds: DOS, what comes beside a question has little room, and who watches the
+// health is told of the end instead of keeping it off.
+func TestBounds(t *testing.T) {
+	s := New(Options{Handler: http.NotFoundHandler(), RemoveHeader: "X-Remove"})
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	conn, err := grpc.NewClient(ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	huge := metadata.AppendToOutgoingContext(t.Context(), "a-bin", strings.Repeat("a", maxHeaders))
+	if _, err := auth.NewAuthorizationClient(conn).Check(huge, question("GET", "a", "/", nil)); err == nil {
+		t.Error("a header of 16 KiB is taken")
+	}
+	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := watch.Recv(); err != nil || m.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+		t.Fatal(m, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Shutdown(ctx) }()
+	if m, err := watch.Recv(); err != nil || m.GetStatus() != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		t.Error(m, err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("who watches keeps the end off: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	<-served
 }
 
 func TestPanics(t *testing.T) {
