@@ -19,8 +19,8 @@ const ForwardAuthUpstream = config.ForwardAuthUpstream
 // signInHeader tells a proxy that can't pass an answer on where a browser signs in.
 const signInHeader = "X-Gatehouse-Sign-In"
 
-// ServeQuestion answers whether a request may go on, as [EnvoyPath] does. It is told by
-// nothing that a client or settings could change: what comes here is never forwarded.
+// ServeQuestion answers whether a request may go on, as [EnvoyPath] does. That it is a
+// question is not told by its address, which settings can change: it is never forwarded.
 func (h *Handler) ServeQuestion(w http.ResponseWriter, r *http.Request) {
 	target := h.o.Paths.Prefix + EnvoyPath + r.RequestURI
 	u, err := url.ParseRequestURI(target)

@@ -147,7 +147,10 @@ func hostName(host string) string {
 // dot of a fully qualified one.
 func meant(host string) string {
 	name, port := cutPort(host)
-	return strings.TrimSuffix(name, ".") + host[len(host)-len(port):]
+	if plain, dotted := strings.CutSuffix(name, "."); dotted {
+		return plain + port
+	}
+	return host
 }
 
 // cutPort takes a port off a host, with its colon.

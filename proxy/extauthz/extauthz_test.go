@@ -18,10 +18,17 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 )
 
 // dial starts a server around a handler and returns a client's connection to it.
 func dial(t *testing.T, h http.HandlerFunc) *grpc.ClientConn {
+	t.Helper()
+	_, conn := start(t, h)
+	return conn
+}
+
+func start(t *testing.T, h http.HandlerFunc) (*Server, *grpc.ClientConn) {
 	t.Helper()
 	s := New(Options{
 		Handler: h, RemoveHeader: "X-Remove",
@@ -47,7 +54,7 @@ func dial(t *testing.T, h http.HandlerFunc) *grpc.ClientConn {
 			t.Error(err)
 		}
 	})
-	return conn
+	return s, conn
 }
 
 func question(method, host, path string, headers map[string]string) *auth.CheckRequest {
@@ -169,18 +176,7 @@ func TestRawValues(t *testing.T) {
 // TestBounds: DOS, what comes beside a question has little room, and who watches the
 // health is told of the end instead of keeping it off.
 func TestBounds(t *testing.T) {
-	s := New(Options{Handler: http.NotFoundHandler(), RemoveHeader: "X-Remove"})
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ln) }()
-	conn, err := grpc.NewClient(ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	s, conn := start(t, http.NotFound)
 	huge := metadata.AppendToOutgoingContext(t.Context(), "a-bin", strings.Repeat("a", maxHeaders))
 	if _, err := auth.NewAuthorizationClient(conn).Check(huge, question("GET", "a", "/", nil)); err == nil {
 		t.Error("a header of 16 KiB is taken")
@@ -202,10 +198,19 @@ func TestBounds(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("who watches keeps the end off: %v", err)
 	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
+}
+
+// TestHurry: a question that never comes is given up, and a watch is none.
+func TestHurry(t *testing.T) {
+	for method, want := range map[string]bool{auth.Authorization_Check_FullMethodName: true, grpc_health_v1.Health_Watch_FullMethodName: false} {
+		ctx, err := hurry(t.Context(), &tap.Info{FullMethodName: method})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end, has := ctx.Deadline(); has != want || has && time.Until(end) > patience {
+			t.Errorf("%s ends at %v: %t", method, end, has)
+		}
 	}
-	<-served
 }
 
 func TestPanics(t *testing.T) {
