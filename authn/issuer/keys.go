@@ -84,7 +84,7 @@ func NewKeys(load func(context.Context) ([]Key, error), age, interval time.Durat
 // have been taken back long ago. The error wraps [ErrUnavailable] if there are no
 // keys, or only some of yesterday.
 func (k *KeySet) Current(ctx context.Context) (Snapshot, error) {
-	s := k.snapshot()
+	s, answered := k.state()
 	age := time.Since(s.At)
 	switch {
 	case age < k.age:
@@ -93,7 +93,7 @@ func (k *KeySet) Current(ctx context.Context) (Snapshot, error) {
 		return k.fetch(ctx)
 	}
 	answer := k.ask(ctx)
-	if time.Since(k.lastAnswer()) < k.age+quiet {
+	if time.Since(answered) < k.age+quiet {
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, KeysWait)
@@ -108,7 +108,8 @@ func (k *KeySet) Current(ctx context.Context) (Snapshot, error) {
 // snapshot. Without an answer, or too soon after another such question, the error
 // wraps [ErrUnavailable]: it is not known whether there is such a key.
 func (k *KeySet) Newer(ctx context.Context, than Snapshot) (Snapshot, error) {
-	answer := k.flight.DoChan("newer", func() (any, error) {
+	// Who knows newer keys does not share the answer to who knows only older ones.
+	answer := k.flight.DoChan("newer than "+than.At.String(), func() (any, error) {
 		if s := k.snapshot(); s.At.After(than.At) { // somebody else's question was answered just now
 			return s, nil
 		}
@@ -200,16 +201,17 @@ func (k *KeySet) Ready(ctx context.Context) error {
 	return err
 }
 
-func (k *KeySet) lastAnswer() time.Time {
+// state is what is known and when an answer last came, both of one moment: an
+// answer that comes in between must not make older keys look fresh.
+func (k *KeySet) state() (known Snapshot, answered time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.answered
+	return k.known, k.answered
 }
 
 func (k *KeySet) snapshot() Snapshot {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.known
+	s, _ := k.state()
+	return s
 }
 
 // errLimited: the keys were asked for too often.

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -10,6 +11,8 @@ import (
 	"encoding/json/v2"
 	"math/big"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -91,4 +94,20 @@ func TestKeyChoice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestQuietNights: JWT-18, whoever comes first after a quiet night gets the keys of
+// the morning, however fast the issuer answers.
+func TestQuietNights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := NewKeys(func(context.Context) ([]Key, error) { return nil, nil }, time.Minute, 0)
+		for range 20_000 { // an answer overtakes the question in one of some thousands
+			time.Sleep(KeysMaxAge / 2)
+			s, err := k.Current(t.Context())
+			if err != nil || !s.At.Equal(time.Now()) {
+				t.Fatalf("keys of %v at %v, %v", s.At, time.Now(), err)
+			}
+			synctest.Wait()
+		}
+	})
 }
