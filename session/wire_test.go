@@ -69,6 +69,14 @@ func (w *wire) is() mode {
 	return w.mode
 }
 
+// ends counts the ends of its connections. The wire has a goroutine for each, for as long
+// as the store keeps the connection.
+func (w *wire) ends() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.conns)
+}
+
 func (w *wire) serve() {
 	for {
 		near, err := w.Accept()
