@@ -100,8 +100,6 @@ func atStart(path string) bool {
 	switch path {
 	case "listen.stallTimeout", "listen.drainTimeout", "listen.drainDelay", "listen.maxURLSize":
 		return false
-	case "limits.connections", "limits.connectionsPerAddress":
-		return true
 	}
 	return strings.HasPrefix(path, "listen.") || strings.HasPrefix(path, "operations.") || path == "forwardAuth.grpcAddress"
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 // begins with a PROXY header, and comes from whom that names.
 type balanced struct {
 	net.Listener
-	trusted []netip.Prefix
+	bounds  func() Bounds
 	timeout time.Duration
 	log     *slog.Logger
 	refused *rate.Limiter // for what the log has to say of them
@@ -31,8 +30,8 @@ type balanced struct {
 // around the balancer would be believed, or a balancer that is set up wrongly taken for
 // all of its clients. A connection of the balancer's own (LOCAL) and one of which it does
 // not know the client (UNKNOWN) come from the balancer.
-func BehindBalancer(ln net.Listener, trusted []netip.Prefix, timeout time.Duration, log *slog.Logger) net.Listener {
-	return &balanced{Listener: ln, trusted: trusted, timeout: timeout, log: log, refused: rate.NewLimiter(rate.Every(10*time.Second), 10)}
+func BehindBalancer(ln net.Listener, bounds func() Bounds, timeout time.Duration, log *slog.Logger) net.Listener {
+	return &balanced{Listener: ln, bounds: bounds, timeout: timeout, log: log, refused: rate.NewLimiter(rate.Every(10*time.Second), 10)}
 }
 
 // Accept waits for a connection from a trusted network. It does not wait for the header,
@@ -43,7 +42,7 @@ func (b *balanced) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if peer, ok := raw.RemoteAddr().(*net.TCPAddr); ok && contains(b.trusted, peer.AddrPort().Addr()) {
+		if peer, ok := raw.RemoteAddr().(*net.TCPAddr); ok && contains(b.bounds().Trusted, peer.AddrPort().Addr()) {
 			return &hop{b: b, Conn: proxyproto.NewConn(raw, proxyproto.WithPolicy(proxyproto.REQUIRE),
 				proxyproto.SetReadHeaderTimeout(b.timeout), proxyproto.ValidateHeader(checkSource))}, nil
 		}

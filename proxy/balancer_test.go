@@ -49,7 +49,9 @@ func newBalancedRig(t *testing.T, timeout time.Duration) *rig {
 	g := newRig(t, nil)
 	g.server.Close()
 	trusted := []netip.Prefix{mustPrefix("127.0.0.1/32"), mustPrefix("10.0.0.0/8")}
-	g.wrap = func(ln net.Listener) net.Listener { return BehindBalancer(ln, trusted, timeout, g.gw.o.Log) }
+	g.wrap = func(ln net.Listener) net.Listener {
+		return BehindBalancer(ln, func() Bounds { return Bounds{Trusted: trusted} }, timeout, g.gw.o.Log)
+	}
 	g.start(g.upServer.URL, func(o *Options) { o.TrustedProxies = trusted })
 	return g
 }
@@ -248,7 +250,7 @@ func TestProxyProtocolHalfClosed(t *testing.T) {
 	})
 	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	g.wrap = func(ln net.Listener) net.Listener {
-		return BehindBalancer(ln, []netip.Prefix{mustPrefix("127.0.0.1/32")}, 5*time.Second, g.gw.o.Log)
+		return BehindBalancer(ln, func() Bounds { return Bounds{Trusted: []netip.Prefix{mustPrefix("127.0.0.1/32")}} }, 5*time.Second, g.gw.o.Log)
 	}
 	g.start(url, nil)
 	c := g.dial()
@@ -284,7 +286,7 @@ func TestProxyProtocolTLS(t *testing.T) {
 	}
 	srv := Server(config.Listen{MaxHeaderSize: 64 << 10}, gw, o.Log)
 	defer srv.Close()
-	go srv.Serve(tls.NewListener(BehindBalancer(ln, trusted, 5*time.Second, o.Log),
+	go srv.Serve(tls.NewListener(BehindBalancer(ln, func() Bounds { return Bounds{Trusted: trusted} }, 5*time.Second, o.Log),
 		&tls.Config{Certificates: []tls.Certificate{ca.leaf(gwHost)}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}))
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)

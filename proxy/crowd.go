@@ -15,8 +15,7 @@ import (
 
 // Crowd is the connections that are open, of all the listeners that it is put around.
 type Crowd struct {
-	limits  config.Limits
-	trusted []netip.Prefix
+	bounds  func() Bounds
 	log     *slog.Logger
 	refused *rate.Limiter // for what the log has to say of them
 
@@ -30,10 +29,18 @@ var (
 	errCrowd   = errors.New("too many connections of one address are open (limits.connectionsPerAddress); if it stands for many, such as a proxy, name it in trustedProxies")
 )
 
-// NewCrowd makes a crowd with nobody in it. The trusted networks have no limit of their
-// own: who comes from there speaks for many.
-func NewCrowd(limits config.Limits, trusted []netip.Prefix, log *slog.Logger) *Crowd {
-	return &Crowd{limits: limits, trusted: trusted, log: log, refused: rate.NewLimiter(rate.Every(10*time.Second), 10), from: map[netip.Addr]int{}}
+// Bounds is what the settings say of connections.
+type Bounds struct {
+	Limits config.Limits
+	// Trusted are the networks of proxies. They have no limit of their own: who comes from
+	// there speaks for many.
+	Trusted []netip.Prefix
+}
+
+// NewCrowd makes a crowd with nobody in it. The bounds are asked for with each connection,
+// for settings change while it is open.
+func NewCrowd(bounds func() Bounds, log *slog.Logger) *Crowd {
+	return &Crowd{bounds: bounds, log: log, refused: rate.NewLimiter(rate.Every(10*time.Second), 10), from: map[netip.Addr]int{}}
 }
 
 // Around makes ln a listener that closes each connection above the limits unanswered. It
@@ -81,11 +88,11 @@ type member struct {
 
 // join counts the connection, or counts it anew as that of another address.
 func (m *member) join(at net.Addr) error {
-	c := m.crowd
-	as := c.counts(at)
+	c, bounds := m.crowd, m.crowd.bounds()
+	as := bounds.counts(at)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch most, each := c.limits.Connections, c.limits.ConnectionsPerAddress; {
+	switch most, each := bounds.Limits.Connections, bounds.Limits.ConnectionsPerAddress; {
 	case m.gone:
 		return net.ErrClosed
 	case !m.in && most > 0 && c.total >= most:
@@ -131,13 +138,13 @@ func (c *Crowd) forget(as netip.Addr) {
 }
 
 // counts is what an address counts as.
-func (c *Crowd) counts(at net.Addr) netip.Addr {
+func (b Bounds) counts(at net.Addr) netip.Addr {
 	tcp, ok := at.(*net.TCPAddr)
-	if !ok || c.limits.ConnectionsPerAddress == 0 {
+	if !ok {
 		return netip.Addr{}
 	}
 	addr := tcp.AddrPort().Addr()
-	if contains(c.trusted, addr) {
+	if contains(b.Trusted, addr) {
 		return netip.Addr{}
 	}
 	return oneClient(addr)

@@ -20,11 +20,11 @@ func crowded(t *testing.T, limits config.Limits, trusted string, balanced bool) 
 	t.Helper()
 	g := &rig{t: t, up: &echo{}, log: &authntest.Log{}, ender: &ender{}}
 	networks := []netip.Prefix{mustPrefix(trusted)}
-	crowd := NewCrowd(limits, networks, slog.New(slog.NewJSONHandler(g.log, nil)))
+	crowd := NewCrowd(func() Bounds { return Bounds{limits, networks} }, slog.New(slog.NewJSONHandler(g.log, nil)))
 	g.wrap = func(ln net.Listener) net.Listener {
 		ln = crowd.Around(ln)
 		if balanced {
-			ln = BehindBalancer(ln, networks, 5*time.Second, g.gw.o.Log)
+			ln = BehindBalancer(ln, func() Bounds { return Bounds{Trusted: networks} }, 5*time.Second, g.gw.o.Log)
 		}
 		return ln
 	}
@@ -110,7 +110,7 @@ func TestBalancedConnections(t *testing.T) {
 
 // TestCrowdRaces opens and closes at once.
 func TestCrowdRaces(t *testing.T) {
-	crowd := NewCrowd(config.Limits{Connections: 5, ConnectionsPerAddress: 5}, nil, slog.New(slog.DiscardHandler))
+	crowd := NewCrowd(func() Bounds { return Bounds{Limits: config.Limits{Connections: 5, ConnectionsPerAddress: 5}} }, slog.New(slog.DiscardHandler))
 	var all sync.WaitGroup
 	for i := range 200 {
 		all.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,10 +41,11 @@ var (
 // and renewed a month before they end, never because somebody connects.
 type issued struct {
 	manager *autocert.Manager
-	hosts   []string
+	listen  config.Listen // as it was when the program started
 	cache   keptCertificates
 	log     *slog.Logger
-	turn    sync.Mutex // one host at a time
+	turn    sync.Mutex    // one host at a time
+	other   chan struct{} // gets something when the hosts are others
 
 	mu    sync.Mutex
 	state map[string]error // of each host; nil once there is a certificate
@@ -79,10 +81,8 @@ func openIssued(ctx context.Context, c config.Config, l *live, log *slog.Logger)
 		g := l.now.Load()
 		return g.settings, g.store
 	})
-	i := &issued{hosts: hosts, cache: cache, log: log, state: map[string]error{}}
-	for _, h := range hosts {
-		i.state[h] = errNotYet
-	}
+	i := &issued{listen: c.Listen, cache: cache, log: log, other: make(chan struct{}, 1)}
+	i.ask(hosts)
 	i.manager = &autocert.Manager{
 		Prompt: autocert.AcceptTOS, Cache: cache, HostPolicy: i.policy,
 		Client: client, Email: a.Email, ExternalAccountBinding: binding,
@@ -95,10 +95,47 @@ var errNotOurs = errors.New("not a host of this gateway's")
 // policy is for autocert.Manager.HostPolicy. Who looks for a proof over HTTP may say a port.
 func (i *issued) policy(_ context.Context, host string) error {
 	name := (&url.URL{Host: strings.ToLower(host)}).Hostname()
-	if !slices.Contains(i.hosts, name) {
+	if !slices.Contains(i.hosts(), name) {
 		return errNotOurs
 	}
 	return nil
+}
+
+// hosts are those that the CA is asked for now, in order.
+func (i *issued) hosts() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Sorted(maps.Keys(i.state))
+}
+
+// follow asks the CA from now on for the hosts of these settings: applications come and
+// go while the program runs. What the CA is and what files there are it does not take
+// from them.
+func (i *issued) follow(c config.Config) {
+	c.Listen = i.listen
+	hosts, err := hostsToIssue(c)
+	if err != nil {
+		i.log.Error("the CA is asked for the former hosts only", "err", err)
+		return
+	}
+	i.ask(hosts)
+}
+
+func (i *issued) ask(hosts []string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	state := map[string]error{}
+	for _, h := range hosts {
+		state[h] = errNotYet
+		if err, known := i.state[h]; known {
+			state[h] = err
+		}
+	}
+	i.state = state
+	select {
+	case i.other <- struct{}{}:
+	default: // it is told already
+	}
 }
 
 // hostsToIssue are the hosts that the CA is asked for: those that the settings say, or
@@ -161,10 +198,29 @@ func accountBinding(a config.ACME) (*acme.ExternalAccountBinding, error) {
 // themselves after that.
 func (i *issued) run(ctx context.Context) {
 	var running sync.WaitGroup
-	for _, h := range i.hosts {
-		running.Go(func() { i.keepAsking(ctx, h) })
+	defer running.Wait()
+	asking := map[string]context.CancelFunc{}
+	for {
+		hosts := i.hosts()
+		for h, end := range asking {
+			if !slices.Contains(hosts, h) {
+				end()
+				delete(asking, h)
+			}
+		}
+		for _, h := range hosts {
+			if asking[h] == nil {
+				each, end := context.WithCancel(ctx)
+				asking[h] = end
+				running.Go(func() { i.keepAsking(each, h) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-i.other:
+		}
 	}
-	running.Wait()
 }
 
 // keepAsking asks less and less often, but looks all the time whether another replica
@@ -225,7 +281,9 @@ func (i *issued) obtain(ctx context.Context, host string, ask bool) error {
 func (i *issued) note(host string, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.state[host] = err
+	if _, ours := i.state[host]; ours {
+		i.state[host] = err
+	}
 }
 
 // modern is what a client of these years says: the library would otherwise get a second
@@ -269,9 +327,12 @@ func withoutChallenges(next http.Handler) http.Handler {
 // present is a host's certificate, or why there is none. It asks nobody for one.
 func (i *issued) present(host string) (*tls.Certificate, error) {
 	i.mu.Lock()
-	err := i.state[host]
+	err, ours := i.state[host]
 	i.mu.Unlock()
-	if err != nil {
+	switch {
+	case !ours:
+		return nil, errNotOurs
+	case err != nil:
 		return nil, err
 	}
 	return i.manager.GetCertificate(modern(host))
@@ -281,7 +342,7 @@ func (i *issued) present(host string) (*tls.Certificate, error) {
 // metrics; zero for one that there is not yet.
 func (i *issued) expiries() map[string]func() (time.Time, error) {
 	out := map[string]func() (time.Time, error){}
-	for _, h := range i.hosts {
+	for _, h := range i.hosts() {
 		out["listen.tls.acme "+h] = func() (time.Time, error) {
 			cert, err := i.present(h)
 			if err != nil {
@@ -296,7 +357,7 @@ func (i *issued) expiries() map[string]func() (time.Time, error) {
 // check says which hosts have no certificate, or one that ends soon.
 func (i *issued) check() error {
 	var errs []error
-	for _, h := range i.hosts {
+	for _, h := range i.hosts() {
 		cert, err := i.present(h)
 		if err == nil {
 			err = lasting(*cert)

@@ -9,10 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -182,8 +185,8 @@ func TestIssuedHosts(t *testing.T) {
 	c.Listen.TLS.ACME.DirectoryURL = "https://127.0.0.1:1/directory"
 	c.Listen.TLS.Certificates = []config.Certificate{settingsPair(t, ca.leaf(time.Hour, "example.com"))}
 	i := issuedFor(t, c)
-	if fmt.Sprint(i.hosts) != "[files.example.com]" {
-		t.Errorf("asked for %v", i.hosts)
+	if fmt.Sprint(i.hosts()) != "[files.example.com]" {
+		t.Errorf("asked for %v", i.hosts())
 	}
 	certs, err := openShown(c.Listen.TLS, i, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -210,9 +213,52 @@ func TestIssuedHosts(t *testing.T) {
 		}
 	}
 	c.Listen.TLS.ACME.Hosts = []string{"example.com"}
-	if i := issuedFor(t, c); fmt.Sprint(i.hosts) != "[example.com]" {
-		t.Errorf("asked for %v, though the settings say which", i.hosts)
+	if i := issuedFor(t, c); fmt.Sprint(i.hosts()) != "[example.com]" {
+		t.Errorf("asked for %v, though the settings say which", i.hosts())
 	}
+}
+
+// TestIssuedFollows: applications that come with other settings are asked for, and those
+// that have gone no more, by what the CA was when the program started.
+func TestIssuedFollows(t *testing.T) {
+	with := func(hosts ...string) config.Config {
+		c := withKeys(t, 1)
+		c.Upstreams = []config.Upstream{{Hosts: hosts}}
+		c.Listen.TLS.ACME.DirectoryURL = "https://127.0.0.1:1/directory"
+		return c
+	}
+	i := issuedFor(t, with("one.example.com", "two.example.com"))
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { i.run(ctx) })
+	asked := func(host string) {
+		t.Helper()
+		within(t, host+" is asked for", func() bool {
+			_, err := i.present(host)
+			return !errors.Is(err, errNotYet) && !errors.Is(err, errNotOurs)
+		})
+	}
+	asked("one.example.com")
+	asked("two.example.com")
+	next := with("two.example.com", "three.example.com")
+	next.Listen.TLS.ACME = nil // that counts after a restart
+	i.follow(next)
+	if _, err := i.present("two.example.com"); errors.Is(err, errNotYet) {
+		t.Error("what is known of a host that stays is lost")
+	}
+	asked("three.example.com")
+	if err := i.policy(t.Context(), "one.example.com"); !errors.Is(err, errNotOurs) {
+		t.Errorf("a host that has gone: %v", err)
+	}
+	i.note("one.example.com", nil) // an answer that comes late
+	if _, err := i.present("one.example.com"); !errors.Is(err, errNotOurs) {
+		t.Errorf("a host that has gone: %v", err)
+	}
+	if got := slices.Sorted(maps.Keys(i.expiries())); fmt.Sprint(got) != "[listen.tls.acme example.com listen.tls.acme three.example.com listen.tls.acme two.example.com]" {
+		t.Errorf("the metrics are of %v", got)
+	}
+	stop()
+	running.Wait()
 }
 
 // TestChallengeConnection: a connection that only looks for a proof needs no client's

@@ -36,8 +36,8 @@ func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) 
 			return doors{}, err
 		}
 	}
-	d.crowd = proxy.NewCrowd(c.Limits, c.Networks(), log)
-	if d.public, err = listen(ctx, c, c.Listen.Address, d.crowd, log); err != nil {
+	d.crowd = proxy.NewCrowd(l.bounds, log)
+	if d.public, err = listen(ctx, c.Listen, c.Listen.Address, d.crowd, l, log); err != nil {
 		return doors{}, fmt.Errorf("listen.address: %w", err)
 	}
 	if d.certs != nil {
@@ -46,20 +46,20 @@ func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) 
 	if c.Listen.HTTPAddress == "" {
 		return d, nil
 	}
-	if d.plain, err = listen(ctx, c, c.Listen.HTTPAddress, d.crowd, log); err != nil {
+	if d.plain, err = listen(ctx, c.Listen, c.Listen.HTTPAddress, d.crowd, l, log); err != nil {
 		return doors{}, errors.Join(fmt.Errorf("listen.httpAddress: %w", err), d.public.Close())
 	}
 	return d, nil
 }
 
-func listen(ctx context.Context, c config.Config, address string, crowd *proxy.Crowd, log *slog.Logger) (net.Listener, error) {
+func listen(ctx context.Context, c config.Listen, address string, crowd *proxy.Crowd, l *live, log *slog.Logger) (net.Listener, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	ln = crowd.Around(ln)
-	if c.Listen.ProxyProtocol {
-		ln = proxy.BehindBalancer(ln, c.Networks(), c.Listen.HeaderTimeout.Std(), log)
+	if c.ProxyProtocol {
+		ln = proxy.BehindBalancer(ln, l.bounds, c.HeaderTimeout.Std(), log)
 	}
 	return ln, nil
 }

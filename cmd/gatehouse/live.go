@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/proxy"
 )
 
 // live is the gateway that answers now. Others may have been before it, by other
@@ -26,6 +27,7 @@ type live struct {
 type generation struct {
 	*gateway
 	settings config.Config
+	bounds   proxy.Bounds
 	log      *slog.Logger
 	ready    *readiness
 
@@ -36,7 +38,7 @@ type generation struct {
 }
 
 func newGeneration(c config.Config, g *gateway, log *slog.Logger) *generation {
-	return &generation{gateway: g, settings: c, log: log, ready: newReadiness(g), idle: make(chan struct{})}
+	return &generation{gateway: g, settings: c, bounds: proxy.Bounds{Limits: c.Limits, Trusted: c.Networks()}, log: log, ready: newReadiness(g), idle: make(chan struct{})}
 }
 
 func newLive(first *generation) *live {
@@ -147,6 +149,9 @@ func (l *live) close() error {
 	l.closing.Wait()
 	return err
 }
+
+// bounds is what the settings say of connections now.
+func (l *live) bounds() proxy.Bounds { return l.now.Load().bounds }
 
 // look is what /readyz says: how each thing is that the gateway needs, and whether
 // requests may come.

@@ -19,8 +19,7 @@ type observers struct {
 	metrics *metrics.Metrics
 	traces  *traces.Traces // nil for none
 	out     io.Writer      // standard output, for an audit trail that is to go there
-	// issued is when each certificate expires that a CA gives; empty for none.
-	issued map[string]func() (time.Time, error)
+	issued  *issued        // the certificates of a CA; nil for none
 }
 
 // onlyMetrics observes without traces.
@@ -44,9 +43,10 @@ func (o observers) tracer() proxy.Tracer {
 // follow reads from now on what a gateway counts by itself.
 func (o observers) follow(c config.Config, g *gateway) {
 	o.metrics.Follow(metrics.Rooms{Sessions: g.sessions, News: g.news, Store: g.store, Routes: g.routes, Warnings: len(c.Warnings())})
-	expiries := maps.Clone(o.issued)
-	if expiries == nil {
-		expiries = map[string]func() (time.Time, error){}
+	expiries := map[string]func() (time.Time, error){}
+	if o.issued != nil {
+		o.issued.follow(c)
+		maps.Copy(expiries, o.issued.expiries())
 	}
 	for setting, file := range certificates(c) {
 		expiries[setting] = expiryOf(file)

@@ -240,6 +240,52 @@ func TestReloadFollowsFiles(t *testing.T) {
 	within(t, "it counts once the provider is there", func() bool { return now() != third && r.get("/open/x").Code == 200 })
 }
 
+// TestReloadListeners: what stands below TLS and the requests judges by the settings of
+// the moment too.
+func TestReloadListeners(t *testing.T) {
+	r := newReloading(t, nil)
+	log := slog.New(slog.DiscardHandler)
+	crowd := proxy.NewCrowd(r.live.bounds, log)
+	ln, err := listen(t.Context(), config.Listen{ProxyProtocol: true, HeaderTimeout: config.Duration(10 * time.Second)}, "127.0.0.1:0", crowd, r.live, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.Serve(ln) }() // it ends with the test
+	defer s.Close()
+	open := func() net.Conn {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(conn, "PROXY TCP4 192.0.2.7 127.0.0.1 4711 443\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		return conn
+	}
+	answered := func() bool {
+		n, _ := open().Read(make([]byte, 1)) // the connection stays open
+		return n == 1
+	}
+	for _, step := range []struct {
+		name, settings string
+		want           bool
+	}{
+		{"a balancer that is not trusted", "", false},
+		{"one that is trusted now", "trustedProxies: [127.0.0.1]", true},
+		{"its client's limit of one, which is used up", "trustedProxies: [127.0.0.1]\nlimits: {connectionsPerAddress: 1}", false},
+		{"its client's limit of two", "trustedProxies: [127.0.0.1]\nlimits: {connectionsPerAddress: 2}", true},
+		{"a limit of them all", "trustedProxies: [127.0.0.1]\nlimits: {connections: 1}", false},
+		{"a balancer that is trusted no more", "trustedProxies: [127.0.0.2]", false},
+	} {
+		r.write(r.text(step.settings))
+		r.reload(t.Context())
+		if got := answered(); got != step.want {
+			t.Errorf("%s: answered is %v", step.name, got)
+		}
+	}
+}
+
 // TestReloadOnce: what changes while the gateway is starting is loaded, and once, though it
 // names a file that the settings before did not.
 func TestReloadOnce(t *testing.T) {

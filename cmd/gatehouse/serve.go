@@ -88,9 +88,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	for _, warning := range c.Warnings() {
 		log.Warn("settings", "warning", warning)
 	}
-	if d.issued != nil {
-		r.observe.issued = d.issued.expiries()
-	}
+	r.observe.issued = d.issued
 	r.observe.follow(c, g)
 	g.news.Start()
 	looking := tryOut(ctx, c, log)
