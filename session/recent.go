@@ -83,14 +83,18 @@ func (r *recent) find(req *http.Request, name string) (*known, place) {
 }
 
 // onlyCookie is the value of the one cookie of that name, if the lines hold the name just
-// once and nothing about it is unusual.
+// once and nothing about it is unusual. What it finds is what [http.Request.CookiesNamed]
+// finds: the name inside of another cookie, where anybody can write it, is none.
 func onlyCookie(lines []string, name string) (string, bool) {
 	if len(lines) != 1 {
 		return "", false
 	}
 	line := lines[0]
 	i := strings.Index(line, name)
-	if i < 0 || strings.Contains(line[i+len(name):], name) || i > 0 && line[i-1] != ' ' && line[i-1] != ';' {
+	if i < 0 || strings.Contains(line[i+len(name):], name) {
+		return "", false
+	}
+	if before := line[:i]; before != "" && !strings.HasSuffix(before, "; ") && !strings.HasSuffix(before, ";") {
 		return "", false
 	}
 	value, found := strings.CutPrefix(line[i+len(name):], "=")

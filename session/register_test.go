@@ -96,6 +96,24 @@ func (h *house) list(t *testing.T, name string) []session.Access {
 	return list
 }
 
+// TestPlantedCookie: a session inside of another cookie, which any neighbouring host can
+// set, is none, though it is one that the replica remembers.
+func TestPlantedCookie(t *testing.T) {
+	inHouse(t, "planted", func(t *testing.T, h *house) {
+		mallory := h.signIn(t, person("mallory"))
+		h.accepted(t, h.one, "mallory-1", mallory)
+		h.accepted(t, h.one, "mallory-1", mallory)
+		cookie := mallory.Name + "=" + mallory.Value
+		for _, line := range []string{"a=b " + cookie, "a " + cookie, "theme=dark; lang=de " + cookie + "; z=1", " x=" + cookie, "a=b,\t" + cookie} {
+			r := request()
+			r.Header.Set("Cookie", line)
+			if id, err := h.one.Authenticate(r); !errors.Is(err, authn.ErrNoCredential) {
+				t.Errorf("%.30q is %q, %v", line, id.Subject, err)
+			}
+		}
+	})
+}
+
 // TestRemembered: a session that was seen costs no command, and is forgotten at once by
 // both replicas when it ends, whoever ends it and how.
 func TestRemembered(t *testing.T) {
