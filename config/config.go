@@ -286,6 +286,9 @@ type Session struct {
 	Lifetime Duration `json:"lifetime" jsonschema:"default=168h"`
 	// How long a sign-in lasts when it is not used.
 	IdleTimeout Duration `json:"idleTimeout" jsonschema:"default=24h"`
+	// How many sessions one person has at most. With a further one, that which was
+	// not used for the longest time ends. 0 means no limit.
+	MaxPerPerson int `json:"maxPerPerson" jsonschema:"minimum=0,default=100"`
 	// How long a session goes on after its proof has expired while the provider
 	// can't be reached. After that, 503 until it can.
 	OutageGrace Duration `json:"outageGrace" jsonschema:"default=1h"`

@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -80,6 +82,40 @@ func parseTicket(plain []byte) ticket {
 func isHash(text string) bool {
 	sum, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	return err == nil && len(sum) == sha256.Size && len(text) == base64.RawURLEncoding.EncodedLen(sha256.Size)
+}
+
+// maxReference bounds the names in a reference, in bytes: it goes into a cookie.
+const maxReference = 300
+
+// reference names a session by its hash, and whose it is, if that is known and short.
+func reference(hash string, p Person) string {
+	if p == (Person{}) || len(p.Issuer)+len(p.Subject) > maxReference {
+		return hash
+	}
+	b := base64.RawURLEncoding
+	return hash + "." + b.EncodeToString([]byte(p.Issuer)) + "." + b.EncodeToString([]byte(p.Subject))
+}
+
+// parseReference reads what reference has made.
+func parseReference(text string) (hash string, p Person, err error) {
+	hash, whose, known := strings.Cut(text, ".")
+	if known {
+		issuer, subject, _ := strings.Cut(whose, ".")
+		p = Person{decoded(issuer), decoded(subject)}
+	}
+	if !isHash(hash) || reference(hash, p) != text {
+		return "", Person{}, errors.New("session: a former session that is no reference")
+	}
+	return hash, p, nil
+}
+
+// decoded is a text out of base64url; empty for what is none.
+func decoded(text string) string {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 // record is the key of the session's record in the store.

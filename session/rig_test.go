@@ -267,6 +267,13 @@ func (s *spy) Delete(ctx context.Context, keys ...string) error {
 	return s.Store.Delete(ctx, keys...)
 }
 
+func (s *spy) Members(ctx context.Context, index string) (map[string][]byte, error) {
+	if err := s.note("members", index); err != nil {
+		return nil, err
+	}
+	return s.Store.Members(ctx, index)
+}
+
 func (s *spy) Publish(ctx context.Context, message []byte) error {
 	if err := s.note("publish", ""); err != nil {
 		return err

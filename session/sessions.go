@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 )
 
 // Options is what [New] makes Sessions of.
@@ -44,6 +45,9 @@ type Options struct {
 	// A use counts at most once a minute (or a tenth of IdleTimeout, if shorter),
 	// so a session may end that much early.
 	IdleTimeout time.Duration
+	// MaxPerPerson is how many sessions one person has at most: with a further one, that
+	// which was not used for the longest time ends. Zero means no limit.
+	MaxPerPerson int
 	// OutageGrace is how long a session goes on after its proof has expired while
 	// the provider can't be asked; after that, requests are errors.
 	OutageGrace time.Duration
@@ -87,6 +91,7 @@ type Sessions struct {
 	renew    func(context.Context, authn.Proof) (authn.Proof, error)
 	renewals *renewals
 	tally    tally
+	most     int // sessions of one person; zero for no limit
 }
 
 var (
@@ -125,7 +130,7 @@ func New(o Options) *Sessions {
 		store: o.Store, sealer: o.Keys.Sealer("session"), cookie: o.Cookie, log: o.Log,
 		register: o.Register, recent: newRecent(o),
 		lifetime: o.Lifetime, idle: o.IdleTimeout, grace: o.OutageGrace,
-		renew: o.Renew, renewals: newRenewals(),
+		renew: o.Renew, renewals: newRenewals(), most: o.MaxPerPerson,
 	}
 	s.uses = newUses(min(touchPause, o.IdleTimeout/10), s.note)
 	return s
@@ -336,17 +341,25 @@ func (s *Sessions) seen(ctx context.Context, t ticket, a Access) error {
 }
 
 // Former returns references to the sessions of the request's genuine cookies, at
-// most 4, without asking the store. A browser sends no SameSite=Lax cookie with a
-// provider's cross-site POST, so who signs in by one notes these beforehand and hands
-// them to Start. A reference is the hash that names the record: it opens nothing.
+// most 4. A browser sends no SameSite=Lax cookie with a provider's cross-site POST, so
+// who signs in by one notes these beforehand and hands them to Start. A reference opens
+// nothing, but says whose the session is, if that can be found out.
 func (s *Sessions) Former(r *http.Request) []string {
 	var out []string
 	for _, t := range s.tickets(r) {
 		if len(out) < maxTickets {
-			out = append(out, t.hash)
+			out = append(out, reference(t.hash, s.owner(r.Context(), t)))
 		}
 	}
 	return out
+}
+
+// owner is whose session that is; nobody's if there is none, or that can't be found out.
+func (s *Sessions) owner(ctx context.Context, t ticket) Person {
+	if rec, err := s.load(ctx, t); err == nil {
+		return PersonOf(rec.identity)
+	}
+	return Person{}
 }
 
 // Start signs in: it stores a new session under a new id and key, ends the sessions
@@ -357,12 +370,16 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, 
 	if p.Identity.Subject == "" || p.Identity.Issuer == "" {
 		return errors.New("session: a proof of nobody")
 	}
-	ending := s.tickets(r)
-	for _, hash := range former {
-		if !isHash(hash) {
-			return errors.New("session: a former session that is no reference")
+	ending := map[string]Person{} // by id
+	for _, ref := range former {
+		hash, person, err := parseReference(ref)
+		if err != nil {
+			return err
 		}
-		ending = append(ending, ticket{hash: hash})
+		ending[ticket{hash: hash}.session()] = person
+	}
+	for _, old := range s.tickets(r) {
+		ending[old.session()] = s.owner(r.Context(), old)
 	}
 	t, plain := newTicket()
 	value, err := s.sealer.Seal(s.cookie.Name, plain)
@@ -372,12 +389,13 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, 
 	if err := s.begin(r, t, p); err != nil {
 		return err
 	}
-	for _, old := range ending {
+	for id, person := range ending {
 		// The new record is out of reach without its cookie and expires by itself.
-		if err := s.finish(r.Context(), old, PersonOf(p.Identity)); err != nil {
+		if err := s.register.End(r.Context(), person, id); err != nil {
 			return err
 		}
 	}
+	s.trim(r.Context(), PersonOf(p.Identity), t.session())
 	s.cookie.set(w, value, s.lifetime)
 	s.tally.started.Add(1)
 	s.log.Info("session started", "route", p.Identity.Route, "subject", p.Identity.Subject)
@@ -411,15 +429,39 @@ func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
 	return nil
 }
 
-// finish ends the session of a ticket, whether or not there still is one. If its record
-// does not say whose it is, it is taken to be that person's.
-func (s *Sessions) finish(ctx context.Context, t ticket, person Person) error {
-	if t.key != nil {
-		if rec, err := s.load(ctx, t); err == nil {
-			person = PersonOf(rec.identity)
+// trim ends the sessions of a person that are too many, those that were not used for the
+// longest time; never that of one id, which has just begun. Where it fails it is left to
+// the next sign-in.
+func (s *Sessions) trim(ctx context.Context, p Person, begun string) {
+	if s.most <= 0 {
+		return
+	}
+	list, err := s.register.Of(ctx, p)
+	if err != nil {
+		s.log.Warn("sessions of a person not counted", "subject", p.Subject, "err", err)
+		return
+	}
+	var many []string
+	left := s.most - 1
+	for _, a := range list {
+		switch {
+		case a.Kind != AccessSession || a.ID == begun:
+		case left > 0:
+			left--
+		default:
+			many = append(many, a.ID)
 		}
 	}
-	return s.register.End(ctx, person, t.session())
+	if len(many) == 0 {
+		return
+	}
+	cause := audit.Cause(ctx)
+	cause.Reason = "too many sessions of one person (session.maxPerPerson)"
+	if err := s.register.End(audit.Because(ctx, cause), p, many...); err != nil {
+		s.log.Warn("sessions that are too many not ended", "subject", p.Subject, "sessions", len(many), "err", err)
+		return
+	}
+	s.log.Info("session ended", "reason", cause.Reason, "subject", p.Subject, "sessions", len(many))
 }
 
 // End signs out: it deletes the sessions of the request's cookies and has the
@@ -433,7 +475,11 @@ func (s *Sessions) End(w http.ResponseWriter, r *http.Request) (p authn.Proof, f
 		if ok && !found {
 			p, found = proof, true
 		}
-		err = errors.Join(err, s.finish(r.Context(), t, PersonOf(proof.Identity)))
+		person := PersonOf(proof.Identity)
+		if !ok {
+			person = s.owner(r.Context(), t)
+		}
+		err = errors.Join(err, s.register.End(r.Context(), person, t.session()))
 	}
 	if found && err == nil {
 		s.tally.signedOut.Add(1)

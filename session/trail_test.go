@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -42,6 +43,25 @@ func TestTrail(t *testing.T) {
 			t.Errorf("the trail: %s", got)
 		}
 	}, audited)
+	for name, start := range map[string]func(r *rig, old *http.Cookie) error{
+		"somebody else signs in over a session": func(r *rig, old *http.Cookie) error {
+			return r.one.Start(httptest.NewRecorder(), request(old), person("bob"), r.one.Former(request(old))...)
+		},
+		"and comes back without its cookie": func(r *rig, old *http.Cookie) error {
+			return r.one.Start(httptest.NewRecorder(), request(), person("bob"), r.one.Former(request(old))...)
+		},
+	} {
+		inMemory(t, name, func(t *testing.T, r *rig) {
+			*tr = trail{}
+			if err := start(r, r.signIn(t, person("alice"))); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(tr.told, ", "); got != "sign-in allowed alice-1, sign-in allowed bob-1, session-end allowed alice-1" {
+				t.Errorf("the trail: %s", got)
+			}
+			nobody(t, r.store)
+		}, audited)
+	}
 	inMemory(t, "no session without a line", func(t *testing.T, r *rig) {
 		*tr = trail{full: true}
 		w := httptest.NewRecorder()

@@ -100,6 +100,7 @@ func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway)
 		Cookie:        cookie,
 		Lifetime:      c.Session.Lifetime.Std(),
 		IdleTimeout:   c.Session.IdleTimeout.Std(),
+		MaxPerPerson:  c.Session.MaxPerPerson,
 		OutageGrace:   c.Session.OutageGrace.Std(),
 		Renew:         renewBy(routes),
 		Log:           log,
