@@ -14,6 +14,9 @@ import (
 // a sign-in may take from the provider's word to the session.
 const logoutKept = 10 * time.Minute
 
+// maxSwaps is how often a mark is tried to be written that others write too.
+const maxSwaps = 10
+
 // EndSessions ends what a provider says is over, on every replica, and says how many
 // sessions that were. A sign-in that is under way with what the provider said before does
 // not come to a session any more. After an error some may go on; to try again is in order.
@@ -50,13 +53,38 @@ func (s *Sessions) markLogout(ctx context.Context, l authn.Logout) error {
 	if l.Unsigned {
 		return nil
 	}
-	at := binary.BigEndian.AppendUint64(nil, uint64(l.At.UnixMilli()))
 	for _, mark := range s.logoutMarks(l.Issuer, l.Subject, l.SID) {
-		if err := s.store.Set(ctx, mark, at, logoutKept); err != nil {
+		if err := s.markLater(ctx, mark, l.At); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// markLater writes a logout down unless a later one stands there: providers say again,
+// and late, what they could not say before.
+func (s *Sessions) markLater(ctx context.Context, mark string, at time.Time) error {
+	next := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli()))
+	for range maxSwaps {
+		added, err := s.store.Add(ctx, mark, next, logoutKept)
+		if added || err != nil {
+			return err
+		}
+		old, found, err := s.store.Get(ctx, mark)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			continue // it has just run out
+		case logoutTime(old).After(at):
+			return nil
+		}
+		swapped, err := s.store.Swap(ctx, mark, old, next, logoutKept)
+		if swapped || err != nil {
+			return err
+		}
+	}
+	return errors.New("session: too many logouts of one session at once")
 }
 
 // logoutMarks are the keys of the mark of a provider's logout, one for each key of the

@@ -455,6 +455,29 @@ func TestEndingRace(t *testing.T) {
 	}
 }
 
+// TestLogoutsOutOfOrder: an earlier logout that comes late does not take back a later one.
+func TestLogoutsOutOfOrder(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	for name, order := range map[string][]time.Duration{"in order": {-5, 0}, "late": {0, -5}, "again": {0, 0}, "twice late": {-7, 0, -5, -6}} {
+		inHouse(t, name, func(t *testing.T, h *house) {
+			for _, ago := range order {
+				l := authn.Logout{Issuer: person("bob").Identity.Issuer, Subject: "bob-1", At: now.Add(ago * time.Second)}
+				if _, err := h.two.EndSessions(t.Context(), l); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for vouched, in := range map[time.Duration]bool{-6: false, -2: false, 0: false, 1: true} {
+				p := person("bob")
+				p.IssuedAt = now.Add(vouched * time.Second)
+				err := h.one.Start(httptest.NewRecorder(), request(), p)
+				if in && err != nil || !in && !errors.Is(err, authn.ErrRejected) {
+					t.Errorf("vouched for at %d: %v", vouched, err)
+				}
+			}
+		})
+	}
+}
+
 // TestEndSessions: what a provider ends.
 func TestEndSessions(t *testing.T) {
 	issuer := person("alice").Identity.Issuer

@@ -389,13 +389,15 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, p authn.Proof, 
 	if err := s.begin(r, t, p); err != nil {
 		return err
 	}
+	ctx, cancel := throughout(r.Context())
+	defer cancel()
 	for id, person := range ending {
 		// The new record is out of reach without its cookie and expires by itself.
-		if err := s.register.End(r.Context(), person, id); err != nil {
+		if err := s.register.End(ctx, person, id); err != nil {
 			return err
 		}
 	}
-	s.trim(r.Context(), PersonOf(p.Identity), t.session())
+	s.trim(ctx, PersonOf(p.Identity), t.session())
 	s.cookie.set(w, value, s.lifetime)
 	s.tally.started.Add(1)
 	s.log.Info("session started", "route", p.Identity.Route, "subject", p.Identity.Subject)
@@ -417,13 +419,15 @@ func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
 	}
 	err = s.store.Set(ctx, t.record(), raw, s.ttl(rec, now))
 	if err == nil {
-		err = s.register.confirm(ctx, a)
-	}
-	if err == nil {
 		err = s.vouchedSince(ctx, p)
 	}
+	if err == nil {
+		err = s.register.confirm(ctx, a)
+	}
 	if err != nil {
-		return errors.Join(err, s.register.end(ctx, a.Person, []string{a.ID}, nil))
+		undo, cancel := throughout(ctx)
+		defer cancel()
+		return errors.Join(err, s.register.end(undo, a.Person, []string{a.ID}, nil))
 	}
 	s.uses.set(t.hash, now)
 	return nil
@@ -470,22 +474,29 @@ func (s *Sessions) trim(ctx context.Context, p Person, begun string) {
 // of it may still work; say so to the person.
 func (s *Sessions) End(w http.ResponseWriter, r *http.Request) (p authn.Proof, found bool, err error) {
 	s.cookie.expire(w)
+	ctx, cancel := throughout(r.Context())
+	defer cancel()
 	for _, t := range s.tickets(r) {
-		proof, ok := s.proof(r.Context(), t)
+		proof, ok := s.proof(ctx, t)
 		if ok && !found {
 			p, found = proof, true
 		}
 		person := PersonOf(proof.Identity)
 		if !ok {
-			person = s.owner(r.Context(), t)
+			person = s.owner(ctx, t)
 		}
-		err = errors.Join(err, s.register.End(r.Context(), person, t.session()))
+		err = errors.Join(err, s.register.End(ctx, person, t.session()))
 	}
 	if found && err == nil {
 		s.tally.signedOut.Add(1)
 		s.log.Info("session ended", "reason", "signed out", "route", p.Identity.Route, "subject", p.Identity.Subject)
 	}
 	return p, found, err
+}
+
+// throughout is a context for what must not stop halfway because the client goes away.
+func throughout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
 }
 
 // proof reads a session's proof, grant and all, if that can be done.

@@ -6,7 +6,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"gatehouse/authn"
 	"gatehouse/authn/audit"
 	"gatehouse/session"
 )
@@ -62,6 +64,20 @@ func TestTrail(t *testing.T) {
 			nobody(t, r.store)
 		}, audited)
 	}
+	inMemory(t, "a sign-in that the provider has ended meanwhile", func(t *testing.T, r *rig) {
+		*tr = trail{}
+		p := person("alice")
+		p.IssuedAt = time.Now().Add(-time.Second)
+		if _, err := r.two.EndSessions(t.Context(), authn.Logout{Issuer: p.Identity.Issuer, Subject: p.Identity.Subject, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.one.Start(httptest.NewRecorder(), request(), p); !errors.Is(err, authn.ErrRejected) {
+			t.Errorf("%v", err)
+		}
+		if len(tr.told) > 0 {
+			t.Errorf("the trail: %q", tr.told)
+		}
+	}, audited)
 	inMemory(t, "no session without a line", func(t *testing.T, r *rig) {
 		*tr = trail{full: true}
 		w := httptest.NewRecorder()
