@@ -153,7 +153,7 @@ const justNow = 10 * time.Second
 // token names. So a flood of forged tokens, which has them read again and again,
 // is told no.
 func named(s issuer.Snapshot, head issuer.Header) bool {
-	return time.Since(s.At) < justNow && slices.ContainsFunc(s.Keys, func(k issuer.Key) bool {
+	return time.Since(s.Asked) < justNow && slices.ContainsFunc(s.Keys, func(k issuer.Key) bool {
 		return head.KeyID != "" && k.KeyID == head.KeyID && fits(k, head.Algorithm)
 	})
 }
@@ -179,25 +179,28 @@ func fits(key issuer.Key, alg string) bool {
 // new, and so may one under an old name. Who sends such a token waits for that, and
 // nobody else does.
 func (t *trusted) checkSignature(ctx context.Context, j issuer.JWS, said issuer.Claims) error {
+	came := time.Now()
 	s, err := t.keys.Current(ctx)
 	if err != nil {
 		return err
 	}
-	if ok, err := t.signed(j, s); err != nil || ok {
-		return err
+	for tries := 0; ; tries++ {
+		if ok, err := t.signed(j, s); err != nil || ok {
+			return err
+		}
+		if tries > 0 && !s.Asked.Before(came) {
+			return t.unsigned(j.Header, s) // the issuer was asked after the token came
+		}
+		fresh, err := t.keys.Newer(ctx, s)
+		switch {
+		case err != nil && (t.madeBefore(said, s.Asked) || named(s, j.Header) || t.unchanged()):
+			// The issuer has shown its keys since it made this, or the very key that is named.
+			return t.unsigned(j.Header, s)
+		case err != nil:
+			return err
+		}
+		s = fresh
 	}
-	fresh, err := t.keys.Newer(ctx, s)
-	switch {
-	case err != nil && (t.madeBefore(said, s.At) || named(s, j.Header) || t.unchanged()):
-		// The issuer has shown its keys since it made this, or the very key that is named.
-		return t.unsigned(j.Header, s)
-	case err != nil:
-		return err
-	}
-	if ok, err := t.signed(j, fresh); err != nil || ok {
-		return err
-	}
-	return t.unsigned(j.Header, fresh)
 }
 
 // unsigned refuses a token that none of these keys has signed.

@@ -35,6 +35,16 @@ func signedBy(key authntest.Key, n any) string {
 	return authntest.JWT(key, nil, claims(m{"jti": fmt.Sprint(n)}))
 }
 
+// late says what was so when it was asked, two seconds later.
+type late struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := l.next.RoundTrip(r)
+	time.Sleep(2 * time.Second)
+	return res, err
+}
+
 func (r *rig) keyCalls() int { return r.idp.Calls(authntest.JWKS) }
 
 func TestRotation(t *testing.T) {
@@ -70,6 +80,19 @@ func TestRotation(t *testing.T) {
 		if err != nil || len(s.Keys) != 2 {
 			t.Errorf("%d keys, %v", len(s.Keys), err)
 		}
+	})
+	bubble(t, "JWT-19 a new key while the old ones are on their way", func(t *testing.T, r *rig) {
+		r.accepted(good())
+		time.Sleep(keysAge + time.Second)
+		client := r.b.issuers[0].client
+		client.Transport = late{client.Transport}
+		r.accepted(signedBy(es256(), "other")) // they are asked for, beside the work
+		time.Sleep(time.Second)
+		r.idp.SetKeys(next, es256())
+		token := signedBy(next, "new")
+		r.unsure(token) // the old ones are no answer to it
+		time.Sleep(10 * time.Second)
+		r.accepted(token)
 	})
 	bubble(t, "JWT-19 no key has an id", func(t *testing.T, r *rig) {
 		r.idp.Set(func(f *authntest.Faults) { f.NoKid = true })

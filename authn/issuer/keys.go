@@ -47,7 +47,9 @@ type Key = jose.JSONWebKey
 // Snapshot is an issuer's keys as they were at one time. Nothing in it changes.
 type Snapshot struct {
 	Keys []Key
-	At   time.Time
+	// Asked is when they were asked for, and At when they came. A key that the issuer has
+	// made in between may not be among them.
+	Asked, At time.Time
 }
 
 // KeySet is the issuer's keys. It is safe for concurrent use. Unknown key ids
@@ -143,21 +145,20 @@ func (k *KeySet) Verify(ctx context.Context, token string, algs []string) ([]byt
 			known = fresh
 		}
 	}
-	payload, tried := try(jws, known.Keys)
-	if payload != nil {
-		return payload, nil
-	}
-	// A new key may be in use before anybody was told (OpenID Connect Core, section 10.1.1).
-	if known, err = k.fetch(ctx); err != nil {
-		if tried && errors.Is(err, errLimited) {
+	// A new key may be in use before anybody was told (OpenID Connect Core, section 10.1.1),
+	// so "no" is an answer that was asked for after the token came.
+	came := time.Now()
+	for tries := 0; ; tries++ {
+		if payload := try(jws, known.Keys); payload != nil {
+			return payload, nil
+		}
+		if tries > 0 && !known.Asked.Before(came) {
 			return nil, errSignature
 		}
-		return nil, err
+		if known, err = k.fetch(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if payload, _ = try(jws, known.Keys); payload == nil {
-		return nil, errSignature
-	}
-	return payload, nil
 }
 
 // renew asks for newer keys, but waits no longer than the known ones deserve.
@@ -171,8 +172,8 @@ func (k *KeySet) renew(ctx context.Context, age time.Duration) (Snapshot, error)
 	return k.fetch(ctx)
 }
 
-// try verifies jws with each key that it can mean and says whether there was one.
-func try(jws *jose.JSONWebSignature, keys []Key) (payload []byte, tried bool) {
+// try verifies jws with each key that it can mean; nil if none of them fits.
+func try(jws *jose.JSONWebSignature, keys []Key) []byte {
 	head := jws.Signatures[0].Header
 	tries := 0
 	for _, key := range keys {
@@ -186,10 +187,10 @@ func try(jws *jose.JSONWebSignature, keys []Key) (payload []byte, tried bool) {
 			break
 		}
 		if payload, err := jws.Verify(key); err == nil {
-			return payload, true
+			return payload
 		}
 	}
-	return nil, tries > 0
+	return nil
 }
 
 // Ready reports whether there are keys to verify with.
@@ -238,6 +239,7 @@ func (k *KeySet) ask(ctx context.Context) <-chan singleflight.Result {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CallTime)
 		defer cancel()
+		asked := time.Now()
 		keys, err := k.load(ctx)
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -245,7 +247,7 @@ func (k *KeySet) ask(ctx context.Context) <-chan singleflight.Result {
 		if err != nil {
 			return nil, fmt.Errorf("%w: issuer's keys: %w", ErrUnavailable, err)
 		}
-		k.known = Snapshot{keys, time.Now()}
+		k.known = Snapshot{Keys: keys, Asked: asked, At: time.Now()}
 		return k.known, nil
 	})
 }

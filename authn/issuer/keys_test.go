@@ -9,7 +9,9 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json/v2"
+	"errors"
 	"math/big"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +110,84 @@ func TestQuietNights(t *testing.T) {
 				t.Fatalf("keys of %v at %v, %v", s.At, time.Now(), err)
 			}
 			synctest.Wait()
+		}
+	})
+}
+
+// rotating is an issuer that changes its keys, and whose answers are on their way for a
+// while.
+type rotating struct {
+	mu   sync.Mutex
+	keys []Key
+	late time.Duration
+}
+
+func (r *rotating) set(late time.Duration, keys ...authntest.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys, r.late = nil, late
+	for _, k := range keys {
+		r.keys = append(r.keys, Key{Key: k.Private.Public(), KeyID: k.ID})
+	}
+}
+
+func (r *rotating) load(context.Context) ([]Key, error) {
+	r.mu.Lock()
+	keys, late := r.keys, r.late
+	r.mu.Unlock()
+	time.Sleep(late)
+	return keys, nil
+}
+
+// TestVerify: "no" is said only by keys that were asked for after the token came.
+func TestVerify(t *testing.T) {
+	old, next, foreign := authntest.NewKey("ES256"), authntest.NewKey("ES256"), authntest.NewKey("ES256")
+	verify := func(k *KeySet, key authntest.Key) error {
+		_, err := k.Verify(context.Background(), authntest.JWT(key, nil, map[string]any{}), []string{"ES256"})
+		return err
+	}
+	bubble := func(name string, f func(t *testing.T, r *rotating, k *KeySet)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &rotating{}
+				r.set(0, old)
+				k := NewKeys(r.load, KeysAge, 0)
+				if err := verify(k, old); err != nil {
+					t.Fatal(err)
+				}
+				f(t, r, k)
+			})
+		})
+	}
+	bubble("a new key while the old ones are on their way", func(t *testing.T, r *rotating, k *KeySet) {
+		r.set(5*time.Second, old)
+		var asking sync.WaitGroup
+		asking.Go(func() {
+			if err := verify(k, foreign); !errors.Is(err, errSignature) {
+				t.Errorf("a forged one: %v", err)
+			}
+		})
+		time.Sleep(time.Second)
+		r.set(5*time.Second, next, old)
+		if err := verify(k, next); err != nil {
+			t.Errorf("the new key: %v", err)
+		}
+		asking.Wait()
+	})
+	bubble("a new key after a flood", func(t *testing.T, r *rotating, k *KeySet) {
+		for range 10 {
+			time.Sleep(time.Millisecond)
+			if err := verify(k, foreign); !errors.Is(err, errSignature) && !errors.Is(err, ErrUnavailable) {
+				t.Errorf("a forged one: %v", err)
+			}
+		}
+		r.set(0, next)
+		if err := verify(k, next); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("the new key, so soon: %v", err)
+		}
+		time.Sleep(11 * time.Second)
+		if err := verify(k, next); err != nil {
+			t.Errorf("the new key: %v", err)
 		}
 	})
 }
