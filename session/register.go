@@ -192,13 +192,13 @@ func (g *Register) enterSID(ctx context.Context, a Access, sid string) error {
 	return g.store.Enter(ctx, index, a.ID, value, a.keep())
 }
 
-// maxSkew is how far the clocks of two replicas may be apart without a living access being
+// MaxSkew is how far the clocks of two replicas may be apart without a living access being
 // out of the register.
-const maxSkew = 15 * time.Minute
+const MaxSkew = 15 * time.Minute
 
 // keep is how long an access is kept in the register from now on: another replica's clock
 // may give it longer than this one's.
-func (a Access) keep() time.Duration { return max(0, time.Until(a.Ends)) + maxSkew }
+func (a Access) keep() time.Duration { return max(0, time.Until(a.Ends)) + MaxSkew }
 
 type entering struct {
 	index, member string

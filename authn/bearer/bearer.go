@@ -30,6 +30,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
+	"gatehouse/authn/issuer"
 	"gatehouse/authn/meter"
 	"gatehouse/config"
 	"gatehouse/session"
@@ -76,6 +77,10 @@ func (d Deps) withLog() Deps {
 // seconds at the least, and tries again.
 const verifyTime = 8 * time.Second
 
+// checksAtOnce is how many tokens are verified at once, besides those that wait for an
+// issuer's keys.
+const checksAtOnce = 1000
+
 // route is the way in.
 type route struct {
 	Deps
@@ -103,6 +108,7 @@ func newRoute(name string, c config.Bearer, d Deps) (*route, error) {
 	d.Log = d.Log.With("route", name)
 	memory, err := authn.NewMemory(d.Register.Remembering(authn.MemoryOptions{
 		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size, Limit: verifyTime,
+		AtOnce: checksAtOnce + issuer.MaxWaiting*len(c.Issuers),
 	}))
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/audit"
+	"gatehouse/authn/issuer"
 	"gatehouse/session"
 )
 
@@ -25,8 +26,8 @@ const (
 	// maxForm bounds the form of a token request, in bytes: the longest JWT, every
 	// byte of it percent-encoded, and room for the rest.
 	maxForm = 3*authn.MaxToken + 4<<10
-	// atOnce is how many token requests are looked at at the same time. More than
-	// that is no fleet that starts, but a flood.
+	// atOnce is how many token requests are looked at at the same time, besides those that
+	// wait for an issuer's keys. More than that is no fleet that starts, but a flood.
 	atOnce = 256
 	// slack is how much longer a token is good than its client is told. The client
 	// counts from when the answer arrives, and some renew only after the end.
@@ -56,7 +57,7 @@ type exchange struct {
 }
 
 func newExchange(b *route) *exchange {
-	x := &exchange{route: b, places: make(chan struct{}, atOnce)}
+	x := &exchange{route: b, places: make(chan struct{}, atOnce+issuer.MaxWaiting*len(b.issuers))}
 	for _, each := range b.Keys.Each() {
 		x.digests = append(x.digests, each.Digest("jti"))
 	}
@@ -176,7 +177,7 @@ func (x *exchange) once(ctx context.Context, log *slog.Logger, v verified) error
 	if err = errors.Join(err, issErr); err != nil || jti == "" {
 		return x.refused(ctx, log, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
 	}
-	mark, lifetime := []byte(rand.Text()), min(time.Until(v.expires), longestMark)+time.Second
+	mark, lifetime := []byte(rand.Text()), min(time.Until(v.expires), longestMark)+session.MaxSkew
 	for _, digest := range x.digests {
 		added, err := x.Store.Add(ctx, jtiKey(digest, iss, jti), mark, lifetime)
 		if err == nil && !added {
@@ -315,11 +316,13 @@ func (x *exchange) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if x.refusals.Allow() {
 			log.Error("token request failed", "err", err)
 		}
-	} else if !e.said && x.refusals.Allow() {
+	} else {
 		told := audit.Of(r, audit.TokenIssue, audit.Refused)
 		told.Reason = e.description
 		_ = audit.Or(x.Audit).Record(told) // it is refused all the same
-		log.Info("token request refused", "status", e.status, "code", e.code, "description", e.description)
+		if !e.said && x.refusals.Allow() {
+			log.Info("token request refused", "status", e.status, "code", e.code, "description", e.description)
+		}
 	}
 	if e.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(e.retry/time.Second)))
@@ -349,7 +352,9 @@ func (x *exchange) serveRevocation(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		token := strings.TrimSpace(form.Get("token"))
-		if err = x.issued.End(r.Context(), token); err == nil && strings.HasPrefix(token, authn.TokenPrefix) && x.refusals.Allow() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), verifyTime) // it ends, though nobody waits
+		defer cancel()
+		if err = x.issued.End(ctx, token); err == nil && strings.HasPrefix(token, authn.TokenPrefix) && x.refusals.Allow() {
 			x.logOf(r).Info("access token revoked")
 		}
 		x.memory.Forget(token)

@@ -1,6 +1,8 @@
 package bearer
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json/v2"
 	"errors"
@@ -15,7 +17,9 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/audit"
 	"gatehouse/authn/authntest"
+	"gatehouse/session"
 )
 
 // answerOf reads a JSON answer and checks what holds of every one (TOK-18).
@@ -372,5 +376,77 @@ func TestMetadata(t *testing.T) {
 		if w := r.post(strings.TrimPrefix(server[endpoint].(string), gatewayURL), ""); w.Code != 400 {
 			t.Errorf("%s: %d", endpoint, w.Code)
 		}
+	}
+}
+
+// trail is an audit trail that a test reads.
+type trail struct{ told []audit.Event }
+
+func (tr *trail) Record(e audit.Event) error {
+	tr.told = append(tr.told, e)
+	return nil
+}
+
+// TestExchangeTrail: every refusal of the token endpoint is told to the audit trail, also
+// after a flood of refusals elsewhere.
+func TestExchangeTrail(t *testing.T) {
+	tr := &trail{}
+	r := newRig(t, once, func(s *setup) { s.deps.Audit = tr })
+	used := with(m{"jti": "used"})
+	r.issue(used)
+	if len(tr.told) != 0 {
+		t.Errorf("%+v", tr.told) // the register tells of what is given
+	}
+	for range 300 {
+		_, _ = r.judge(with(m{"aud": "elsewhere", "jti": rand.Text()}))
+	}
+	for name, form := range map[string]url.Values{
+		"signature": {"assertion": {authntest.JWT(foreign(), nil, claims(nil))}},
+		"audience":  {"assertion": {with(m{"aud": "elsewhere"})}},
+		"issuer":    {"assertion": {with(m{"iss": "https://evil.test"})}},
+		"expired":   {"assertion": {with(m{"exp": time.Now().Add(-time.Hour).Unix()})}},
+		"no JWT":    {"assertion": {"abc"}},
+		"again":     {"assertion": {used}},
+		"grant":     {"grant_type": {"password"}},
+	} {
+		if !form.Has("grant_type") {
+			form.Set("grant_type", grantJWT)
+		}
+		tr.told = nil
+		if w := r.post(tokenPath, form.Encode()); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		if len(tr.told) != 1 || tr.told[0].Name != audit.TokenIssue || tr.told[0].Outcome != audit.Refused || tr.told[0].Reason == "" {
+			t.Errorf("%s: the trail has %+v", name, tr.told)
+		}
+	}
+}
+
+// impatient is a store whose client goes away before it deletes.
+type impatient struct {
+	session.Store
+	leave context.CancelFunc
+}
+
+func (s impatient) Delete(ctx context.Context, keys ...string) error {
+	s.leave()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.Store.Delete(ctx, keys...)
+}
+
+// TestRevokedHalfway: a revocation that nobody waits for is one.
+func TestRevokedHalfway(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	r := newRig(t, func(s *setup) { s.deps.Store = impatient{s.deps.Store, leave} })
+	token := r.issue(good())
+	q := httptest.NewRequest(http.MethodPost, "/.gatehouse/revoke", strings.NewReader(url.Values{"token": {token}}.Encode())).WithContext(ctx)
+	q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	r.mux.ServeHTTP(w, q)
+	if _, err := r.judge(token); w.Code != http.StatusOK || !errors.Is(err, authn.ErrRejected) {
+		t.Errorf("%d %s; the token: %v", w.Code, w.Body, err)
 	}
 }

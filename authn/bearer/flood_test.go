@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"gatehouse/authn/authntest"
 )
@@ -30,7 +32,7 @@ func TestFlood(t *testing.T) {
 	head, body, _ := strings.Cut(good(), ".")
 	body, _, _ = strings.Cut(body, ".")
 	kinds := map[string]func(n int) string{
-		"JWTs with wrong signatures": func(n int) string { return fmt.Sprintf("%s.%s.%086d", head, body, n) },
+		"JWTs with wrong signatures": func(n int) string { return fmt.Sprintf("%s.%s.%085dA", head, body, n) },
 		"JWTs with unknown kids": func(n int) string {
 			return b64(fmt.Appendf(nil, `{"alg":"ES256","kid":"%d"}`, n)) + "." + body + ".AAAA"
 		},
@@ -102,7 +104,7 @@ func TestExchangeFlood(t *testing.T) {
 	_, writes := r.store.counts()
 	lines, before := strings.Count(r.log.String(), "\n"), held()
 	for n := range flood / 5 {
-		if w := r.exchange(fmt.Sprintf("%s.%s.%086d", head, body, n)); w.Code != http.StatusBadRequest {
+		if w := r.exchange(fmt.Sprintf("%s.%s.%085dA", head, body, n)); w.Code != http.StatusBadRequest {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 	}
@@ -115,5 +117,48 @@ func TestExchangeFlood(t *testing.T) {
 	if n := strings.Count(r.log.String(), "\n") - lines; n > 1000 {
 		t.Errorf("%d log lines", n)
 	}
+	r.logged(`"check":"signature"`)
 	r.issue(good())
+}
+
+// TestHangingIssuer: an issuer that hangs, and whoever sends tokens that need its keys,
+// keep nobody from coming in by another.
+func TestHangingIssuer(t *testing.T) {
+	body := strings.Split(good(), ".")[1]
+	forged := func(n int) string {
+		return b64(fmt.Appendf(nil, `{"alg":"ES256","kid":"%d"}`, n)) + "." + body + "." + fmt.Sprintf("%085dA", n)
+	}
+	others := func(n any) string {
+		return authntest.JWT(es256b(), nil, claims(m{"iss": otherURL, "jti": fmt.Sprint(n)}))
+	}
+	for name, warm := range map[string]bool{"with known keys": true, "without": false} {
+		bubble(t, name, func(t *testing.T, r *rig) {
+			access := r.issue(others("first"))
+			if warm {
+				r.accepted(good())
+			}
+			time.Sleep(2 * time.Minute) // nothing is remembered
+			r.idp.Set(func(f *authntest.Faults) { f.At[authntest.Everything] = authntest.Delay(time.Hour) })
+			var all sync.WaitGroup
+			for n := range 3000 {
+				all.Go(func() {
+					if _, err := r.judge(forged(n)); !outage(err) {
+						t.Errorf("a forged one: %v", err)
+					}
+				})
+			}
+			for n := range 600 {
+				all.Go(func() {
+					if w := r.exchange(forged(-n)); w.Code != http.StatusServiceUnavailable {
+						t.Errorf("the exchange of a forged one: %d %s", w.Code, w.Body)
+					}
+				})
+			}
+			time.Sleep(time.Second)
+			r.accepted(others("second"))
+			r.accepted(access)
+			r.issue(others("third"))
+			all.Wait()
+		})
+	}
 }

@@ -36,6 +36,9 @@ const (
 	// MaxKeys bounds the keys of one set, and maxTries the keys that one token
 	// without a key id is tried with.
 	MaxKeys, maxTries = 100, 8
+	// MaxWaiting is how many may wait for one issuer's keys at once. Whoever sends tokens
+	// of an issuer that hangs is to take nobody else's place.
+	MaxWaiting = 128
 )
 
 // errSignature: no key of the issuer made this signature.
@@ -61,6 +64,7 @@ type KeySet struct {
 	limit  *rate.Limiter
 	newer  *rate.Limiter // for what a token asks for
 	flight singleflight.Group
+	places chan struct{} // one for each who waits
 
 	mu       sync.Mutex
 	known    Snapshot
@@ -77,7 +81,10 @@ func NewKeySet(url string, client *http.Client) *KeySet {
 // of that age, and for a key that is not among them at most once in interval;
 // zero means as often as for anything else.
 func NewKeys(load func(context.Context) ([]Key, error), age, interval time.Duration) *KeySet {
-	return &KeySet{load: load, age: age, limit: rate.NewLimiter(rate.Every(10*time.Second), 5), newer: rate.NewLimiter(rate.Every(interval), 1)}
+	return &KeySet{
+		load: load, age: age, limit: rate.NewLimiter(rate.Every(10*time.Second), 5), newer: rate.NewLimiter(rate.Every(interval), 1),
+		places: make(chan struct{}, MaxWaiting),
+	}
 }
 
 // Current returns the keys that are known. Old ones are asked for again beside
@@ -215,6 +222,9 @@ func (k *KeySet) snapshot() Snapshot {
 	return s
 }
 
+// errCrowded: too many wait for the keys.
+var errCrowded = fmt.Errorf("%w: issuer's keys: too many wait for them", ErrUnavailable)
+
 // errLimited: the keys were asked for too often.
 var errLimited = fmt.Errorf("%w: issuer's keys: asked for too often", ErrUnavailable)
 
@@ -222,6 +232,12 @@ var errLimited = fmt.Errorf("%w: issuer's keys: asked for too often", ErrUnavail
 func (k *KeySet) fetch(ctx context.Context) (Snapshot, error) { return k.wait(ctx, k.ask(ctx)) }
 
 func (k *KeySet) wait(ctx context.Context, answer <-chan singleflight.Result) (Snapshot, error) {
+	select {
+	case k.places <- struct{}{}:
+		defer func() { <-k.places }()
+	default:
+		return Snapshot{}, errCrowded
+	}
 	select {
 	case <-ctx.Done():
 		return Snapshot{}, fmt.Errorf("%w: issuer's keys: %w", ErrUnavailable, ctx.Err())
