@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -114,14 +115,15 @@ func (s sealedStore) Delete(ctx context.Context, name string) error {
 func (s sealedStore) claim(ctx context.Context, host string) (bool, func(), error) {
 	_, store := s.now()
 	key := certificateKey(host) + ":claim"
-	mine, err := store.Add(ctx, key, []byte("1"), claimTime)
+	claim := []byte(rand.Text())
+	mine, err := store.Add(ctx, key, claim, claimTime)
 	if err != nil {
 		return false, nil, fmt.Errorf("the store of certificates: %w", err)
 	}
 	done := func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = store.Delete(last, key) // or it ends by itself
+		_, _ = store.Swap(last, key, claim, nil, 0) // or it ends by itself; it may be another's by now
 	}
 	return mine, done, nil
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -109,6 +110,25 @@ func TestSealedCertificates(t *testing.T) {
 		if mine, _, err := two.claim(ctx, "example.com"); err != nil || !mine {
 			t.Error("nobody may ask any more", err)
 		}
+	})
+	t.Run("who was too slow gives back nothing of another's", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := session.NewMemory()
+			defer store.Close()
+			one, two, three := keptIn(withKeys(t, 1), store), keptIn(withKeys(t, 1), store), keptIn(withKeys(t, 1), store)
+			_, done, err := one.claim(t.Context(), "example.com")
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(claimTime + time.Second)
+			if mine, _, err := two.claim(t.Context(), "example.com"); err != nil || !mine {
+				t.Fatal("nobody may ask any more", err)
+			}
+			done()
+			if mine, _, err := three.claim(t.Context(), "example.com"); err != nil || mine {
+				t.Error("two may ask at once", err)
+			}
+		})
 	})
 	t.Run("the store is away", func(t *testing.T) {
 		gone, cancel := context.WithCancel(ctx)

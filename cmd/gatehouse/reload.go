@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -103,15 +104,23 @@ func (r *reloader) due() bool {
 	return r.problem != "" && time.Since(r.at) >= r.rest
 }
 
-// settings reads what is in the files, and notes what that was: by the settings before
-// only until then, for it is not known before which files they name.
-func (r *reloader) settings(former config.Config) (config.Config, error) {
-	r.tried = r.digest(former)
-	c, err := config.Load(r.file, r.env)
-	if err == nil && r.digest(former) == r.tried { // or it is to be seen as a change
-		r.tried = r.digest(c)
+// maxLoads bounds how often settings are read that name other files each time.
+const maxLoads = 5
+
+// settings reads what is in the files, and notes what that was. What it notes is looked at
+// before it is read, so that whatever changes meanwhile is seen as a change. Which files
+// there are to look at the settings before say; where the new ones name others, they are
+// read once more.
+func (r *reloader) settings(former config.Config) (c config.Config, err error) {
+	for range maxLoads {
+		r.tried = r.digest(former)
+		c, err = config.Load(r.file, r.env)
+		if err != nil || slices.Equal(c.Files(), former.Files()) {
+			return c, err
+		}
+		former = c
 	}
-	return c, err
+	return c, nil
 }
 
 // digest stands for the content of the files that those settings are from.

@@ -227,6 +227,7 @@ func (x *Exchanger) find(ctx context.Context, subject string) (token string, err
 	}
 	x.kept.Set(subject, answer{token: token, until: time.Now().Add(life)})
 	x.log.Debug("access token of the application taken", "upstream", x.name, "for", subject, "lifetime", life.String())
+	x.flights.Forget(subject) // who comes from now on recalls it, or needs another one
 	x.share(ctx, subject, token, life)
 	return token, nil
 }
@@ -243,8 +244,13 @@ func (x *Exchanger) trade(ctx context.Context, subject string) (token string, li
 	return token, life, nil
 }
 
-// shared takes over what another replica has got, but no token that requests were
-// refused with, be it a moment ago.
+// gone reports whether requests were refused with a token, be it a moment ago.
+func (x *Exchanger) gone(subject, token string) bool {
+	last, ok := x.dropped.GetIfPresent(subject)
+	return ok && last.token == token
+}
+
+// shared takes over what another replica has got, but no token that is gone.
 func (x *Exchanger) shared(ctx context.Context, subject string) (token string, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
@@ -254,7 +260,7 @@ func (x *Exchanger) shared(ctx context.Context, subject string) (token string, o
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if last, gone := x.dropped.GetIfPresent(subject); gone && last.token == token {
+	if x.gone(subject, token) {
 		return "", false
 	}
 	x.kept.Set(subject, answer{token: token, until: id.Expires})
@@ -263,6 +269,9 @@ func (x *Exchanger) shared(ctx context.Context, subject string) (token string, o
 
 // share lets other replicas have a token.
 func (x *Exchanger) share(ctx context.Context, subject, token string, life time.Duration) {
+	if x.gone(subject, token) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	if err := x.results.Put(ctx, subject, authn.Identity{Issuer: x.issuer, Subject: subject}, token, life); err != nil {

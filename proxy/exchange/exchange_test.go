@@ -319,6 +319,36 @@ func TestForgetMeanwhile(t *testing.T) {
 	})
 }
 
+// slowStore takes its time to write.
+type slowStore struct{ session.Store }
+
+func (s slowStore) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	time.Sleep(storeTime / 2)
+	return s.Store.Set(ctx, key, value, ttl)
+}
+
+// TestForgetWhileShared: who comes after a token was refused does not get it, though it is
+// still on its way to the store.
+func TestForgetWhileShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t)
+		g.store = slowStore{g.store}
+		x, alice := g.still(), person("alice")
+		var all sync.WaitGroup
+		all.Go(func() { g.token(x, alice) })
+		synctest.Wait()
+		first := g.token(x, alice)
+		if !x.Forget(alice, first) {
+			t.Error("not dropped")
+		}
+		if g.token(x, alice) == first {
+			t.Error("a refused token came back")
+		}
+		all.Wait()
+		g.asked(2)
+	})
+}
+
 // TestSameAgain: an application that gives the token which it refuses is believed.
 func TestSameAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
