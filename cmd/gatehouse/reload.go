@@ -24,8 +24,8 @@ import (
 // gateway of what has changed, and has it answer once it is ready. What can't be loaded
 // changes nothing.
 type reloader struct {
-	file string
-	env  []string
+	file string // empty for none
+	read func() (config.Config, error)
 	live *live
 	log  func(config.Log) *slog.Logger
 	// observe is told what happens in each gateway, and how each loading went.
@@ -114,7 +114,7 @@ const maxLoads = 5
 func (r *reloader) settings(former config.Config) (c config.Config, err error) {
 	for range maxLoads {
 		r.tried = r.digest(former)
-		c, err = config.Load(r.file, r.env)
+		c, err = r.read()
 		if err != nil || slices.Equal(c.Files(), former.Files()) {
 			return c, err
 		}

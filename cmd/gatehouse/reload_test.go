@@ -54,6 +54,7 @@ func newReloading(t *testing.T, slow <-chan struct{}) *reloading {
 		file: filepath.Join(dir, "gatehouse.yaml"), wait: time.Second, rest: 2 * time.Second, observe: onlyMetrics(),
 		log: func(c config.Log) *slog.Logger { return newLogger(c, r.logged) },
 	}
+	r.read = func() (config.Config, error) { return config.Load(r.file, nil) }
 	r.issuer = newIssuer(t, "127.0.0.1:0")
 	r.keep("first")
 	r.write(r.text())
@@ -282,6 +283,40 @@ func TestReloadListeners(t *testing.T) {
 		r.reload(t.Context())
 		if got := answered(); got != step.want {
 			t.Errorf("%s: answered is %v", step.name, got)
+		}
+	}
+}
+
+// TestReloadSeesEveryChange: whenever a file changes while the settings are being loaded,
+// either that is what is loaded, or it is seen as a change.
+func TestReloadSeesEveryChange(t *testing.T) {
+	for name, kept := range map[string]bool{"files that are known": true, "files that are new": false} {
+		for at := range 4 { // before and after the first loading, and the second one, if there is one
+			r := newReloading(t, nil)
+			former := r.live.now.Load().settings
+			if !kept {
+				former.Authn = nil
+			}
+			moment := 0
+			change := func() {
+				if moment == at {
+					r.keep("second")
+				}
+				moment++
+			}
+			load := r.read
+			r.read = func() (config.Config, error) {
+				change()
+				defer change()
+				return load()
+			}
+			c, err := r.settings(former)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at < moment && c.Authn[0].OIDC.ClientSecret != "second" && r.digest(c) == r.tried {
+				t.Errorf("%s, moment %d: what was loaded is from before the change, and counts as loaded", name, at)
+			}
 		}
 	}
 }

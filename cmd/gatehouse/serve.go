@@ -40,7 +40,9 @@ starting: /readyz on the operations listener says what is missing.`,
 	}
 	file := settingsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r := &reloader{file: *file, env: sh.env, wait: readyWait, rest: refusedRest}
+		r := &reloader{
+			file: *file, read: func() (config.Config, error) { return config.Load(*file, sh.env) }, wait: readyWait, rest: refusedRest,
+		}
 		c, err := r.settings(config.Config{})
 		if err != nil {
 			return err
