@@ -30,7 +30,7 @@ func (o *relying) exchange(ctx context.Context, m *metadata, code, verifier stri
 	defer cancel()
 	t, err := o.oauth(m).Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err != nil {
-		return tokens{}, fmt.Errorf("exchange code: %w", tokenError(err))
+		return tokens{}, fmt.Errorf("exchange code: %w", o.tokenError(err, code, verifier))
 	}
 	got, err := readTokens(t)
 	if err == nil && got.id == "" {
@@ -49,7 +49,7 @@ func (o *relying) refresh(ctx context.Context, m *metadata, token string) (token
 	defer cancel()
 	t, err := o.oauth(m).TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
 	if err != nil {
-		return tokens{}, fmt.Errorf("refresh: %w", tokenError(err))
+		return tokens{}, fmt.Errorf("refresh: %w", o.tokenError(err, token))
 	}
 	got, err := readTokens(t)
 	if err != nil {
@@ -102,11 +102,13 @@ func (r refusal) Is(target error) bool {
 }
 
 // tokenError says what an error of x/oauth2 means, without the body that it
-// would print.
-func tokenError(err error) error {
+// would print and without what was sent: some providers repeat the code or token that
+// they refuse.
+func (o *relying) tokenError(err error, sent ...string) error {
 	var no *oauth2.RetrieveError
 	if errors.As(err, &no) {
-		return refusal{status: no.Response.StatusCode, code: no.ErrorCode, text: no.ErrorDescription}
+		sent = append(sent, o.settings.ClientSecret.Reveal())
+		return refusal{status: no.Response.StatusCode, code: issuer.Without(no.ErrorCode, sent...), text: issuer.Without(no.ErrorDescription, sent...)}
 	}
 	var call *url.Error
 	if errors.As(err, &call) {

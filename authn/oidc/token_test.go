@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -97,4 +98,46 @@ func TestTokenEndpoint(t *testing.T) {
 			t.Errorf("%s %v", plain, err)
 		}
 	})
+}
+
+// TestRepeatedSecrets: LOG-01, a provider that repeats what it refuses does not bring it
+// into the log.
+func TestRepeatedSecrets(t *testing.T) {
+	var sent []string
+	repeat := authntest.Instead(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		var now []string
+		for _, name := range []string{"code", "code_verifier", "refresh_token", "client_secret", "client_assertion"} {
+			if s := r.PostForm.Get(name); s != "" {
+				now = append(now, s)
+			}
+		}
+		if _, s, ok := r.BasicAuth(); ok {
+			now = append(now, s)
+		}
+		sent = append(sent, now...)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"error":"invalid_scope","error_description":"Invalid: ` + strings.Join(now, " ") + `"}`))
+	}))
+	for name, change := range map[string]func(*setup){
+		"basic": func(*setup) {}, "post": func(s *setup) { s.oidc.ClientAuth = "post" }, "none": public,
+	} {
+		t.Run(name, func(t *testing.T) {
+			sent = nil
+			r, p := signedIn(t, change)
+			r.issuer.Set(func(f *authntest.Faults) { f.At[authntest.Token] = repeat })
+			_, err := r.route.Renew(t.Context(), p)
+			r.browser().signIn("")
+			all := r.log.String() + fmt.Sprint(err)
+			if len(sent) < 3 || !strings.Contains(all, "Invalid: [secret]") {
+				t.Errorf("sent %d secrets; %s", len(sent), all)
+			}
+			for _, s := range sent {
+				if strings.Contains(all, s) {
+					t.Errorf("%q is told", s)
+				}
+			}
+		})
+	}
 }

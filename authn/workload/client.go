@@ -152,20 +152,10 @@ func newRefusal(resp *http.Response, body []byte, secrets []string) *Refusal {
 		Text string `json:"error_description"`
 	}
 	if decode(body, &said) == nil {
-		no.Code, no.Text = without(said.Code, secrets), without(said.Text, secrets)
+		no.Code, no.Text = issuer.Without(said.Code, secrets...), issuer.Without(said.Text, secrets...)
 	}
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
 		no.After = time.Duration(min(s, 3600)) * time.Second
 	}
 	return no
-}
-
-// without blots out secrets that an issuer repeats.
-func without(text string, secrets []string) string {
-	for _, s := range secrets {
-		if s != "" {
-			text = strings.ReplaceAll(text, s, "[secret]")
-		}
-	}
-	return text
 }
