@@ -143,6 +143,12 @@ func TestSignInFlood(t *testing.T) {
 		}
 	})
 	path := g.gw.signIns[0].SignInPath
+	for range 10 { // somebody else's page
+		for _, part := range []string{"Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n", "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n", "Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"} {
+			g.denied(g.get(path, "Sec-Fetch-Site: cross-site\r\n"+part), 403)
+		}
+	}
+	want(t, "begun", begun, 0)
 	for range 3 {
 		want(t, "status", g.get(path, navigation).StatusCode, 200)
 	}

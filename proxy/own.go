@@ -87,6 +87,10 @@ func (h *Handler) serveOwn(x *exchange) {
 		x.r.Body = http.MaxBytesReader(x.ResponseWriter, x.r.Body, maxOwnBody)
 	}
 	signsIn := slices.ContainsFunc(h.signIns, func(r authn.Route) bool { return r.SignInPath == x.r.URL.Path })
+	if signsIn && page.Part(x.r) { // any page of the web can ask for it a thousand times
+		h.o.Pages.Error(x, x.r, http.StatusForbidden, "Sign-in is a page of its own. Open it by a link.")
+		return
+	}
 	if signsIn && !h.mayBegin(x) {
 		return
 	}

@@ -15,12 +15,16 @@ import (
 func Navigation(r *http.Request) bool {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead,
-		!only(r, "Sec-Fetch-Mode", "navigate"),
-		!only(r, "Sec-Fetch-Dest", "document"),
-		script(r), upgrade(r), speculative(r), credential(r):
+		Part(r), script(r), upgrade(r), speculative(r), credential(r):
 		return false
 	}
 	return quality(r, "text/html").q > 0
+}
+
+// Part reports whether a browser asks for a part of a page, such as an image, a frame or
+// what a script fetches, and not for a page that the person goes to.
+func Part(r *http.Request) bool {
+	return !only(r, "Sec-Fetch-Mode", "navigate") || !only(r, "Sec-Fetch-Dest", "document")
 }
 
 // WantsPage reports whether the sender of r would rather see a page than JSON:
