@@ -19,6 +19,7 @@ type mapping struct {
 	settings config.OIDC
 	foreign  []string
 	claims   []string // that the policy asks for
+	refuted  []string // addresses that a source says are not verified
 }
 
 func newMapping(route string, c config.OIDC, foreign, claims []string) mapping {
@@ -55,6 +56,12 @@ func (p profile) whole() bool {
 // an identity is none.
 func (m mapping) profile(sources ...source) (profile, error) {
 	var p profile
+	for _, s := range sources { // one that says "no" goes before one that says nothing
+		email, err := s.Text(m.settings.Claims.Email)
+		if _, said := s.Find(m.settings.Claims.EmailVerified); err == nil && said && !s.IsTrue(m.settings.Claims.EmailVerified) {
+			m.refuted = append(m.refuted, email)
+		}
+	}
 	for _, s := range sources {
 		if err := m.fill(&p, s); err != nil {
 			return profile{}, err
@@ -182,7 +189,8 @@ func (m mapping) email(s source) (string, error) {
 	}
 	_, said := s.Find(m.settings.Claims.EmailVerified)
 	vouched := s.IsTrue(m.settings.Claims.EmailVerified) || m.settings.TrustUnverifiedEmail && !said
-	if _, ok := authn.EmailDomain(email); !ok || !vouched {
+	refuted := slices.ContainsFunc(m.refuted, func(r string) bool { return strings.EqualFold(r, email) })
+	if _, ok := authn.EmailDomain(email); !ok || !vouched || refuted {
 		return "", nil
 	}
 	return email, nil
@@ -202,6 +210,9 @@ var errNoAddress = &authn.NotAllowed{
 // identity joins who somebody is, by the ID token alone, with their profile.
 func (m mapping) identity(id issuer.Claims, p profile) (authn.Identity, error) {
 	who, err := m.subject(id)
+	if err == nil && m.byEmail() && who != p.Email {
+		err = errNoAddress // userinfo says that it is not verified
+	}
 	if err != nil {
 		return authn.Identity{}, err
 	}
@@ -237,7 +248,7 @@ func (m mapping) spelled(who string) (string, error) {
 // subject reads what names a person for ever. An address does so only if it is
 // known to be theirs.
 func (m mapping) subject(id issuer.Claims) (string, error) {
-	if m.settings.Claims.Subject != m.settings.Claims.Email {
+	if !m.byEmail() {
 		return id.Text(m.settings.Claims.Subject)
 	}
 	email, err := m.email(source{Claims: id})
@@ -245,6 +256,25 @@ func (m mapping) subject(id issuer.Claims) (string, error) {
 		err = errNoAddress
 	}
 	return email, err
+}
+
+// byEmail says that people are known for ever by their address.
+func (m mapping) byEmail() bool { return m.settings.Claims.Subject == m.settings.Claims.Email }
+
+// still is an error if claims that come later speak of what names a person for ever, and
+// say that it is something else.
+func (m mapping) still(who string, c issuer.Claims) error {
+	if _, said := c.Find(m.settings.Claims.Subject); !said {
+		return nil
+	}
+	now, err := m.subject(c)
+	if err == nil {
+		now, err = m.spelled(now)
+	}
+	if err == nil && now != who {
+		err = errors.New("it is about somebody else")
+	}
+	return err
 }
 
 // put returns id with this profile.

@@ -217,6 +217,27 @@ func TestEmail(t *testing.T) {
 			t.Error("accepted")
 		}
 	})
+	t.Run("refuted elsewhere", func(t *testing.T) { // "no" counts, whichever source says it
+		m := newMapping("main", withDefaults(config.OIDC{TrustUnverifiedEmail: true}), nil, nil)
+		no := issuer.Claims{"sub": []byte(`"s"`), "email": []byte(`"A@x.test"`), "email_verified": []byte(`false`)}
+		for name, silent := range map[string]issuer.Claims{
+			"silent": {"sub": []byte(`"s"`), "email": []byte(`"a@x.test"`)}, "vouching": {"sub": []byte(`"s"`), "email": []byte(`"a@x.test"`), "email_verified": []byte(`true`)},
+		} {
+			for _, sources := range [][]source{{{Claims: no}, {silent, true}}, {{Claims: silent}, {no, true}}} {
+				if p, err := m.profile(sources...); err != nil || p.Email != "" {
+					t.Errorf("%s: %q, %v", name, p.Email, err)
+				}
+			}
+		}
+		m.settings.Claims.Subject = "email"
+		p, err := m.profile(source{Claims: issuer.Claims{"email": []byte(`"a@x.test"`)}}, source{no, true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who, err := m.identity(issuer.Claims{"email": []byte(`"a@x.test"`)}, p); !errors.Is(err, errNoAddress) {
+			t.Errorf("%q, %v", who.Subject, err)
+		}
+	})
 	t.Run("verified elsewhere", func(t *testing.T) { // each source vouches for its own address
 		m := newMapping("main", withDefaults(config.OIDC{}), nil, nil)
 		id := source{Claims: issuer.Claims{"email": []byte(`"chosen@corp.test"`)}}

@@ -245,6 +245,9 @@ func (o *relying) refreshed(ctx context.Context, m *metadata, old authn.Identity
 	if err == nil {
 		err = o.mapping.missingGroups(p, s)
 	}
+	if err == nil {
+		err = o.mapping.still(old.Subject, info)
+	}
 	if err != nil {
 		return authn.Identity{}, fmt.Errorf("%w: %w", errForeign, err)
 	}

@@ -182,6 +182,34 @@ func TestRenew(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	for name, c := range map[string]struct {
+		claim  string
+		change func(*authntest.Person)
+		good   bool
+	}{
+		"address":            {"email", func(p *authntest.Person) { p.Email = "eve@example.com" }, false},
+		"unverified address": {"email", func(p *authntest.Person) { p.EmailVerified = false }, false},
+		"same address":       {"email", func(p *authntest.Person) { p.Name = "Countess" }, true},
+		"object id":          {"oid", func(p *authntest.Person) { p.Claims = map[string]any{"oid": "o-2"} }, false},
+		"same object id":     {"oid", func(*authntest.Person) {}, true},
+		"no object id":       {"oid", func(p *authntest.Person) { p.Claims = nil }, true},
+	} {
+		t.Run("OIDC-40 by userinfo alone, "+name, func(t *testing.T) {
+			r, p := signedIn(t, func(s *setup) {
+				s.oidc.Claims.Subject = c.claim
+				s.issuer.People[0].Claims = map[string]any{"oid": "o-1"}
+			})
+			r.issuer.Set(noIDToken)
+			changed := ada()
+			changed.Claims = map[string]any{"oid": "o-1"}
+			c.change(&changed)
+			r.issuer.SetPerson(changed)
+			next, err := r.route.Renew(t.Context(), p)
+			if c.good && (err != nil || next.Identity.Subject != p.Identity.Subject) || !c.good && !errors.Is(err, authn.ErrRejected) {
+				t.Errorf("%+v, %v", next.Identity, err)
+			}
+		})
+	}
 	t.Run("auth_time stays the sign-in's", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, p := signedIn(t)
