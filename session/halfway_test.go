@@ -5,6 +5,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"gatehouse/session"
 )
 
 // cutBefore is a context that ends when the store gets a command that begins so: the
@@ -44,6 +47,18 @@ func TestHalfway(t *testing.T) {
 		}
 		h.rejected(t, h.two, alice)
 		if list := h.list(t, "alice"); len(list) != 1 {
+			t.Errorf("listed: %+v", list)
+		}
+	})
+	inHouse(t, "an index that can't be written", func(t *testing.T, h *house) {
+		h.store.fail("enter name:", errDown)
+		if err := h.one.Start(httptest.NewRecorder(), request(), person("alice")); !outage(err) {
+			t.Errorf("Start = %v", err)
+		}
+		if _, err := h.tokens.Issue(t.Context(), person("alice").Identity, "", session.Client{}, time.Hour); !outage(err) {
+			t.Errorf("Issue = %v", err)
+		}
+		if list := h.list(t, "alice"); len(list) != 0 {
 			t.Errorf("listed: %+v", list)
 		}
 	})

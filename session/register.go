@@ -397,6 +397,13 @@ func (g *Register) EndOthers(ctx context.Context, p Person, keep string) ([]stri
 	return ended, err
 }
 
+// undo takes back an access that did not come to be, though its client has gone away.
+func (g *Register) undo(ctx context.Context, a Access) error {
+	ctx, cancel := throughout(ctx)
+	defer cancel()
+	return g.end(ctx, a.Person, []string{a.ID}, nil)
+}
+
 func (g *Register) end(ctx context.Context, p Person, ids, refs []string) error {
 	var records []string
 	for _, id := range ids {

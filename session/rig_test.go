@@ -274,6 +274,13 @@ func (s *spy) Members(ctx context.Context, index string) (map[string][]byte, err
 	return s.Store.Members(ctx, index)
 }
 
+func (s *spy) Enter(ctx context.Context, index, member string, value []byte, ttl time.Duration) error {
+	if err := s.note("enter", index); err != nil {
+		return err
+	}
+	return s.Store.Enter(ctx, index, member, value, ttl)
+}
+
 func (s *spy) Publish(ctx context.Context, message []byte) error {
 	if err := s.note("publish", ""); err != nil {
 		return err

@@ -414,10 +414,10 @@ func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
 		return err
 	}
 	a := accessOf(t.session(), AccessSession, rec, ClientOf(r), now)
-	if err := s.register.enter(ctx, a, p.SID); err != nil {
-		return err
+	err = s.register.enter(ctx, a, p.SID)
+	if err == nil {
+		err = s.store.Set(ctx, t.record(), raw, s.ttl(rec, now))
 	}
-	err = s.store.Set(ctx, t.record(), raw, s.ttl(rec, now))
 	if err == nil {
 		err = s.vouchedSince(ctx, p)
 	}
@@ -425,9 +425,7 @@ func (s *Sessions) begin(r *http.Request, t ticket, p authn.Proof) error {
 		err = s.register.confirm(ctx, a)
 	}
 	if err != nil {
-		undo, cancel := throughout(ctx)
-		defer cancel()
-		return errors.Join(err, s.register.end(undo, a.Person, []string{a.ID}, nil))
+		return errors.Join(err, s.register.undo(ctx, a))
 	}
 	s.uses.set(t.hash, now)
 	return nil

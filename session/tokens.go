@@ -63,15 +63,15 @@ func (t Tokens) Issue(ctx context.Context, id authn.Identity, note string, from 
 // begin writes a new token down: first in the register, so that whoever ends what the
 // person has finds it. It must not have been ended meanwhile.
 func (t Tokens) begin(ctx context.Context, k ticket, raw []byte, a Access, lifetime time.Duration) error {
-	if err := t.register.enter(ctx, a, ""); err != nil {
-		return err
+	err := t.register.enter(ctx, a, "")
+	if err == nil {
+		err = t.store.Set(ctx, tokenKey(k), raw, lifetime)
 	}
-	err := t.store.Set(ctx, tokenKey(k), raw, lifetime)
 	if err == nil {
 		err = t.register.confirm(ctx, a)
 	}
 	if err != nil {
-		return errors.Join(err, t.register.end(ctx, a.Person, []string{a.ID}, nil))
+		return errors.Join(err, t.register.undo(ctx, a))
 	}
 	return nil
 }
