@@ -126,9 +126,9 @@ func newRoute(name string, c config.APIKey, d Deps) (*route, error) {
 		// What is refused is logged, but a flood of it does not become one of lines.
 		refusals: rate.NewLimiter(rate.Every(100*time.Millisecond), 100),
 	}
-	o := authn.MemoryOptions{
+	o := d.Register.Remembering(authn.MemoryOptions{
 		Lifetime: c.Cache.Lifetime.Std(), RejectedLifetime: c.Cache.RejectedLifetime.Std(), Size: c.Cache.Size, Limit: checkTime,
-	}
+	})
 	var err error
 	if k.ours, err = newChecks(o, ownAtOnce); err != nil {
 		return nil, err

@@ -230,7 +230,8 @@ func (l Ledger) Find(ctx context.Context, id string) (Key, error) {
 	return k.told(), nil
 }
 
-// Revoke ends a key now, also one whose record does not open.
+// Revoke ends a key now, also one whose record does not open. With an error the Key is
+// empty if there was none to end.
 func (l Ledger) Revoke(ctx context.Context, id string) (Key, error) {
 	k, err := l.Find(ctx, id)
 	if err != nil && !errors.Is(err, ErrSealed) {
@@ -238,9 +239,12 @@ func (l Ledger) Revoke(ctx context.Context, id string) (Key, error) {
 	}
 	k.ID, k.Lost = id, err != nil
 	if err := l.store.Delete(ctx, place(id)); err != nil { // the index forgets it when it is next written
-		return k, err
+		return k, fmt.Errorf("key %s may not have ended; revoke it again: %w", id, err)
 	}
-	return k, session.NewNews(l.store, nil).Ended(ctx, accessID(id))
+	if err := session.NewNews(l.store, nil).Ended(ctx, accessID(id)); err != nil {
+		return k, fmt.Errorf("key %s has ended, but running gateways could not be told, and go by what they remember for a while: %w", id, err)
+	}
+	return k, nil
 }
 
 // accessID names a key to those who remember what it proved.

@@ -153,6 +153,41 @@ func TestRevoked(t *testing.T) {
 	})
 }
 
+// TestRevokedAtOnce: who hears of it takes a revoked or rotated key no more, though it is
+// remembered.
+func TestRevokedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var news *session.News
+		r := newRig(t, func(s *setup) {
+			news = session.NewNews(s.deps.Store, nil)
+			s.deps.Register = session.NewRegister(s.deps.Store, s.deps.Keys, news, 0)
+			s.settings.Cache.Lifetime = config.Duration(15 * time.Minute)
+		})
+		defer r.end()
+		news.Start()
+		defer news.Close()
+		synctest.Wait()
+		revoked, one := r.made("ci")
+		rotated, two := r.made("ci")
+		for range 3 {
+			r.accepted(revoked)
+			r.accepted(rotated)
+		}
+		if _, err := r.ledger.Revoke(t.Context(), one.ID); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		r.refused(revoked)
+		r.accepted(rotated)
+		if _, _, err := r.ledger.Rotate(t.Context(), two.ID, 0, time.Hour, func(string) error { return nil }); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		r.refused(rotated)
+	})
+}
+
 // TestExpires: a key ends to the second, however fresh what is remembered of it.
 func TestExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -165,26 +165,34 @@ func checkTrail(file string) []authn.Finding {
 	return []authn.Finding{{OK: true, What: "audit.file", Detail: file + " is there, or its directory is"}}
 }
 
-// recordCommand tells the audit trail what somebody has done by a command. A trail to
-// standard output goes to said: the command's own answer is there.
-func recordCommand(c config.Config, said io.Writer, e audit.Event) error {
+// recordCommand tells the audit trail what somebody has done by a command, or has done
+// in part if there is an error, which it returns. A trail to standard output goes to said:
+// the command's own answer is there.
+func recordCommand(c config.Config, said io.Writer, e audit.Event, failed error) error {
+	e.Outcome, e.Claimed = audit.Allowed, "of the command line"
+	if failed != nil {
+		e.Outcome = audit.Failed
+	}
+	if u, err := user.Current(); err == nil {
+		e.Claimed = "user " + u.Username
+	}
+	if err := writeTrail(c, said, e); err != nil {
+		return errors.Join(failed, fmt.Errorf("what is done is not in the audit trail: %w", err))
+	}
+	return failed
+}
+
+// writeTrail opens the trail for one line.
+func writeTrail(c config.Config, said io.Writer, e audit.Event) error {
 	keys, err := openKeys(c)
 	if err != nil {
 		return err
 	}
 	t, err := openTrail(c, keys, said, nil, nil)
 	if err != nil {
-		return fmt.Errorf("it is done, but not in the audit trail: %w", err)
+		return err
 	}
-	e.Outcome, e.Claimed = audit.Allowed, "of the command line"
-	if u, err := user.Current(); err == nil {
-		e.Claimed = "user " + u.Username
-	}
-	if err := t.Record(e); err != nil {
-		err = fmt.Errorf("it is done, but not in the audit trail: %w", err)
-		return errors.Join(err, t.Close())
-	}
-	return t.Close()
+	return errors.Join(t.Record(e), t.Close())
 }
 
 // trail is an audit trail that can be closed.

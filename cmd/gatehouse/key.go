@@ -84,7 +84,7 @@ func keyNewCommand(sh shell) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(said, "Key %s of account %s, shown once. It is good until %s.\n", k.ID, k.Account, when(k.Expires))
-			return recordCommand(c, said, keyChange("made", k.Account, k.ID))
+			return recordCommand(c, said, keyChange("made", k.Account, k.ID), nil)
 		})
 	}
 	return cmd
@@ -130,10 +130,10 @@ func keyRotateCommand(sh shell) *cobra.Command {
 			fmt.Fprintf(said, "Key %s of account %s, shown once. It is good until %s.\n", made.ID, made.Account, when(made.Expires))
 			if err != nil {
 				err = fmt.Errorf("the new key is good, but the old one, %s, could not be ended: %w; end it with gatehouse key revoke %s", was.ID, err, was.ID)
-				return errors.Join(err, recordCommand(c, said, keyChange("made", made.Account, made.ID)))
+				return errors.Join(err, recordCommand(c, said, keyChange("made", made.Account, made.ID), nil))
 			}
 			fmt.Fprintf(said, "The old one, %s, ends at %s; running gateways %s.\n", old.ID, when(old.Expires), noticed(c))
-			return recordCommand(c, said, keyChange("rotated", made.Account, made.ID, old.ID))
+			return recordCommand(c, said, keyChange("rotated", made.Account, made.ID, old.ID), nil)
 		})
 	}
 	return cmd
@@ -154,15 +154,17 @@ func keyRevokeCommand(sh shell) *cobra.Command {
 		}
 		return withLedger(c, "", func(l apikey.Ledger) error {
 			k, err := l.Revoke(cmd.Context(), keyID(args[0]))
-			if err != nil {
+			if k.ID == "" {
 				return keyError(args[0], err)
 			}
 			of := ""
 			if k.Account != "" {
 				of = " of account " + k.Account
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Key %s%s is revoked; running gateways %s.\n", k.ID, of, noticed(c))
-			return recordCommand(c, cmd.ErrOrStderr(), keyChange("revoked", k.Account, k.ID))
+			if err == nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "Key %s%s is revoked; running gateways %s.\n", k.ID, of, noticed(c))
+			}
+			return recordCommand(c, cmd.ErrOrStderr(), keyChange("revoked", k.Account, k.ID), err)
 		})
 	}
 	return cmd
@@ -274,7 +276,7 @@ func noticed(c config.Config) string {
 			longest = max(longest, r.APIKey.Cache.Lifetime.Std())
 		}
 	}
-	return "notice within " + config.Duration(longest).String() + " (apiKey.cache.lifetime)"
+	return "notice at once, or within " + config.Duration(longest).String() + " (apiKey.cache.lifetime) if word of it does not reach them"
 }
 
 func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

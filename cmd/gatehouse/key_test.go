@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"gatehouse/authn/apikey"
+	"gatehouse/authn/audit"
 	"gatehouse/config"
 )
 
@@ -75,6 +76,39 @@ func keyNew(t *testing.T, args ...string) (key, id, until string) {
 	return key, got, m[3]
 }
 
+// TestHalfDone: what a command has done in part is in the audit trail.
+func TestHalfDone(t *testing.T) {
+	trail := filepath.Join(t.TempDir(), "audit.log")
+	file, addr := keyFile(t, fmt.Sprintf("audit: {output: file, file: %q}\n", trail)) // its directory is down
+	has := func(name, object string) {
+		t.Helper()
+		text, err := os.ReadFile(trail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		last := lines[len(lines)-1]
+		if !strings.Contains(last, `"`+name+`"`) || !strings.Contains(last, object) || !strings.Contains(last, `"failed"`) {
+			t.Errorf("the trail's last line is %s", last)
+		}
+	}
+	_, id, _ := keyNew(t, file, "ci")
+	if code, out, errs := command(t, nil, "unban", "-c", file, "--address", "192.0.2.7", "alice"); code != 1 || !strings.Contains(out, "192.0.2.7") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	has(audit.Unban, "192.0.2.7")
+	raw := redis.NewClient(&redis.Options{Addr: addr})
+	defer raw.Close()
+	if err := raw.Do(t.Context(), "ACL", "SETUSER", "default", "-publish").Err(); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := command(t, nil, "key", "revoke", "-c", file, id)
+	if code != 1 || out != "" || !strings.Contains(errs, "key "+id+" has ended, but running gateways could not be told") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	has(audit.KeyChange, id)
+}
+
 func TestKeyCommand(t *testing.T) {
 	file, addr := keyFile(t, "")
 	key, id, until := keyNew(t, file, "ci", "--expires", "90d", "--note", "runner 7")
@@ -112,7 +146,7 @@ func TestKeyCommand(t *testing.T) {
 		code, out, errs := command(t, nil, "key", "rotate", "-c", file, id, "--grace", "7d")
 		next, ok := apikey.ID(strings.TrimSuffix(out, "\n"))
 		end := time.Now().UTC().Add(7 * 24 * time.Hour).Format(time.DateOnly)
-		if code != 0 || !ok || next == id || !strings.Contains(errs, "The old one, "+id+", ends at "+end) || !strings.Contains(errs, "notice within 1m (apiKey.cache.lifetime)") {
+		if code != 0 || !ok || next == id || !strings.Contains(errs, "The old one, "+id+", ends at "+end) || !strings.Contains(errs, "notice at once, or within 1m (apiKey.cache.lifetime) if word of it does not reach them") {
 			t.Errorf("exit %d\nout: %s\nerr: %s", code, out, errs)
 		}
 		if out := list("ci"); !strings.Contains(out, next) || strings.Count(out, "runner 7") != 2 {
@@ -132,7 +166,7 @@ func TestKeyCommand(t *testing.T) {
 	})
 	t.Run("revoke", func(t *testing.T) {
 		code, out, errs := command(t, nil, "key", "revoke", "-c", file, other) // whoever has leaked a key has it at hand
-		if code != 0 || out != "Key "+otherID+" of account nightly is revoked; running gateways notice within 1m (apiKey.cache.lifetime).\n" {
+		if code != 0 || out != "Key "+otherID+" of account nightly is revoked; running gateways notice at once, or within 1m (apiKey.cache.lifetime) if word of it does not reach them.\n" {
 			t.Errorf("exit %d\nout: %s\nerr: %s", code, out, errs)
 		}
 		if out := list("nightly"); out != "No keys in the store for nightly.\n" {

@@ -177,13 +177,14 @@ func (in accesses) end(ctx context.Context, one somebody, ids []string) ([]strin
 	var err error
 	if len(ids) == 0 {
 		ids, err = in.register.EndOthers(ctx, one.Person, "")
-	} else if ids, err = one.meant(ids); err == nil {
+	} else {
+		if ids, err = one.meant(ids); err != nil {
+			return nil, err
+		}
 		err = in.register.End(ctx, one.Person, ids...)
 	}
-	if err == nil {
-		err = recordCommand(in.c, in.said, audit.Event{Name: audit.SessionEnd, Object: ids, OfIssuer: one.Issuer, OfSubject: one.Subject})
-	}
-	if err != nil {
+	e := audit.Event{Name: audit.SessionEnd, Object: ids, OfIssuer: one.Issuer, OfSubject: one.Subject}
+	if err := recordCommand(in.c, in.said, e, err); err != nil {
 		return nil, err
 	}
 	if len(ids) == 0 {

@@ -57,8 +57,8 @@ gateway's settings; a running gateway notices within 5 seconds. With the embedde
 		for _, line := range lifted {
 			fmt.Fprintln(cmd.OutOrStdout(), line)
 		}
-		if err == nil {
-			err = recordCommand(c, cmd.ErrOrStderr(), audit.Event{Name: audit.Unban, Object: lifted})
+		if err == nil || len(lifted) > 0 {
+			err = recordCommand(c, cmd.ErrOrStderr(), audit.Event{Name: audit.Unban, Object: lifted}, err)
 		}
 		return errors.Join(err, store.Close())
 	}
