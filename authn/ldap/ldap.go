@@ -120,6 +120,7 @@ func newRoute(name string, c config.LDAP, d Deps) (*route, error) {
 		sealer:     d.Keys.Sealer("ldap form"), forms: http.NewCrossOriginProtection(),
 	}
 	l.pace.step, l.turns.atOnce = step, d.Regulation.MaxUserRetries
+	dir.service.took = l.pace.note // a first idea of it, before anybody has signed in
 	if err := l.forms.AddTrustedOrigin(d.PublicURL.Scheme + "://" + d.PublicURL.Host); err != nil {
 		return nil, err
 	}

@@ -350,7 +350,7 @@ func (l *route) bind(ctx context.Context, dn, password string) (sent bool, err e
 	err = c.bind(ctx, dn, password)
 	var no *refusal
 	switch {
-	case errors.As(err, &no):
+	case err == nil, errors.As(err, &no):
 		l.pace.note(time.Since(began))
 	case errors.Is(err, errBroken):
 		d.dialer.fail(c.server)

@@ -28,6 +28,7 @@ type service struct {
 	dn, password string
 	rest         time.Duration // after a wrong password; zero is none
 	turn         places
+	took         func(time.Duration) // is told how long a good bind took, and reaching the server; nil tells nobody
 
 	mu    sync.Mutex
 	until time.Time
@@ -57,6 +58,7 @@ func (s *service) open(ctx context.Context, d *dialer) (*conn, error) {
 	if err := s.resting(); err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	c, err := d.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -65,6 +67,9 @@ func (s *service) open(ctx context.Context, d *dialer) (*conn, error) {
 	s.note(err)
 	switch {
 	case err == nil:
+		if s.took != nil {
+			s.took(time.Since(began))
+		}
 		return c, nil
 	case errors.Is(err, errBroken):
 		if !errors.Is(err, context.Canceled) {
