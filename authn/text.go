@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"bytes"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -106,4 +108,23 @@ func AddressOf(r *http.Request) string {
 		return r.RemoteAddr // it came over a socket
 	}
 	return host
+}
+
+// AppendOneLine appends JSON in which whatever some readers take for the end of a line,
+// or a terminal for a command, is escaped: U+2028, U+2029, and the control characters
+// U+0080 to U+009F, which JSON itself lets stand.
+func AppendOneLine(to, json []byte) []byte {
+	if bytes.IndexByte(json, "\u0080"[0]) < 0 && bytes.IndexByte(json, "\u2028"[0]) < 0 {
+		return append(to, json...) // as nearly always
+	}
+	odd := func(r rune) bool { return r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' }
+	for {
+		i := bytes.IndexFunc(json, odd)
+		if i < 0 {
+			return append(to, json...)
+		}
+		r, size := utf8.DecodeRune(json[i:])
+		to = fmt.Appendf(append(to, json[:i]...), `\u%04x`, r)
+		json = json[i+size:]
+	}
 }

@@ -184,5 +184,5 @@ func (l line) text() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	return b, nil
+	return authn.AppendOneLine(nil, b), nil
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"gatehouse/authn/audit"
 )
@@ -100,6 +101,29 @@ func TestRecord(t *testing.T) {
 	at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(got["time"]))
 	if err != nil || time.Since(at) > time.Minute || len(out.String()) > 2000 {
 		t.Errorf("%v, %d bytes: %s", err, out.Len(), out.String())
+	}
+}
+
+// TestOneLine: whatever a client writes, an event is one line to every reader, and nothing
+// that a terminal acts upon.
+func TestOneLine(t *testing.T) {
+	var out bytes.Buffer
+	w := open(t, audit.Options{To: &out, Secrets: [][]byte{former}})
+	r := httptest.NewRequest("GET", "/x", nil)
+	r.Header.Set("User-Agent", "a\u2028b\u2029c\u0085d\u009b31me\x1b[31mf\x7f\xc2g")
+	if err := w.Record(audit.Of(r, audit.SignIn, audit.Refused)); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.TrimSuffix(out.String(), "\n")
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != 0x7f || r == 0x2028 || r == 0x2029 }) {
+		t.Errorf("%q", text)
+	}
+	var got map[string]any
+	if err := json.Unmarshal([]byte(text), &got); err != nil || got["user_agent"] != "a\u2028b\u2029c\u0085d\u009b31me\x1b[31mf\x7f\uFFFDg" {
+		t.Errorf("%v: %q", err, got)
+	}
+	if n, flaws := verify(t, text+"\n", former); n != 1 || flaws != "" {
+		t.Errorf("%d lines, %s", n, flaws)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json/jsontext"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"gatehouse/authn"
 	"gatehouse/config"
 	"gatehouse/proxy"
 )
@@ -107,9 +109,10 @@ func (p prompt) WithGroup(name string) slog.Handler {
 	return prompt{p.Handler.WithGroup(name), p.lines, false}
 }
 
-// appendRecord writes a line as slog's own handler does, in half the time, but
-// for what a line of a request never has: groups, values that are more than a text, a
-// number or a truth, and keys that are more than a word.
+// appendRecord writes a line as slog's own handler does, in half the time, but for what
+// a line of a request never has: groups, values that are more than a text, a number or a
+// truth, and keys that are more than a word. Control characters that slog lets stand are
+// escaped.
 func appendRecord(to []byte, r slog.Record) []byte {
 	to = append(to, `{"time":"`...)
 	to = r.Time.AppendFormat(to, time.RFC3339Nano)
@@ -137,12 +140,11 @@ func appendRecord(to []byte, r slog.Record) []byte {
 }
 
 // appendText writes a text for JSON. What is no UTF-8 in it becomes U+FFFD, and what
-// some readers take for the end of a line is escaped.
+// some readers take for the end of a line, or a terminal for a command, is escaped.
 func appendText(to []byte, text string) []byte {
 	quoted, _ := jsontext.AppendQuote(to, text)
-	if strings.IndexByte(text, "\u2028"[0]) >= 0 { // or something near it
-		own := strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`).Replace(string(quoted[len(to):]))
-		return append(to, own...)
+	if strings.IndexByte(text, "\u0080"[0]) >= 0 || strings.IndexByte(text, "\u2028"[0]) >= 0 { // or something near it
+		return authn.AppendOneLine(to, bytes.Clone(quoted[len(to):]))
 	}
 	return quoted
 }
