@@ -182,7 +182,7 @@ func (d *document) excerpt(at place) string {
 	if len(line) > most {
 		line, tail = line[:most], "…"
 	}
-	return printable(withoutUserinfo(string(line)) + tail)
+	return printable(withoutSecrets(string(line)) + tail)
 }
 
 // valueAt is the place of a setting's value, or of the nearest group around it.

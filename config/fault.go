@@ -131,13 +131,20 @@ func quoted(s string) string {
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most]) + "…"
 	}
-	return fmt.Sprintf("%q", withoutUserinfo(s))
+	return fmt.Sprintf("%q", withoutSecrets(s))
 }
 
-var userinfo = regexp.MustCompile(`//[^/\s]*@`)
+var (
+	// userinfo goes on to the last @, for passwords hold slashes that should be escaped.
+	userinfo = regexp.MustCompile(`//[^\s"']*@`)
+	// inQuery is a parameter by which a URL may carry a secret.
+	inQuery = regexp.MustCompile(`(?i)([?&][^=&\s]*(?:secret|pass|pw|token|key|auth)[^=&\s]*=)[^&\s"']*`)
+)
 
-// withoutUserinfo hides the name and password of a URL.
-func withoutUserinfo(s string) string { return userinfo.ReplaceAllString(s, "//"+masked+"@") }
+// withoutSecrets hides the name and password of a URL, and what its query says of such.
+func withoutSecrets(s string) string {
+	return inQuery.ReplaceAllString(userinfo.ReplaceAllString(s, "//"+masked+"@"), "${1}"+masked)
+}
 
 // Nearest returns the candidate that name was probably meant to be, or "".
 func Nearest(name string, candidates []string) string {

@@ -18,10 +18,25 @@ func guarded(line string, s *setting) string {
 	if m == nil {
 		return printable(line[:len(line)-len(strings.TrimLeft(line, " \t-"))] + "[not shown, it may be a secret]")
 	}
-	if s.knows(m[1]) && !secretive.MatchString(line) {
-		return printable(withoutUserinfo(line))
+	if s.knows(m[1]) && !secretive.MatchString(line) && !s.namesSecret(line) {
+		return printable(withoutSecrets(line))
 	}
 	return printable(m[0] + " " + masked)
+}
+
+// namesSecret says whether the name of a setting below s that is a secret stands
+// somewhere in the line.
+func (s *setting) namesSecret(line string) bool {
+	if s == nil {
+		return false
+	}
+	for key, child := range s.Properties {
+		secret := child.Title == titleSecret || child.Items != nil && child.Items.Title == titleSecret
+		if secret && strings.Contains(line, key) || child.namesSecret(line) {
+			return true
+		}
+	}
+	return s.Items.namesSecret(line)
 }
 
 // knows says whether name is a setting somewhere below s.

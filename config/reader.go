@@ -37,6 +37,9 @@ func (r *reader) value(n ast.Node, path string, s *setting) any {
 		return r.refuse(n, path, "nested too deep", "remove it; no setting lies so deep")
 	}
 	defer func() { r.depth-- }()
+	if _, list := n.(*ast.SequenceNode); !list && s != nil && s.secret() {
+		ast.Walk(hider{r.document}, n) // with a colon in it, a secret reads as a key
+	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		return r.mapping(n.Values, path, s)
