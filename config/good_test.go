@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 		}}},
 		Regulation: Regulation{MaxRetries: 3, MaxUserRetries: 4, MaxAddressRetries: 30, FindTime: d(15 * time.Minute), BanTime: d(15 * time.Minute)},
 		Session: Session{
-			Lifetime: d(168 * time.Hour), IdleTimeout: d(24 * time.Hour), OutageGrace: d(time.Hour), Cache: SessionCache{Lifetime: d(30 * time.Second), MaxSize: 64 << 20},
+			Lifetime: d(168 * time.Hour), IdleTimeout: d(24 * time.Hour), MaxPerPerson: 100, OutageGrace: d(time.Hour), Cache: SessionCache{Lifetime: d(30 * time.Second), MaxSize: 64 << 20},
 			Cookie: Cookie{Name: "gatehouse"}, Keys: []Secret{goodKey},
 		},
 		Store:           Store{Redis: &Redis{URL: "redis://redis", KeyPrefix: "gatehouse:", Timeout: d(2 * time.Second)}},
