@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -16,6 +17,11 @@ const (
 	// entryOverhead is about what an entry costs beside its key and value, in bytes.
 	entryOverhead = 200
 )
+
+// Guesses begins the keys of what is counted of wrong passwords. Anybody can have such
+// keys made, so a [Memory] gives them no more than a quarter of its room: who guesses
+// without end keeps nobody from staying signed in.
+const Guesses = "failures:"
 
 var (
 	errFull   = errors.New("session: the memory store is full")
@@ -31,6 +37,7 @@ type Memory struct {
 	indexes map[string]map[string]*entry // the members of each, by their names
 	queue   expiryQueue                  // the entries, those that expire first in front
 	size    int
+	guesses int // of the size
 	limit   int
 	closed  bool
 
@@ -46,6 +53,8 @@ type entry struct {
 }
 
 func (e *entry) size() int { return len(e.key) + len(e.index) + len(e.value) + entryOverhead }
+
+func (e *entry) guess() bool { return strings.HasPrefix(e.key, Guesses) }
 
 // NewMemory makes an empty store.
 func NewMemory() *Memory {
@@ -197,14 +206,14 @@ func (m *Memory) put(e *entry, key string, value []byte, ttl time.Duration) erro
 // putIn writes a value into an index, or beside all of them.
 func (m *Memory) putIn(index string, e *entry, key string, value []byte, ttl time.Duration) error {
 	next := entry{key: key, index: index, value: append([]byte{}, value...), expires: time.Now().Add(ttl)}
-	grown := m.size + next.size()
+	more := next.size()
 	if e != nil {
-		grown -= e.size()
+		more -= e.size()
 	}
-	if grown > m.limit {
+	if m.size+more > m.limit || next.guess() && m.guesses+more > m.limit/4 {
 		return errFull
 	}
-	m.size = grown
+	m.grow(&next, more)
 	if e == nil {
 		m.settle(&next)
 		heap.Push(&m.queue, &next)
@@ -213,6 +222,14 @@ func (m *Memory) putIn(index string, e *entry, key string, value []byte, ttl tim
 	e.value, e.expires = next.value, next.expires
 	heap.Fix(&m.queue, e.place)
 	return nil
+}
+
+// grow counts more bytes, or fewer, for an entry.
+func (m *Memory) grow(e *entry, more int) {
+	m.size += more
+	if e.guess() {
+		m.guesses += more
+	}
 }
 
 // settle gives a new entry its place.
@@ -229,7 +246,7 @@ func (m *Memory) settle(e *entry) {
 
 func (m *Memory) remove(e *entry) {
 	heap.Remove(&m.queue, e.place)
-	m.size -= e.size()
+	m.grow(e, -e.size())
 	if e.index == "" {
 		delete(m.entries, e.key)
 		return

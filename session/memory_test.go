@@ -52,6 +52,38 @@ func TestMemoryLimit(t *testing.T) {
 	})
 }
 
+// TestMemoryGuesses: what strangers can write leaves room for all else, and is let go.
+func TestMemoryGuesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		m.limit = 40 * (entryOverhead + 100)
+		ctx := t.Context()
+		guess := func(n int) error {
+			return m.Set(ctx, fmt.Sprintf("%s%03d", Guesses, n), bytes.Repeat([]byte{1}, 88), time.Minute)
+		}
+		for range 2 {
+			n := 0
+			for guess(n) == nil {
+				n++
+			}
+			if n != 10 {
+				t.Errorf("%d guesses fit", n)
+			}
+			if err := guess(3); err != nil {
+				t.Errorf("the same again: %v", err)
+			}
+			if err := m.Set(ctx, "session:a", make([]byte, 500), time.Hour); err != nil {
+				t.Errorf("a session: %v", err)
+			}
+			time.Sleep(time.Minute)
+		}
+		m.Delete(ctx, "session:a")
+		if m.size != 0 || m.guesses != 0 {
+			t.Errorf("empty, but %d bytes, %d of guesses", m.size, m.guesses)
+		}
+	})
+}
+
 func TestMarks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarks(time.Minute)

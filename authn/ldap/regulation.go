@@ -250,10 +250,10 @@ func (g *regulation) lift(ctx context.Context, key string) (bool, error) {
 }
 
 func (g *regulation) personKey(account string) string {
-	return "failures:person:" + g.digest(g.route+"\x00"+account)
+	return session.Guesses + "person:" + g.digest(g.route+"\x00"+account)
 }
 
-func (g *regulation) addressKey(at string) string { return "failures:address:" + g.digest(at) }
+func (g *regulation) addressKey(at string) string { return session.Guesses + "address:" + g.digest(at) }
 
 // network is the address that somebody is known by: of IPv6 the first half, since
 // who has one address there has 2^64 (LDAP-24). What came over a socket has none.
