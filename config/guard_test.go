@@ -1,6 +1,10 @@
 package config
 
 import (
+	"encoding/json/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,6 +61,56 @@ func TestSecretsInBrokenFiles(t *testing.T) {
 	})
 	if seen < 5 {
 		t.Errorf("the schema has %d secrets", seen)
+	}
+}
+
+// files calls f with a Config for each setting below s that is a file, in which that
+// setting alone is set.
+func (s *setting) files(value any, wrap func(any) any, path string, f func(path string, c any)) {
+	if s == nil {
+		return
+	}
+	for name, child := range s.Properties {
+		in := func(v any) any { return wrap(map[string]any{name: v}) }
+		at := strings.TrimPrefix(path+"."+name, ".")
+		if strings.HasSuffix(name, "File") || strings.HasSuffix(name, "Dir") {
+			f(at, in(value))
+		}
+		child.files(value, in, at, f)
+	}
+	s.Items.files(value, func(v any) any { return wrap([]any{v}) }, path+"[0]", f)
+}
+
+// TestOpenFiles: OPS-23, there is a warning of every file that should be a secret, and of
+// no other.
+func TestOpenFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "open")
+	if err := os.WriteFile(file, nil, 0o644); err != nil { //nolint:gosec // that is what is warned of
+		t.Fatal(err)
+	}
+	root, _, err := model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	root.files(file, func(v any) any { return v }, "", func(path string, doc any) {
+		text, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c Config
+		if err := json.Unmarshal(text, &c); err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		name := path[strings.LastIndexByte(path, '.')+1:]
+		public := slices.Contains([]string{"certFile", "caFile", "clientCAFile", "logoFile"}, name) || path == "authn[0].bearer.issuers[0].keyFile"
+		if warned := c.openFiles(); public != (len(warned) == 0) {
+			t.Errorf("%s: warned of %q", path, warned)
+		}
+	})
+	if seen < 30 {
+		t.Errorf("%d files", seen)
 	}
 }
 

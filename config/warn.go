@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -97,50 +98,20 @@ func openDirectory(at string, l LDAP) []string {
 	return out
 }
 
+// openFiles names the files with a secret in them that every user of this machine can
+// read: by the names of the settings, so that a new one is among them by itself.
 func (c Config) openFiles() []string {
-	files := [][2]string{
-		{"session.keysFile", c.Session.KeysFile},
-	}
-	for i, pair := range c.Listen.TLS.Certificates {
-		files = append(files, [2]string{indexed("listen.tls.certificates", i) + ".keyFile", pair.KeyFile})
-	}
-	if a := c.Listen.TLS.ACME; a != nil {
-		files = append(files, [2]string{"listen.tls.acme.cacheDir", a.CacheDir}, [2]string{"listen.tls.acme.accountKeyFile", a.AccountKeyFile})
-	}
-	for i, r := range c.Authn {
-		if r.OIDC != nil {
-			at := indexed("authn", i) + ".oidc."
-			files = append(files, [2]string{at + "clientSecretFile", r.OIDC.ClientSecretFile}, [2]string{at + "clientKeyFile", r.OIDC.ClientKeyFile})
-		}
-	}
-	for i, r := range c.Authn {
-		if r.LDAP != nil {
-			at := indexed("authn", i) + ".ldap."
-			files = append(files, [2]string{at + "bindPasswordFile", r.LDAP.BindPasswordFile}, [2]string{at + "tls.keyFile", r.LDAP.TLS.KeyFile})
-		}
-	}
-	for i, r := range c.Authn {
-		if r.Bearer == nil {
+	secrets := []string{"keyFile", "KeyFile", "keysFile", "SecretFile", "asswordFile", "tokenFile", "cacheDir"}
+	settings := c.flat(false)
+	var out []string
+	for _, path := range slices.Sorted(maps.Keys(settings)) {
+		secret := slices.ContainsFunc(secrets, func(end string) bool { return strings.HasSuffix(path, end) })
+		public := strings.Contains(path, ".issuers[") && strings.HasSuffix(path, "].keyFile") // an issuer's, to verify with
+		if !secret || public {
 			continue
 		}
-		for n, issuer := range r.Bearer.Issuers {
-			at := indexed(indexed("authn", i)+".bearer.issuers", n) + "."
-			files = append(files, [2]string{at + "tokenFile", issuer.TokenFile}, [2]string{at + "tls.keyFile", issuer.TLS.KeyFile})
-			if in := issuer.Introspection; in != nil {
-				files = append(files, [2]string{at + "introspection.clientSecretFile", in.ClientSecretFile}, [2]string{at + "introspection.clientKeyFile", in.ClientKeyFile})
-			}
-		}
-	}
-	if r := c.Store.Redis; r != nil {
-		files = append(files, [2]string{"store.redis.passwordFile", r.PasswordFile}, [2]string{"store.redis.tls.keyFile", r.TLS.KeyFile})
-		if r.Sentinel != nil {
-			files = append(files, [2]string{"store.redis.sentinel.passwordFile", r.Sentinel.PasswordFile})
-		}
-	}
-	var out []string
-	for _, f := range files {
-		if info, err := os.Stat(f[1]); err == nil && info.Mode().Perm()&0o004 != 0 {
-			out = append(out, f[0]+": every user of this machine can read "+f[1])
+		if info, err := os.Stat(settings[path]); err == nil && info.Mode().Perm()&0o004 != 0 {
+			out = append(out, path+": every user of this machine can read "+settings[path])
 		}
 	}
 	return out

@@ -23,8 +23,8 @@
 //	X-Gatehouse-Subject             the subject
 //	X-Gatehouse-Issuer              who vouched for it
 //	X-Gatehouse-Route               by which route it came
-//	X-Gatehouse-Teams               a service account's teams, its own first
-//	X-Gatehouse-Roles               its role in them
+//	X-Gatehouse-Teams               the teams, a service account's own first
+//	X-Gatehouse-Roles               the role in each, in the same order
 //
 // A header comes once, in one line, or, with nothing to say, not at all; empty
 // groups are left out. All of them come from one proof. Values are printable

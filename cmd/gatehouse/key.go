@@ -75,7 +75,7 @@ func keyNewCommand(sh shell) *cobra.Command {
 			if err := showOn(cmd.OutOrStdout())(key); err != nil {
 				return err
 			}
-			fmt.Fprintf(said, "Shown once, and stored nowhere. Add this to the account %s in the settings, and restart the gateway:\n\n    keyHashes:\n      - %s\n", args[0], apikey.Hash(key))
+			fmt.Fprintf(said, "Shown once, and stored nowhere. Add this to the account %s in the settings; a running gateway takes it over by itself (reload.interval):\n\n    keyHashes:\n      - %s\n", args[0], apikey.Hash(key))
 			return nil
 		}
 		return withLedger(c, "--print shows a key for the settings instead", func(l apikey.Ledger) error {
