@@ -146,7 +146,10 @@ func parted(t *testing.T, c *websocket.Conn, within time.Duration, code int, rea
 }
 
 const (
-	soon = time.Second
+	// promised is the second within which what has ended is closed, and as much again for a
+	// machine that is busy. One test holds the time; the others wait until it has happened.
+	promised = 2 * time.Second
+	soon     = 10 * time.Second
 	// quiet is how long it is waited for what must not happen.
 	quiet = 1200 * time.Millisecond
 )
@@ -570,7 +573,7 @@ func TestOpenTransferUnread(t *testing.T) {
 			ended := time.Now()
 			<-gone
 			g.lines(1)
-			if took := time.Since(ended); took > soon {
+			if took := time.Since(ended); took > promised {
 				t.Errorf("that took %v", took)
 			}
 		})

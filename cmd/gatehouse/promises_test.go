@@ -446,6 +446,8 @@ func (w *world) signInAnywhere(username string) *http.Client {
 	return b
 }
 
+var aJWT = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.`)
+
 func TestPromiseLogsHoldNoSecrets(t *testing.T) {
 	w := newWorld(t, withPublicPath)
 	var secrets []string
@@ -458,7 +460,7 @@ func TestPromiseLogsHoldNoSecrets(t *testing.T) {
 		}
 		res, err := spy.RoundTrip(r)
 		if err == nil {
-			if to, _, _ := strings.Cut(res.Header.Get("Location"), "id_token_hint="); strings.Contains(to, "eyJ") {
+			if to, _, _ := strings.Cut(res.Header.Get("Location"), "id_token_hint="); aJWT.MatchString(to) {
 				t.Errorf("WEB-21: a token is in the address %s", to)
 			}
 			for _, c := range res.Cookies() {
