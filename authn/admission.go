@@ -28,10 +28,10 @@ func NewAdmission(domains, groups []string, fold bool) Admission {
 // must be in both.
 func (a Admission) Allow(id Identity) error {
 	if len(a.domains) > 0 && !a.inDomain(id.Email) {
-		return &NotAllowed{Missing: "You need a verified e-mail address in " + anyOf(a.domains) + "."}
+		return &NotAllowed{Missing: "You need a verified e-mail address in " + AnyOf(a.domains) + "."}
 	}
 	if len(a.groups) > 0 && !slices.ContainsFunc(id.Groups, a.holds) {
-		return &NotAllowed{Missing: "You need to be in the group " + anyOf(a.groups) + "."}
+		return &NotAllowed{Missing: "You need to be in the group " + AnyOf(a.groups) + "."}
 	}
 	return nil
 }
@@ -52,8 +52,8 @@ func (a Admission) inDomain(email string) bool {
 	})
 }
 
-// anyOf spells a choice: "a", "a or b", "a, b or c".
-func anyOf(list []string) string {
+// AnyOf spells a choice: "a", "a or b", "a, b or c".
+func AnyOf(list []string) string {
 	last := len(list) - 1
 	if last == 0 {
 		return list[0]

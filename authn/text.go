@@ -3,8 +3,10 @@ package authn
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -108,6 +110,25 @@ func AddressOf(r *http.Request) string {
 		return r.RemoteAddr // it came over a socket
 	}
 	return host
+}
+
+// LogOf is a log that tells a request from others: by its id, and the client's address.
+func LogOf(log *slog.Logger, r *http.Request) *slog.Logger {
+	return log.With("request_id", r.Header.Get("X-Request-Id"), "remote", AddressOf(r))
+}
+
+// OneClient is what an address counts as where clients are counted: of IPv6 the first
+// half, since who has one address there has 2^64.
+func OneClient(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() {
+		return addr
+	}
+	half, err := addr.Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return half.Addr()
 }
 
 // AppendOneLine appends JSON in which whatever some readers take for the end of a line,

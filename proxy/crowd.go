@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"gatehouse/authn"
 	"gatehouse/config"
 )
 
@@ -147,5 +148,5 @@ func (b Bounds) counts(at net.Addr) netip.Addr {
 	if contains(b.Trusted, addr) {
 		return netip.Addr{}
 	}
-	return oneClient(addr)
+	return authn.OneClient(addr)
 }

@@ -9,12 +9,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/authn/page"
-	"gatehouse/config"
 )
-
-// ForwardAuthUpstream is what the applications behind other proxies go by in rules and in
-// the log.
-const ForwardAuthUpstream = config.ForwardAuthUpstream
 
 // signInHeader tells a proxy that can't pass an answer on where a browser signs in.
 const signInHeader = "X-Gatehouse-Sign-In"
@@ -38,9 +33,6 @@ func (h *Handler) ServeQuestion(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) serveAsked(x *exchange) {
 	d := x.asked
 	q, f := x.question, x.unasked
-	if f.status == 0 && d == nil {
-		f = fault{http.StatusNotFound, "There is nothing at this address."}
-	}
 	limits := x.r.URL.RawQuery
 	if f.status != 0 {
 		h.deny(x, f)

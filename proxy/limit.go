@@ -40,7 +40,7 @@ func (p *pace) wait(from netip.Addr, now time.Time) time.Duration {
 	if p == nil || !from.IsValid() {
 		return 0
 	}
-	from = oneClient(from)
+	from = authn.OneClient(from)
 	l, ok := p.of.GetIfPresent(from)
 	if !ok {
 		l, _ = p.of.SetIfAbsent(from, rate.NewLimiter(p.limit, p.burst))
@@ -49,20 +49,6 @@ func (p *pace) wait(from netip.Addr, now time.Time) time.Duration {
 		return 0
 	}
 	return max(time.Second, time.Duration((1-l.TokensAt(now))/float64(p.limit)*float64(time.Second)))
-}
-
-// oneClient is what an address counts as: of IPv6 the first half, since who has one
-// address there has 2^64.
-func oneClient(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap().WithZone("")
-	if addr.Is4() {
-		return addr
-	}
-	half, err := addr.Prefix(64)
-	if err != nil {
-		return addr
-	}
-	return half.Addr()
 }
 
 // keepsPace reports whether the client may ask for something now. If not, it has been

@@ -112,7 +112,7 @@ func TestEndOne(t *testing.T) {
 				}
 				return err
 			},
-			"all": func(string) error { _, err := h.register.EndAll(t.Context(), alice); return err },
+			"all": func(string) error { _, err := endAll(t.Context(), h.register, alice); return err },
 		} {
 			cookie := h.signIn(t, person("alice"))
 			h.accepted(t, h.two, "alice-1", cookie)

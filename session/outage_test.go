@@ -131,7 +131,7 @@ func TestStoreFailing(t *testing.T) {
 			if err := h.tokens.End(t.Context(), token); !outage(err) {
 				t.Errorf("ending a token: %v", err)
 			}
-			if _, err := h.register.EndAll(t.Context(), session.PersonOf(person("alice").Identity)); !outage(err) {
+			if _, err := endAll(t.Context(), h.register, session.PersonOf(person("alice").Identity)); !outage(err) {
 				t.Errorf("ending all: %v", err)
 			}
 			if _, err := h.one.EndSessions(t.Context(), authn.Logout{Issuer: person("dave").Identity.Issuer, Subject: "dave-1", At: time.Now()}); !outage(err) {
@@ -142,7 +142,7 @@ func TestStoreFailing(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.accepted(t, h.two, "bob-1", bob)
-			if n, err := h.register.EndAll(t.Context(), session.PersonOf(person("alice").Identity)); n != 2 || err != nil {
+			if n, err := endAll(t.Context(), h.register, session.PersonOf(person("alice").Identity)); n != 2 || err != nil {
 				t.Errorf("ended %d afterwards, %v", n, err)
 			}
 			soon(t, "alice is out", func() bool { return !h.in(h.one, alice) && !h.in(h.two, alice) })

@@ -370,15 +370,8 @@ func (g *Register) told(ctx context.Context, p Person, ids []string, err error) 
 	_ = g.trail.Record(e) // the log has it
 }
 
-// EndAll ends every access of a person, and whatever is remembered of their passwords,
-// and says how many accesses there were.
-func (g *Register) EndAll(ctx context.Context, p Person) (int, error) {
-	ended, err := g.EndOthers(ctx, p, "")
-	return len(ended), err
-}
-
-// EndOthers is EndAll, but that the access of one id goes on; empty stands for none. It
-// names those that there were.
+// EndOthers ends every access of a person but that of one id, empty for none, and
+// whatever is remembered of their passwords. It names the accesses that there were.
 func (g *Register) EndOthers(ctx context.Context, p Person, keep string) ([]string, error) {
 	ids := map[string]bool{}
 	for _, index := range g.of(p) {

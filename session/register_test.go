@@ -127,9 +127,9 @@ func TestRemembered(t *testing.T) {
 			return h.register.End(t.Context(), alicePerson, h.list(t, "alice")[0].ID)
 		},
 		"all of hers": func(t *testing.T, h *house, _ *http.Cookie) error {
-			n, err := h.register.EndAll(t.Context(), alicePerson)
+			n, err := endAll(t.Context(), h.register, alicePerson)
 			if n != 1 {
-				t.Errorf("EndAll = %d", n)
+				t.Errorf("endAll = %d", n)
 			}
 			return err
 		},
@@ -223,7 +223,7 @@ func TestRememberedOutage(t *testing.T) {
 	alice, bob, carol := h.signIn(t, person("alice")), h.signIn(t, person("bob")), h.signIn(t, person("carol"))
 	h.accepted(t, h.one, "alice-1", alice)
 	h.accepted(t, h.one, "bob-1", bob)
-	if _, err := h.register.EndAll(t.Context(), session.PersonOf(person("bob").Identity)); err != nil {
+	if _, err := endAll(t.Context(), h.register, session.PersonOf(person("bob").Identity)); err != nil {
 		t.Fatal(err)
 	}
 	soon(t, "bob is out", func() bool { return !h.in(h.one, bob) })
@@ -279,8 +279,8 @@ func TestRegister(t *testing.T) {
 		if err := h.register.End(t.Context(), session.PersonOf(p.Identity), "session:x"); err == nil {
 			t.Error("what is no id is ended")
 		}
-		if n, err := h.register.EndAll(t.Context(), session.PersonOf(p.Identity)); n != 2 || err != nil {
-			t.Errorf("EndAll = %d, %v", n, err)
+		if n, err := endAll(t.Context(), h.register, session.PersonOf(p.Identity)); n != 2 || err != nil {
+			t.Errorf("endAll = %d, %v", n, err)
 		}
 		if _, _, err := h.tokens.Find(t.Context(), token); !errors.Is(err, authn.ErrRejected) {
 			t.Errorf("the token: %v", err)
@@ -328,7 +328,7 @@ func TestRegister(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		r.accepted(t, r.two, "alice-1", alice)
 		synctest.Wait()
-		if n, err := register.EndAll(t.Context(), p); n != 1 || err != nil {
+		if n, err := endAll(t.Context(), register, p); n != 1 || err != nil {
 			t.Errorf("ended %d, %v", n, err)
 		}
 		r.rejected(t, r.one, alice)
@@ -342,7 +342,7 @@ func TestRegister(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		r.store.slow("touch", time.Second)
 		r.accepted(t, r.one, "alice-1", alice)
-		if _, err := register.EndAll(t.Context(), p); err != nil {
+		if _, err := endAll(t.Context(), register, p); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Second)
@@ -401,7 +401,7 @@ func TestRegisterKeys(t *testing.T) {
 		if list, err := after.Of(t.Context(), person); len(list) != 1 || err != nil {
 			t.Errorf("%v, %v", list, err)
 		}
-		if n, err := after.EndAll(t.Context(), person); n != 1 || err != nil {
+		if n, err := endAll(t.Context(), after, person); n != 1 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 		alone := session.NewRegister(before.store, keyring(t, origin, next), nil, idle)
@@ -430,7 +430,7 @@ func TestEndingRace(t *testing.T) {
 			})
 		}
 		all.Go(func() {
-			if _, err := h.register.EndAll(context.Background(), alice); err != nil {
+			if _, err := endAll(context.Background(), h.register, alice); err != nil {
 				t.Error(err)
 			}
 		})
@@ -446,7 +446,7 @@ func TestEndingRace(t *testing.T) {
 		if alive != listed {
 			t.Fatalf("%d sessions are alive, and %d listed", alive, listed)
 		}
-		if _, err := h.register.EndAll(t.Context(), alice); err != nil {
+		if _, err := endAll(t.Context(), h.register, alice); err != nil {
 			t.Fatal(err)
 		}
 		if left := len(s.keysLike(t, "gatehouse:session:")); left != 0 {

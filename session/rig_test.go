@@ -351,3 +351,9 @@ func (v *provider) asked() int {
 var errDown = errors.New("connection refused")
 
 func down(context.Context, authn.Proof) (authn.Proof, error) { return authn.Proof{}, errDown }
+
+// endAll ends everything of a person and says how many accesses there were.
+func endAll(ctx context.Context, g *session.Register, p session.Person) (int, error) {
+	ended, err := g.EndOthers(ctx, p, "")
+	return len(ended), err
+}

@@ -51,7 +51,7 @@ func TestSkew(t *testing.T) {
 				}
 			})
 			ahead(t, s, clocks.first, func(t *testing.T, r *rig, register *session.Register, tokens session.Tokens) {
-				if n, err := register.EndAll(t.Context(), alice); n != 2 || err != nil {
+				if n, err := endAll(t.Context(), register, alice); n != 2 || err != nil {
 					t.Errorf("ended %d, %v", n, err)
 				}
 				r.rejected(t, r.two, cookie)

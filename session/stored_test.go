@@ -94,7 +94,7 @@ func TestStoredByFormerVersions(t *testing.T) {
 		if !found || err != nil || string(p.Grant) != string(ada().Grant) {
 			t.Errorf("the grant: %q, %t, %v", p.Grant, found, err)
 		}
-		if n, err := register.EndAll(t.Context(), session.PersonOf(id)); n != 1 || err != nil {
+		if n, err := endAll(t.Context(), register, session.PersonOf(id)); n != 1 || err != nil {
 			t.Errorf("ended %d, %v", n, err)
 		}
 	})

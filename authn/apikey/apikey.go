@@ -216,7 +216,7 @@ func (k *route) noted(r *http.Request, id string, err error) error {
 
 // logOf is the route's log with what tells this request from others.
 func (k *route) logOf(r *http.Request) *slog.Logger {
-	return k.Log.With("request_id", r.Header.Get("X-Request-Id"))
+	return authn.LogOf(k.Log, r)
 }
 
 // reject is the no to a key. What it says holds nothing of the key.

@@ -178,7 +178,7 @@ func (b *route) authenticate(r *http.Request) (authn.Identity, error) {
 // logOf is the route's log with what tells this request from others. Who asks for
 // the same token at once shares the one's who came first.
 func (b *route) logOf(r *http.Request) *slog.Logger {
-	return b.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", authn.AddressOf(r))
+	return authn.LogOf(b.Log, r)
 }
 
 // credential reads the token of a request. A JWT or a token of the gateway may

@@ -181,5 +181,5 @@ func allowedGroups(c config.LDAP) ([]string, error) {
 
 // log is the route's log with what tells this request from others.
 func (l *route) log(r *http.Request) *slog.Logger {
-	return l.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", authn.AddressOf(r))
+	return authn.LogOf(l.Log, r)
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gatehouse/authn"
 	"gatehouse/config"
 	"gatehouse/session"
 )
@@ -255,8 +256,8 @@ func (g *regulation) personKey(account string) string {
 
 func (g *regulation) addressKey(at string) string { return session.Guesses + "address:" + g.digest(at) }
 
-// network is the address that somebody is known by: of IPv6 the first half, since
-// who has one address there has 2^64 (LDAP-24). What came over a socket has none.
+// network is the address that somebody is known by, see [authn.OneClient] (LDAP-24). What
+// came over a socket has none.
 func network(remote string) (string, bool) {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
@@ -266,13 +267,5 @@ func network(remote string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		half, err := addr.Prefix(64)
-		if err != nil {
-			return "", false
-		}
-		addr = half.Addr()
-	}
-	return addr.String(), true
+	return authn.OneClient(addr).String(), true
 }

@@ -350,5 +350,5 @@ func (p providerError) interactive() bool {
 
 // log is the route's log with what tells this request from others.
 func (o *relying) log(r *http.Request) *slog.Logger {
-	return o.Log.With("request_id", r.Header.Get("X-Request-Id"), "remote", authn.AddressOf(r))
+	return authn.LogOf(o.Log, r)
 }

@@ -144,7 +144,7 @@ func (r Rule) Needs() []string {
 		var all []string
 		add := func(what string, values []string) {
 			if len(values) > 0 {
-				all = append(all, what+" "+anyOf(values))
+				all = append(all, what+" "+authn.AnyOf(values))
 			}
 		}
 		add("kind", need.Kinds)
@@ -187,22 +187,22 @@ func (s Subject) Meets(needs []config.Requirement) bool {
 func (s Subject) lacks(need config.Requirement) string {
 	switch {
 	case len(need.Kinds) > 0 && !slices.Contains(need.Kinds, string(s.Kind)):
-		return "a " + anyOf(need.Kinds)
+		return "a " + authn.AnyOf(need.Kinds)
 	case len(need.Routes) > 0 && !slices.Contains(need.Routes, s.Route):
-		return "signed in by " + anyOf(need.Routes)
+		return "signed in by " + authn.AnyOf(need.Routes)
 	case len(need.Teams) > 0 && len(need.Roles) == 0 && !s.inTeam(need.Teams, nil):
-		return "in the team " + anyOf(need.Teams)
+		return "in the team " + authn.AnyOf(need.Teams)
 	case len(need.Roles) > 0 && !s.inTeam(need.Teams, need.Roles):
 		if len(need.Teams) > 0 {
-			return anyOf(need.Roles) + " in the team " + anyOf(need.Teams)
+			return authn.AnyOf(need.Roles) + " in the team " + authn.AnyOf(need.Teams)
 		}
-		return anyOf(need.Roles) + " in a team"
+		return authn.AnyOf(need.Roles) + " in a team"
 	case len(need.Groups) > 0 && !slices.ContainsFunc(need.Groups, s.inGroup):
-		return "in the group " + anyOf(need.Groups)
+		return "in the group " + authn.AnyOf(need.Groups)
 	}
 	for _, name := range sortedKeys(need.Claims) {
 		if !slices.ContainsFunc(s.Claims[name], func(v string) bool { return slices.Contains(need.Claims[name], v) }) {
-			return "somebody whose claim " + name + " is " + anyOf(need.Claims[name])
+			return "somebody whose claim " + name + " is " + authn.AnyOf(need.Claims[name])
 		}
 	}
 	return ""
@@ -226,13 +226,4 @@ func sortedKeys(m map[string][]string) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// anyOf spells a choice: "a", "a or b", "a, b or c".
-func anyOf(list []string) string {
-	last := len(list) - 1
-	if last == 0 {
-		return list[0]
-	}
-	return strings.Join(list[:last], ", ") + " or " + list[last]
 }
