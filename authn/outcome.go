@@ -8,16 +8,16 @@ type Outcome string
 
 // The outcomes of a credential. Those of a sign-in are the same, and three more.
 const (
-	Success     Outcome = "success"
-	Denied      Outcome = "rejected"    // wrong, expired or revoked
-	Excluded    Outcome = "not_allowed" // proved, and not let in
-	TooMany     Outcome = "throttled"   // not looked at for now
-	Application Outcome = "application" // for the application to judge
-	Unavailable Outcome = "unavailable" // could not be found out
+	OutcomeSuccess     Outcome = "success"
+	OutcomeRejected    Outcome = "rejected"    // wrong, expired or revoked
+	OutcomeNotAllowed  Outcome = "not_allowed" // proved, and not let in
+	OutcomeThrottled   Outcome = "throttled"   // not looked at for now
+	OutcomeApplication Outcome = "application" // for the application to judge
+	OutcomeUnavailable Outcome = "unavailable" // could not be found out
 
-	Cancelled     Outcome = "cancelled"     // by the person, or by the provider
-	Stale         Outcome = "stale"         // finished before, too old, or begun elsewhere
-	Misconfigured Outcome = "misconfigured" // the provider won't deal with this gateway
+	OutcomeCancelled     Outcome = "cancelled"     // by the person, or by the provider
+	OutcomeStale         Outcome = "stale"         // finished before, too old, or begun elsewhere
+	OutcomeMisconfigured Outcome = "misconfigured" // the provider won't deal with this gateway
 )
 
 // OutcomeOf sorts what an [Authenticator] or a sign-in has said.
@@ -26,17 +26,17 @@ func OutcomeOf(err error) Outcome {
 	var not *NotAllowed
 	switch {
 	case err == nil:
-		return Success
+		return OutcomeSuccess
 	case errors.As(err, &wait):
-		return TooMany
+		return OutcomeThrottled
 	case errors.As(err, &not):
-		return Excluded
+		return OutcomeNotAllowed
 	case errors.Is(err, ErrApplication):
-		return Application
+		return OutcomeApplication
 	case errors.Is(err, ErrRejected):
-		return Denied
+		return OutcomeRejected
 	}
-	return Unavailable
+	return OutcomeUnavailable
 }
 
 // ReasonOf is why a credential was refused, in a word or two of the room that did, if it

@@ -117,11 +117,11 @@ type observed struct {
 // decided notes that somebody was refused with that error.
 func (x *exchange) decided(err error) {
 	switch authn.OutcomeOf(err) {
-	case authn.Denied:
+	case authn.OutcomeRejected:
 		x.seen.decision = DecidedRejected
-	case authn.TooMany:
+	case authn.OutcomeThrottled:
 		x.seen.decision = DecidedThrottled
-	case authn.Excluded:
+	case authn.OutcomeNotAllowed:
 		x.seen.decision = DecidedDenied
 	default:
 		x.seen.decision = DecidedUnavailable

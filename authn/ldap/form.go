@@ -134,7 +134,7 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 	}
 	f := form{landing: l.Landings.Clean(in.landing), username: in.login}
 	if !l.genuine(r, in.token) {
-		l.Signed.Tell(authn.Stale)
+		l.Signed.Tell(authn.OutcomeStale)
 		l.log(r).Info("sign-in form without its cookie, or too old")
 		f.status, f.problem = http.StatusForbidden, sentenceStale
 		l.show(w, r, f)
@@ -153,7 +153,7 @@ func (l *route) postForm(w http.ResponseWriter, r *http.Request) {
 		l.failed(w, r, f, who, err)
 		return
 	}
-	l.Signed.Tell(authn.Success)
+	l.Signed.Tell(authn.OutcomeSuccess)
 	page.SeeOther(w, f.landing)
 }
 

@@ -62,21 +62,21 @@ func (o *relying) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	q, status := o.answer(w, r)
 	if status != 0 {
-		o.Signed.Tell(authn.Denied)
+		o.Signed.Tell(authn.OutcomeRejected)
 		o.log(r).Warn("callback refused", "status", status)
 		o.Pages.Error(w, r, status, sentenceBadForm)
 		return
 	}
 	a, found := o.findAttempt(r, q.Get("state"))
 	if !found || a.Route != o.name {
-		o.Signed.Tell(authn.Stale)
+		o.Signed.Tell(authn.OutcomeStale)
 		o.log(r).Warn("callback without an attempt of this browser")
 		o.Pages.TryAgain(w, r, page.TryAgain{Reason: reasonUnknown, URL: "/"})
 		return
 	}
 	landing := o.Landings.Clean(a.Landing)
 	if a.late() {
-		o.Signed.Tell(authn.Stale)
+		o.Signed.Tell(authn.OutcomeStale)
 		o.setAttempt(w, o.attemptCookie(a.State), "")
 		o.Pages.TryAgain(w, r, page.TryAgain{Reason: reasonLate, URL: o.signInURL(landing)})
 		return
@@ -89,7 +89,7 @@ func (o *relying) callback(w http.ResponseWriter, r *http.Request) {
 		o.failed(w, r, failure{landing, proof.Identity, err})
 		return
 	}
-	o.Signed.Tell(authn.Success)
+	o.Signed.Tell(authn.OutcomeSuccess)
 	page.SeeOther(w, landing)
 }
 
@@ -288,37 +288,37 @@ type failure struct {
 func (o *relying) failed(w http.ResponseWriter, r *http.Request, f failure) {
 	log := o.log(r).With("err", f.err)
 	again := page.TryAgain{Reason: reasonUnverified, URL: o.signInURL(f.landing)}
-	outcome := authn.Denied
+	outcome := authn.OutcomeRejected
 	var no *authn.NotAllowed
 	var said providerError
 	var answer refusal
 	switch {
 	case errors.As(f.err, &no):
 		o.refused(r, f.who, no.Missing)
-		o.Signed.Tell(authn.Excluded)
+		o.Signed.Tell(authn.OutcomeNotAllowed)
 		log.Info("not allowed in", "subject", f.who.Subject, "groups", len(f.who.Groups))
 		o.Pages.Refused(w, r, page.Refused{
 			Identity: f.who, Missing: no.Missing, SwitchURL: o.signInURL(f.landing, "switch", "1"),
 		})
 		return
 	case errors.Is(f.err, issuer.ErrUnavailable), errors.As(f.err, &said) && said.passing():
-		o.Signed.Tell(authn.Unavailable)
+		o.Signed.Tell(authn.OutcomeUnavailable)
 		log.Error("sign-in could not be finished")
 		o.Pages.Outage(w, r, page.Outage{Sentence: sentenceOutage, RetryURL: again.URL, After: 30 * time.Second})
 		return
 	case errors.As(f.err, &answer) && answer.ours():
-		o.Signed.Tell(authn.Misconfigured)
+		o.Signed.Tell(authn.OutcomeMisconfigured)
 		log.Error("provider refuses this gateway; see the client settings")
 		o.Pages.Error(w, r, http.StatusBadGateway, sentenceOurs)
 		return
 	case errors.Is(f.err, errUsed):
-		outcome = authn.Stale
+		outcome = authn.OutcomeStale
 		again = page.TryAgain{Reason: reasonUsed, URL: f.landing}
 	case said.interactive():
-		outcome = authn.Cancelled
+		outcome = authn.OutcomeCancelled
 		again = page.TryAgain{Reason: reasonInteract, URL: o.signInURL(f.landing, "switch", "1")}
 	case said.code != "":
-		outcome = authn.Cancelled
+		outcome = authn.OutcomeCancelled
 		again.Reason = reasonCancelled
 	}
 	o.refused(r, f.who, f.err.Error())

@@ -118,7 +118,7 @@ func TestProofs(t *testing.T) {
 			t.Errorf("%v became %v", say, err)
 		}
 	}
-	m.Signed("corp")(authn.Cancelled)
+	m.Signed("corp")(authn.OutcomeCancelled)
 	text := scrape(t, m)
 	wants(t, text,
 		`gatehouse_authn_total{reason="bad_signature",result="rejected",route="ci"} 1`,

@@ -49,7 +49,7 @@ func newProofs(r *requests) *proofs {
 
 // Signed counts the sign-ins of a route.
 func (m *Metrics) Signed(route string) authn.Signed {
-	m.proofs.signIns.WithLabelValues(route, string(authn.Success))
+	m.proofs.signIns.WithLabelValues(route, string(authn.OutcomeSuccess))
 	return func(o authn.Outcome) { m.proofs.signIns.WithLabelValues(route, string(o)).Inc() }
 }
 
@@ -91,7 +91,7 @@ func (p *proofs) Collect(to chan<- prometheus.Metric) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for route, n := range p.requests.proved() {
-		to <- counter(p.desc, n, route, string(authn.Success), "")
+		to <- counter(p.desc, n, route, string(authn.OutcomeSuccess), "")
 	}
 	for of, n := range p.counts {
 		to <- counter(p.desc, n, of.route, string(of.outcome), of.reason)

@@ -241,13 +241,13 @@ func (t *Traces) Chain(c authn.Chain) authn.Chain {
 		id, err := c.Authenticate(r.WithContext(ctx))
 		switch {
 		case err == nil:
-			span.SetAttributes(attribute.String("gatehouse.route", id.Route), attribute.String("gatehouse.result", string(authn.Success)))
+			span.SetAttributes(attribute.String("gatehouse.route", id.Route), attribute.String("gatehouse.result", string(authn.OutcomeSuccess)))
 		case errors.Is(err, authn.ErrNoCredential):
 			span.SetAttributes(attribute.String("gatehouse.result", "none"))
 		default:
 			outcome := authn.OutcomeOf(err)
 			span.SetAttributes(attribute.String("gatehouse.result", string(outcome)), attribute.String("gatehouse.reason", authn.ReasonOf(err)))
-			if outcome == authn.Unavailable {
+			if outcome == authn.OutcomeUnavailable {
 				failed(span, string(outcome))
 			}
 		}
