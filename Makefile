@@ -73,4 +73,4 @@ licenses: ## hold the dependencies to the licences that they may have
 vulncheck: ## ask Go's vulnerability database about what the program calls; STRICT=1 insists on an answer
 	.ci/vulncheck
 
-ci: test lint fuzz ## what CI runs
+ci: test lint fuzz ## what CI runs, with FUZZTIME=5s there

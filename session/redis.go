@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -133,7 +132,7 @@ func (r *Redis) Get(ctx context.Context, key string) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("session: redis get: %w", err)
+		return nil, false, failed("get", err)
 	}
 	return value, true, nil
 }
@@ -250,8 +249,19 @@ func failed(verb string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("session: redis %s: %w", verb, err)
+	return &RedisError{verb: verb, err: err}
 }
+
+// RedisError is what the server, or the way to it, said to a command.
+type RedisError struct {
+	verb string
+	err  error
+}
+
+func (e *RedisError) Error() string { return "session: redis " + e.verb + ": " + e.err.Error() }
+
+// Unwrap returns the error as the client has it.
+func (e *RedisError) Unwrap() error { return e.err }
 
 // milliseconds rounds up: zero would be refused.
 func milliseconds(d time.Duration) int64 {

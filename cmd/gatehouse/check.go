@@ -118,15 +118,20 @@ func compareRunning(ctx context.Context, c config.Config) []authn.Finding {
 	return out
 }
 
-// maxSettings bounds what a gateway tells of its settings, in bytes.
-const maxSettings = 8 << 20
+const (
+	// maxSettings bounds what a gateway tells of its settings, in bytes.
+	maxSettings = 8 << 20
+	// settingsTime bounds how long it may take.
+	settingsTime = 10 * time.Second
+)
 
 func settingsOf(ctx context.Context, url string) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(r)
+	client := &http.Client{Timeout: settingsTime}
+	res, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}

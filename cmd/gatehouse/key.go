@@ -30,12 +30,7 @@ their hash, so this works from any machine that has the gateway's settings.
 A key is shown once, on standard output and alone there; everything else goes to
 standard error. Whoever has it sends it as they would a key of the application:
 WANDB_API_KEY, Basic api:KEY, or Bearer.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("key has no command %q: there are new, list, rotate, revoke and reseal", args[0])}
-			}
-			return nil
-		},
+		Args: noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(keyNewCommand(sh), keyListCommand(sh), keyRotateCommand(sh), keyRevokeCommand(sh), keyResealCommand(sh))
@@ -221,8 +216,8 @@ func withStore(c config.Config, instead string, f func(session.Store, session.Ke
 		return errors.Join(err, store.Close())
 	}
 	err = f(store, keys)
-	if err != nil && strings.Contains(err.Error(), "session: redis") {
-		err = fmt.Errorf("%w\n%s", err, redisFix(err.Error()))
+	if said := (*session.RedisError)(nil); errors.As(err, &said) {
+		err = fmt.Errorf("%w\n%s", err, redisFix(said.Error()))
 	}
 	return errors.Join(err, store.Close())
 }

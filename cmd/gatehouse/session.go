@@ -20,16 +20,11 @@ import (
 func sessionCommand(sh shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "session",
-		Short: "List who is signed in, and end that",
+		Short: "List sessions and tokens, and end them",
 		Long: `Shows the browser sessions and the access tokens of the gateway, everybody's or one
 person's, and ends them. They are in the store, so this works from any machine that
 has the gateway's settings, and counts on all replicas at once.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("session has no command %q: there are list and end", args[0])}
-			}
-			return nil
-		},
+		Args: noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(sessionListCommand(sh), sessionEndCommand(sh))

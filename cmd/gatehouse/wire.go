@@ -107,9 +107,9 @@ func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway)
 	})
 
 	g := &gateway{accounts: accounts(c), cookie: cookie.Name, upstreams: c.Upstreams, store: store, sessions: sessions, register: register, news: news, trail: trail, own: own}
-	house := house{origin, cookie, keys, store, register, sessions, landings, pages, g.accounts, trail, o, log, nil}
-	if former != nil {
-		house.former = former.handler
+	house := house{
+		origin: origin, cookie: cookie, keys: keys, store: store, register: register, sessions: sessions, landings: landings, pages: pages,
+		accounts: g.accounts, trail: trail, observe: o, log: log,
 	}
 	for i, section := range c.Authn {
 		route, err := house.openRoute(c, i, g)
@@ -121,15 +121,20 @@ func buildAfter(c config.Config, log *slog.Logger, o observers, former *gateway)
 	}
 
 	g.chain = o.chain(g.routes, sessions)
-	if g.handler, err = house.openHandler(c, g); err != nil {
+	var before *proxy.Handler
+	if former != nil {
+		before = former.handler
+	}
+	if g.handler, err = house.openHandler(c, g, before); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
 	news.OnEnd(g.handler.Recheck)
 	return g, nil
 }
 
-// openHandler makes what every request goes through.
-func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) {
+// openHandler makes what every request goes through. Former is the one whose place it
+// takes; nil for none.
+func (h house) openHandler(c config.Config, g *gateway, former *proxy.Handler) (*proxy.Handler, error) {
 	assertions, err := openAssertions(c, h.keys)
 	if err != nil {
 		return nil, err
@@ -168,7 +173,7 @@ func (h house) openHandler(c config.Config, g *gateway) (*proxy.Handler, error) 
 		Access:          !c.Log.NoAccess,
 		Watch:           h.observe.metrics.Requests(names(c)),
 		Trace:           h.observe.tracer(),
-		Former:          h.former,
+		Former:          former,
 		Audit:           h.trail,
 	})
 }
@@ -224,7 +229,6 @@ type house struct {
 	trail    audit.Trail
 	observe  observers
 	log      *slog.Logger
-	former   *proxy.Handler
 }
 
 // openRoute is the one switch over the kinds of routes.
