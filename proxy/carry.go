@@ -80,6 +80,6 @@ func (h *Handler) again(x *exchange) {
 	}
 	h.o.Log.Info("access token dropped", "request_id", x.id[0], "upstream", x.upstream.name, "subject", x.identity.Subject, "err", errStale)
 	h.o.Pages.Outage(x, x.r, page.Outage{
-		Sentence: "The application has ended your session with it. There is a new one for the next request.", RetryURL: h.here(x.r), After: time.Second,
+		Sentence: "The application has ended your session with it. The next request gets a new one.", RetryURL: h.here(x.r), After: time.Second,
 	})
 }

@@ -22,10 +22,10 @@ func checkUpgrade(r *http.Request) (websocket bool, f fault) {
 		return false, fault{}
 	}
 	if r.ContentLength != 0 {
-		return false, fault{http.StatusBadRequest, "A WebSocket begins without a body."}
+		return false, fault{http.StatusBadRequest, "A WebSocket handshake has no body."}
 	}
 	if len(r.Header["Sec-Websocket-Key"]) != 1 || len(r.Header["Sec-Websocket-Version"]) != 1 {
-		return false, fault{http.StatusBadRequest, "That is no beginning of a WebSocket."} // RFC 6455, section 4.2.1
+		return false, fault{http.StatusBadRequest, "That is not a valid WebSocket handshake."} // RFC 6455, section 4.2.1
 	}
 	return true, fault{}
 }

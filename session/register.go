@@ -58,7 +58,7 @@ type Person struct {
 // PersonOf is whose identity that is.
 func PersonOf(id authn.Identity) Person { return Person{id.Issuer, id.Subject} }
 
-// Client is where a request comes from, for people to recognize.
+// Client is where a request comes from, for people to recognise.
 type Client struct{ Address, Agent string }
 
 // ClientOf reads it off a request whose RemoteAddr is the client's.

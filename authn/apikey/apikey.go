@@ -179,7 +179,7 @@ func (k *route) authenticate(r *http.Request) (authn.Identity, error) {
 }
 
 // errNotWhole and errTheirs are the noes that a key's shape alone decides.
-func errNotWhole() error { return tell("The API key is not whole.", "not whole") }
+func errNotWhole() error { return tell("The API key is incomplete.", "not whole") }
 
 func errTheirs() error {
 	return tell("Keys of the application are not taken here. Ask for a key of the gateway.", "keys of the application are refused")

@@ -57,7 +57,7 @@ func authorization(r *http.Request) (key string, another bool, err error) {
 	b, err := authn.BasicOf(r)
 	switch {
 	case err == nil && authn.Own(b.Username):
-		return "", false, tell("The API key stands where a user name does. Send it as the password, for instance api:KEY.", "a key for a user name")
+		return "", false, tell("The API key is in the place of the user name. Send it as the password, for instance api:KEY.", "a key for a user name")
 	case err == nil && b.Key() && words(b.Password) && !authn.ApplicationToken(b.Password) && !strings.HasPrefix(b.Password, authn.TokenPrefix):
 		return b.Password, false, nil
 	case err == nil && b.Key() && !authn.JWT(b.Password) && !strings.HasPrefix(b.Password, authn.TokenPrefix):

@@ -67,7 +67,7 @@ func (v *Verdict) read(part Part, last string, secrets [][]byte) (string, error)
 		v.Lines++
 		var l line
 		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			flaw("This is no line of an audit trail.")
+			flaw("This is not a line of an audit trail.")
 			continue
 		}
 		switch code, after := l.Code, l.After; {
@@ -81,7 +81,7 @@ func (v *Verdict) read(part Part, last string, secrets [][]byte) (string, error)
 		case after == "":
 			flaw("A trail begins anew here: the gateway was started without the file before. If that was moved away meanwhile, nothing is amiss; lines that are missing from its end can't be told.")
 		default:
-			flaw("Before this line some are missing, or in another order, or added.")
+			flaw("Before this line some are missing, added or in another order.")
 		}
 		last = l.Code
 	}

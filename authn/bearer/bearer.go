@@ -296,13 +296,13 @@ func (b *route) refuseUnknown(r *http.Request) (authn.Identity, error) {
 	}
 	token, err := credential(r)
 	if errors.Is(err, authn.ErrNoCredential) {
-		no := refusal{check: "format", sentence: "The credential is of no kind that is known here."}
+		no := refusal{check: "format", sentence: "That kind of credential is not known here."}
 		return authn.Identity{}, b.refused(r.Context(), b.logOf(r), nil, no)
 	}
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	no := refusal{check: "format", sentence: "The token is of no kind that is known here."}
+	no := refusal{check: "format", sentence: "That kind of token is not known here."}
 	if isJWT(token) {
 		no = b.notTrusted(token)
 	}

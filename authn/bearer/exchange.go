@@ -175,7 +175,7 @@ func (x *exchange) once(ctx context.Context, log *slog.Logger, v verified) error
 	iss, issErr := v.Text("iss")
 	jti, err := v.Text("jti")
 	if err = errors.Join(err, issErr); err != nil || jti == "" {
-		return x.refused(ctx, log, nil, refusal{check: "jti", sentence: "The token has no id (jti), by which it could be told that it comes for the first time."})
+		return x.refused(ctx, log, nil, refusal{check: "jti", sentence: "The token has no id (jti), so it can’t be told whether it was used before."})
 	}
 	mark, lifetime := []byte(rand.Text()), min(time.Until(v.expires), longestMark)+session.MaxSkew
 	for _, digest := range x.digests {
@@ -260,7 +260,7 @@ func (x *exchange) checkExchange(form url.Values) error {
 	case !slices.Contains(jwts, form.Get("subject_token_type")):
 		return invalidRequest("subject_token_type must be that of a JWT: " + strings.Join(jwts, " "))
 	case form.Get("actor_token") != "" || form.Get("actor_token_type") != "":
-		return invalidRequest("Nobody can act for another here; leave actor_token out.")
+		return invalidRequest("Acting for somebody else is not supported; leave actor_token out.")
 	case form.Get("requested_token_type") != "" && form.Get("requested_token_type") != typeAccessToken:
 		return invalidRequest("requested_token_type must be " + typeAccessToken + ", or left out.")
 	}
@@ -297,7 +297,7 @@ func readForm(r *http.Request) (url.Values, error) {
 	}
 	for name, values := range form {
 		if len(values) > 1 && name != "audience" && name != "resource" {
-			return nil, invalidRequest("A parameter is there twice.")
+			return nil, invalidRequest("A parameter appears twice.")
 		}
 		if slices.ContainsFunc(values, func(v string) bool { return strings.ContainsRune(v, 0) }) {
 			return nil, invalidRequest("A parameter holds a NUL.")

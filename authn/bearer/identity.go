@@ -72,7 +72,7 @@ func (t *trusted) username(v verified) (string, error) {
 	}
 	username, err := v.Text(claim)
 	if err == nil && username != "" && (len(username) > authn.MaxID || !authn.CleanID(username)) {
-		err = refusal{check: claim, sentence: "The token’s user name can’t name anybody.", seen: username}
+		err = refusal{check: claim, sentence: "The token’s user name is not valid.", seen: username}
 	}
 	return username, err
 }
@@ -85,7 +85,7 @@ func (t *trusted) email(v verified) (string, error) {
 		return "", err
 	}
 	if len(email) > authn.MaxID || !authn.CleanID(email) {
-		return "", refusal{check: claim, sentence: "The token’s e-mail address can’t be one.", seen: email}
+		return "", refusal{check: claim, sentence: "The token’s e-mail address is not valid.", seen: email}
 	}
 	_, said := v.Find(t.settings.Claims.EmailVerified)
 	vouched := v.IsTrue(t.settings.Claims.EmailVerified) || t.settings.TrustUnverifiedEmail && !said
@@ -113,7 +113,7 @@ func (t *trusted) list(v verified, claim string) ([]string, error) {
 // of now: an account may have gone, or be another subject's, and prefixes may have
 // moved. Sub is that of the token by which it was proved.
 func (t *trusted) again(id authn.Identity, sub string) (authn.Identity, error) {
-	gone := refusal{check: "sub", sentence: "The token stands for nobody who is known here any more.", seen: id.Subject}
+	gone := refusal{check: "sub", sentence: "The token no longer belongs to anyone who is known here.", seen: id.Subject}
 	if name, ok := strings.CutPrefix(id.Subject, config.AccountPrefix); ok {
 		account, ok := t.accounts.External(t.settings.Issuer, sub)
 		if !ok || account.Name != name {

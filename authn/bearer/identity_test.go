@@ -395,6 +395,6 @@ func TestPolicyClaims(t *testing.T) {
 	if id := r.accepted(good()); id.Teams != nil || id.Claims != nil {
 		t.Errorf("%+v", id)
 	}
-	r.rejected(with(m{"teams": "a"}), "does not say what it must")
+	r.rejected(with(m{"teams": "a"}), "missing or has the wrong type")
 	r.rejected(with(m{"teams": []string{"a\n"}}), "control character")
 }

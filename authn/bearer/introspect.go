@@ -92,7 +92,7 @@ func (t *trusted) introspect(ctx context.Context, token string) (authn.Identity,
 // may say otherwise (RFC 7662, section 4).
 func (t *trusted) active(c issuer.Claims, now time.Time) (verified, error) {
 	if v, _ := c.Find("active"); string(v) != "true" {
-		return verified{}, refusal{check: "active", sentence: "The token is not, or no longer, good at its issuer.", seen: string(v)}
+		return verified{}, refusal{check: "active", sentence: "The token is not valid at its issuer, or no longer.", seen: string(v)}
 	}
 	for _, name := range []string{"exp", "iat", "nbf"} {
 		if string(c[name]) == "0" { // so some say "none"

@@ -64,7 +64,7 @@ func TestIntrospection(t *testing.T) {
 		}
 		r.asked.says(`{"active":false}`)
 		time.Sleep(time.Second)
-		r.rejected(opaque, "no longer, good")
+		r.rejected(opaque, "at its issuer, or no longer")
 		if _, err := judge(other, request("Bearer "+opaque)); !isRejected(err) {
 			t.Errorf("the other replica: %v", err)
 		}

@@ -318,16 +318,16 @@ func badClaims() []bad {
 		{"sub invisible", with(m{"sub": "10\u200b01"}), "can’t name anybody"},
 		{"sub too long", with(m{"sub": strings.Repeat("a", 256)}), "can’t name anybody"},
 		{"user name with a control character", with(m{"preferred_username": "ada\x1b[0m"}), "user name"},
-		{"user name number", with(m{"preferred_username": 7}), "does not say what it must"},
+		{"user name number", with(m{"preferred_username": 7}), "missing or has the wrong type"},
 		{"address with a line break", with(m{"email": "ada@example.com\nX: y"}), "e-mail address"},
-		{"address number", with(m{"email": 7}), "does not say what it must"},
-		{"name number", with(m{"name": 7}), "does not say what it must"},
-		{"groups text", with(m{"groups": "admins"}), "does not say what it must"},
+		{"address number", with(m{"email": 7}), "missing or has the wrong type"},
+		{"name number", with(m{"name": 7}), "missing or has the wrong type"},
+		{"groups text", with(m{"groups": "admins"}), "missing or has the wrong type"},
 		{"group with a control character", with(m{"groups": []string{"a\x00"}}), "control character"},
 	}
 	for name, v := range map[string]any{"text": "2999999999", "negative": -1, "zero": 0, "beyond time": 1e300, "list": []int{1}} {
 		for _, claim := range []string{"exp", "iat", "nbf"} {
-			all = append(all, bad{"JWT-39 " + claim + " " + name, with(m{claim: v}), "a time that is none"})
+			all = append(all, bad{"JWT-39 " + claim + " " + name, with(m{claim: v}), "an invalid time"})
 		}
 	}
 	for _, similar := range []string{

@@ -49,7 +49,7 @@ func (b *route) refused(ctx context.Context, log *slog.Logger, t *trusted, err e
 		if errors.Is(err, issuer.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
-		no = refusal{check: "claims", sentence: "The token does not say what it must.", seen: err.Error()}
+		no = refusal{check: "claims", sentence: "A claim of the token is missing or has the wrong type.", seen: err.Error()}
 	}
 	if b.refusals.Allow() {
 		line := log.With("check", no.check, "seen", authn.Bounded(no.seen), "expected", authn.Bounded(no.expected))

@@ -147,7 +147,7 @@ func (t *trusted) checkTimes(v *verified, now time.Time, longest time.Duration) 
 	iat, iatErr := v.Instant("iat")
 	nbf, nbfErr := v.Instant("nbf")
 	if err := errors.Join(expErr, iatErr, nbfErr); err != nil {
-		return refusal{check: "exp", sentence: "The token has a time that is none.", seen: err.Error()}
+		return refusal{check: "exp", sentence: "The token contains an invalid time.", seen: err.Error()}
 	}
 	skew := t.settings.ClockSkew.Std()
 	from := iat
@@ -206,7 +206,7 @@ func (t *trusted) checkRequired(v *verified) error {
 		if !holds(v.Claims, r.Claim, r.Values) {
 			seen, _ := v.Find(r.Claim)
 			return refusal{
-				check: r.Claim, sentence: fmt.Sprintf("The token’s claim %q is not what is accepted here.", r.Claim),
+				check: r.Claim, sentence: fmt.Sprintf("The token’s claim %q does not have an accepted value.", r.Claim),
 				seen: string(seen), expected: strings.Join(r.Values, " "),
 			}
 		}

@@ -181,7 +181,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (in input, status int, pro
 	}{{"username", &in.login}, {"password", &in.password}, {"rd", &in.landing}, {"token", &in.token}} {
 		switch v := r.PostForm[field.name]; {
 		case len(v) > 1:
-			return in, http.StatusBadRequest, "That form says something twice."
+			return in, http.StatusBadRequest, "That form has a field twice."
 		case len(v) == 1:
 			*field.to = v[0]
 		}

@@ -48,7 +48,7 @@ func LogoutPaths(prefix, route string) (backChannel, frontChannel string) {
 func (o *relying) backChannel(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		writeLogout(w, http.StatusMethodNotAllowed, "invalid_request", "A logout token is posted.")
+		writeLogout(w, http.StatusMethodNotAllowed, "invalid_request", "Logout tokens are sent by POST.")
 		return
 	}
 	token, err := readLogoutToken(w, r)

@@ -36,7 +36,7 @@ func newRequest(c config.Config, q question) (*http.Request, error) {
 	for _, h := range headers {
 		switch name, value := h[0], h[1]; {
 		case !isToken(name):
-			return nil, errors.New("a header's name is none: write letters, digits and -")
+			return nil, errors.New("that is not a header's name: write letters, digits and -")
 		case strings.EqualFold(name, "Host"):
 			return nil, errors.New("the header Host: write the host in the URL")
 		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
@@ -67,7 +67,7 @@ func splitURL(public, raw string) (host, target string, err error) {
 	}
 	switch {
 	case !strings.HasPrefix(target, "/"):
-		return "", "", errors.New("the URL is none: write a whole one, like https://wandb.example.com/graphql, or a path of the public URL, like /graphql")
+		return "", "", errors.New("that is not a URL: write a whole one, like https://wandb.example.com/graphql, or a path of the public URL, like /graphql")
 	case host == "" || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		return "", "", errors.New("the URL has no host that can be sent")
 	case strings.Contains(host, "@"):

@@ -346,7 +346,7 @@ func TestExplainBadFlags(t *testing.T) {
 		"half an escape":            {[]string{"/%zz"}, "each % in its path"},
 		"a method that is none":     {[]string{"G T", "/"}, "is no method"},
 		"a header without colon":    {[]string{"/", "-H", "hunter2"}, "--header, number 1"},
-		"a header's name":           {[]string{"/", "-H", "hunter2 x: y"}, "a header's name is none"},
+		"a header's name":           {[]string{"/", "-H", "hunter2 x: y"}, "that is not a header's name"},
 		"a line break in a header":  {[]string{"/", "-H", "X-A: hunter2\nB: c"}, "X-A has a line break"},
 		"the header Host":           {[]string{"/", "-H", "Host: x"}, "the host in the URL"},
 		"a claim":                   {[]string{"/", "--claim", "dept"}, "is not name=value"},

@@ -94,7 +94,7 @@ func keyRotateCommand(sh shell) *cobra.Command {
 		Args: oneArg("the id of a key, as gatehouse key list shows it"),
 	}
 	file := settingsFlag(cmd)
-	grace := cmd.Flags().String("grace", "24h", "how long the old key is good yet; 0 ends it now")
+	grace := cmd.Flags().String("grace", "24h", "how long the old key stays valid; 0 ends it now")
 	expires := cmd.Flags().String("expires", defaultKeyLife, "how long the new key is good")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		life, err := keyLife(*expires)

@@ -275,7 +275,7 @@ func TestKeyErrors(t *testing.T) {
 		"revoke, half a key":    {[]string{"revoke", "-c", file, secret[:45]}, 1, "that is not the id of a key"},
 		"rotate, unknown":       {[]string{"rotate", "-c", file, "abcdEFGH"}, 1, "see gatehouse key list"},
 		"rotate, a grace":       {[]string{"rotate", "-c", file, "abcdEFGH", "--grace", "x"}, 2, "--grace"},
-		"a command that is not": {[]string{"remove"}, 2, "there are new, list, rotate, revoke and reseal"},
+		"a command that is not": {[]string{"remove"}, 2, `there is no command "remove"; did you mean revoke?`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := command(t, nil, append([]string{"key"}, tt.args...)...)

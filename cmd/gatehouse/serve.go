@@ -133,7 +133,7 @@ func lastSpans(ctx context.Context, t *traces.Traces, log *slog.Logger) {
 }
 
 // publicServer is the server that people come to. It knows nothing of WebSockets, so
-// they are ended by who does, once it is shut down.
+// the handler ends them on shutdown.
 func publicServer(c config.Listen, h drainer, log *slog.Logger) *http.Server {
 	s := proxy.Server(c, h, log)
 	s.RegisterOnShutdown(h.Drain)

@@ -39,7 +39,7 @@ func sessionEndCommand(sh shell) *cobra.Command {
 shows, of which the beginning is enough, or all of them, and then what is remembered
 of their password too.
 
-PERSON is a subject, a username or an e-mail address. Who is still let in by the
+PERSON is a subject, a username or an e-mail address. Anyone still let in by the
 provider or the directory can sign in again: see docs/sessions.md.`,
 		Example: `  gatehouse session end --config gatehouse.yaml ada --all
   gatehouse session end --config gatehouse.yaml ada s3xKq0aB`,

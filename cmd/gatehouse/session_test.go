@@ -265,7 +265,7 @@ func TestSessionErrors(t *testing.T) {
 		"memory, end":           {[]string{"end", "-c", memory, "ada", "--all"}, 1, "have no store.redis"},
 		"a store that is down":  {[]string{"list", "-c", down}, 1, "check store.redis.url"},
 		"down, end":             {[]string{"end", "-c", down, "ada", "--all"}, 1, "check store.redis.url"},
-		"a command that is not": {[]string{"stop"}, 2, "there are list and end"},
+		"a command that is not": {[]string{"stop"}, 2, `there is no command "stop"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := command(t, nil, append([]string{"session"}, tt.args...)...)

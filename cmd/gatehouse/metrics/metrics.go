@@ -47,7 +47,7 @@ func New(version, revision string) *Metrics {
 		requests: r, calls: newCalls(), proofs: newProofs(r), rooms: &rooms{}, expiry: &expiry{}, Reload: newReload(),
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gatehouse_build_info", Help: "What runs, in labels; always 1.",
+		Name: "gatehouse_build_info", Help: "The running version, as labels; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 	m.registry.MustRegister(

@@ -42,7 +42,7 @@ func newProofs(r *requests) *proofs {
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_sign_ins_total", Help: "Sign-ins that came to an end, and exchanges of tokens at the token endpoint.",
 		}, []string{"route", "outcome"}),
-		desc:   desc("authn_total", "What came of credentials, by the route that claimed them.", "route", "result", "reason"),
+		desc:   desc("authn_total", "Outcomes of credentials, by the route that claimed them.", "route", "result", "reason"),
 		counts: map[proof]uint64{},
 	}
 }

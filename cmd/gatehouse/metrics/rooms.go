@@ -35,17 +35,17 @@ type described struct {
 
 func describe() described {
 	return described{
-		lookups:      desc("cache_lookups_total", "Questions that what is remembered could answer.", "cache", "route", "result"),
-		entries:      desc("cache_entries", "What is remembered now, about.", "cache", "route", "kind"),
-		bridged:      desc("sessions_bridged_total", "Requests that a remembered session did for because the store could not be asked."),
+		lookups:      desc("cache_lookups_total", "Questions that were answered from memory, or not.", "cache", "route", "result"),
+		entries:      desc("cache_entries", "How many entries are remembered now, approximately.", "cache", "route", "kind"),
+		bridged:      desc("sessions_bridged_total", "Requests that a remembered session answered for because the store could not be asked."),
 		started:      desc("sessions_started_total", "Sessions that began here."),
-		ended:        desc("sessions_ended_total", "Sessions that ended here, by why.", "reason"),
+		ended:        desc("sessions_ended_total", "Sessions that ended here, by reason.", "reason"),
 		renewals:     desc("session_renewals_total", "Renewals of sessions at their provider or directory.", "result"),
 		lockWaits:    desc("session_lock_waits_total", "Renewals that had to wait for another replica's of the same session."),
 		lockWaited:   desc("session_lock_wait_seconds_total", "How long they waited, all together."),
 		hearing:      desc("session_news_listening", "Whether this process hears what has ended elsewhere; while it does not, each request asks the store."),
 		warnings:     desc("config_warnings", "Settings that are insecure or look like a mistake; the log names them at the start."),
-		shunned:      desc("redis_breaker_open", "Whether Redis does not answer and is, for a moment at a time, not asked."),
+		shunned:      desc("redis_breaker_open", "Whether Redis has not answered and so is not asked for the moment."),
 		outages:      desc("redis_breaker_opened_total", "How often that began."),
 		connections:  desc("redis_connections", "Connections to Redis.", "state"),
 		poolTimeouts: desc("redis_pool_timeouts_total", "Commands for which there was no connection in time."),
