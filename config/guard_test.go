@@ -85,7 +85,7 @@ func (s *setting) files(value any, wrap func(any) any, path string, f func(path 
 // no other.
 func TestOpenFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "open")
-	if err := os.WriteFile(file, nil, 0o644); err != nil { //nolint:gosec // that is what is warned of
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	root, _, err := model()
