@@ -214,6 +214,10 @@ type OIDC struct {
 	// "pkce", the authorization code flow with PKCE, or "implicit", an ID token
 	// by form_post.
 	AuthMethod string `json:"authMethod" jsonschema:"enum=pkce,enum=implicit,default=pkce"`
+	// Whether authorization requests go to the provider itself, so that the browser
+	// carries but their name (RFC 9126): "auto", if the provider insists, "always" or
+	// "never".
+	PushedAuthorization string `json:"pushedAuthorization" jsonschema:"enum=auto,enum=always,enum=never,default=auto"`
 	// What to ask for. It must hold openid. Add offline_access where the provider
 	// needs it for a refresh token.
 	Scopes []string `json:"scopes" jsonschema:"default=openid,default=profile,default=email,uniqueItems=true"`

@@ -62,6 +62,8 @@ type nodeOptions struct {
 	accessTokenLife time.Duration
 	// logoutURI is where it tells that somebody has signed out; empty for nowhere.
 	logoutURI string
+	// pushed takes authorization requests from the clients themselves alone (RFC 9126).
+	pushed bool
 	// keepKey makes a restart sign with the same key as before.
 	keepKey bool
 }
@@ -83,6 +85,9 @@ func startNodeProvider(t *testing.T, o nodeOptions) *nodeProvider {
 	}
 	if o.logoutURI != "" {
 		n.env = append(n.env, "LOGOUT_URI="+o.logoutURI)
+	}
+	if o.pushed {
+		n.env = append(n.env, "REQUIRE_PUSHED=1")
 	}
 	if o.keepKey {
 		n.env = append(n.env, "KEY_FILE="+n.keyFile())

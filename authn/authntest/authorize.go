@@ -44,7 +44,12 @@ func refuse(code, description string) *refusal { return &refusal{code, descripti
 
 // serveAuthorize shows the sign-in page, or answers at once if it can.
 func (i *Issuer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
-	a, ok := i.readAuthorization(w, r.Form)
+	form, ok := i.pushedForm(r.Form)
+	if !ok {
+		i.pages.problem(w, http.StatusBadRequest, "The application's request is not one that it has sent here before.")
+		return
+	}
+	a, ok := i.readAuthorization(w, form)
 	if !ok {
 		return
 	}
@@ -72,8 +77,17 @@ func (i *Issuer) readAuthorization(w http.ResponseWriter, form url.Values) (auth
 		i.pages.problem(w, http.StatusBadRequest, "The application wants you to be sent to a place that is not registered for it.")
 		return authorization{}, false
 	}
+	a := newAuthorization(client, form)
+	if err := a.check(); err != nil {
+		i.refuseTo(w, a, err)
+		return authorization{}, false
+	}
+	return a, true
+}
+
+func newAuthorization(client Client, form url.Values) authorization {
 	a := authorization{
-		client: client, redirectURI: uri, raw: form, maxAge: -1,
+		client: client, redirectURI: form.Get("redirect_uri"), raw: form, maxAge: -1,
 		types: strings.Fields(form.Get("response_type")), mode: form.Get("response_mode"),
 		state: form.Get("state"), nonce: form.Get("nonce"), challenge: form.Get("code_challenge"),
 		scopes: strings.Fields(form.Get("scope")), prompts: strings.Fields(form.Get("prompt")),
@@ -86,11 +100,7 @@ func (i *Issuer) readAuthorization(w http.ResponseWriter, form url.Values) (auth
 			a.mode = "fragment"
 		}
 	}
-	if err := a.check(); err != nil {
-		i.refuseTo(w, a, err)
-		return authorization{}, false
-	}
-	return a, true
+	return a
 }
 
 // check is the list of what a request must and must not be.

@@ -1,6 +1,7 @@
 package authntest_test
 
 import (
+	"encoding/json/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -62,7 +63,6 @@ func TestAuthorizeErrors(t *testing.T) {
 		{"PKCE without method", "invalid_request", []oauth2.AuthCodeOption{param("code_challenge", strings.Repeat("a", 43))}},
 		{"short challenge", "invalid_request", []oauth2.AuthCodeOption{param("code_challenge", "abc"), param("code_challenge_method", "S256")}},
 		{"request object", "request_not_supported", []oauth2.AuthCodeOption{param("request", "x"), pkce()}},
-		{"request_uri", "request_uri_not_supported", []oauth2.AuthCodeOption{param("request_uri", "x"), pkce()}},
 	} {
 		got := p.answer(c.options...)
 		if got.Get("error") != c.want || got.Has("code") || got.Has("id_token") {
@@ -307,5 +307,63 @@ func TestACR(t *testing.T) {
 	got := p.answer(param("response_type", "id_token"), param("response_mode", "form_post"), oidc.Nonce("n"), param("acr_values", "phr phrh"))
 	if acr := payload(t, got.Get("id_token"))["acr"]; acr != "phr" {
 		t.Errorf("acr: %v", acr)
+	}
+}
+
+// TestPush: RFC 9126, what has been pushed is used once, by its client, and carried by
+// nobody else where that is wanted.
+func TestPush(t *testing.T) {
+	p := newParty(t, authntest.IssuerOptions{RequirePushed: true})
+	p.issuer.AutoLogin("1001")
+	push := func(change func(url.Values)) (int, map[string]any) {
+		t.Helper()
+		request, err := url.Parse(p.config.AuthCodeURL("s", pkce()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		form := request.Query()
+		form.Set("client_secret", p.config.ClientSecret)
+		change(form)
+		response, body := p.post(p.issuer.URL()+"/push", form)
+		doc := map[string]any{}
+		if err := json.Unmarshal([]byte(body), &doc); err != nil {
+			t.Fatalf("%d %s", response.StatusCode, body)
+		}
+		return response.StatusCode, doc
+	}
+	same := func(url.Values) {}
+	status, doc := push(same)
+	name, _ := doc["request_uri"].(string)
+	if status != http.StatusCreated || !strings.HasPrefix(name, "urn:ietf:params:oauth:request_uri:") || doc["expires_in"] != 60.0 {
+		t.Fatalf("%d %v", status, doc)
+	}
+	goTo := func(q url.Values) int {
+		response, _ := p.get(p.issuer.URL() + "/authorize?" + q.Encode())
+		return response.StatusCode
+	}
+	by := func(client, name string) url.Values {
+		return url.Values{"client_id": {client}, "request_uri": {name}}
+	}
+	if got := goTo(by(p.config.ClientID, name)); got != http.StatusSeeOther {
+		t.Errorf("the good one: %d", got)
+	}
+	_, doc = push(same)
+	other, _ := doc["request_uri"].(string)
+	for what, q := range map[string]url.Values{
+		"twice": by(p.config.ClientID, name), "another client's": by("other", other), "unknown": by(p.config.ClientID, "urn:x"),
+		"carried": {"client_id": {p.config.ClientID}, "redirect_uri": {p.config.RedirectURL}, "response_type": {"code"}, "scope": {"openid"}},
+	} {
+		if got := goTo(q); got != http.StatusBadRequest {
+			t.Errorf("%s: %d", what, got)
+		}
+	}
+	for what, change := range map[string]func(url.Values){
+		"secret": func(q url.Values) { q.Set("client_secret", "wrong") }, "redirect URI": func(q url.Values) { q.Set("redirect_uri", "https://evil.test") },
+		"scope": func(q url.Values) { q.Set("scope", "email") }, "request_uri": func(q url.Values) { q.Set("request_uri", "x") },
+		"twice": func(q url.Values) { q.Add("state", "t") }, "no PKCE": func(q url.Values) { q.Set("code_challenge_method", "plain") },
+	} {
+		if status, doc := push(change); status/100 != 4 || doc["error"] == nil || doc["request_uri"] != nil {
+			t.Errorf("%s: %d %v", what, status, doc)
+		}
 	}
 }

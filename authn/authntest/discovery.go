@@ -17,6 +17,8 @@ func (i *Issuer) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	doc := map[string]any{
 		"issuer":                                           url,
 		"authorization_endpoint":                           url + "/authorize",
+		"pushed_authorization_request_endpoint":            url + "/push",
+		"require_pushed_authorization_requests":            i.options.RequirePushed,
 		"token_endpoint":                                   url + "/token",
 		"jwks_uri":                                         url + "/jwks",
 		"userinfo_endpoint":                                url + "/userinfo",

@@ -36,6 +36,7 @@ type Endpoint string
 // The endpoints, in the order in which a sign-in meets them.
 const (
 	Discovery  Endpoint = "discovery"   // /.well-known/openid-configuration
+	Push       Endpoint = "push"        // /push (RFC 9126)
 	Authorize  Endpoint = "authorize"   // /authorize
 	SignIn     Endpoint = "sign_in"     // /sign-in, where the page's buttons go
 	Token      Endpoint = "token"       // /token
@@ -74,6 +75,9 @@ type IssuerOptions struct {
 	ThinIDTokens bool
 	// SignedUserinfo makes the userinfo answer a JWT (Core, section 5.3.2).
 	SignedUserinfo bool
+	// RequirePushed takes authorization requests from the clients themselves alone (RFC
+	// 9126); without it, from browsers too.
+	RequirePushed bool
 	// NoIssParameter leaves iss out of authorization responses (RFC 9207).
 	NoIssParameter bool
 	// HintSignsIn makes a login_hint that means somebody sign them in without a
@@ -110,6 +114,7 @@ type Issuer struct {
 	codes     map[string]*code
 	refreshes map[string]*refresh
 	accesses  map[string]access
+	pushes    map[string]pushed
 	replayed  map[string]bool
 	calls     map[Endpoint]int
 	last      map[Endpoint]Request
@@ -144,7 +149,7 @@ func NewIssuer(o IssuerOptions) *Issuer {
 		options: o, base: base, pages: newPages(o.Name, base.Path),
 		people: o.People, keys: o.Keys, clients: map[string]Client{},
 		sessions: map[string]login{}, codes: map[string]*code{}, refreshes: map[string]*refresh{},
-		accesses: map[string]access{}, replayed: map[string]bool{},
+		accesses: map[string]access{}, pushes: map[string]pushed{}, replayed: map[string]bool{},
 		calls: map[Endpoint]int{}, last: map[Endpoint]Request{},
 	}
 	for _, c := range o.Clients {
@@ -181,6 +186,7 @@ func (i *Issuer) table() map[string]route {
 	return map[string]route{
 		"/.well-known/openid-configuration": {Discovery, "GET", i.serveDiscovery},
 		"/jwks":                             {JWKS, "GET", i.serveJWKS},
+		"/push":                             {Push, "POST", i.servePush},
 		"/authorize":                        {Authorize, "GET POST", i.serveAuthorize},
 		"/sign-in":                          {SignIn, "POST", i.serveSignIn},
 		"/token":                            {Token, "POST", i.serveToken},

@@ -306,7 +306,7 @@ func (o *relying) failed(w http.ResponseWriter, r *http.Request, f failure) {
 		log.Error("sign-in could not be finished")
 		o.Pages.Outage(w, r, page.Outage{Sentence: sentenceOutage, RetryURL: again.URL, After: 30 * time.Second})
 		return
-	case errors.As(f.err, &answer) && answer.ours():
+	case errors.Is(f.err, errPush), errors.As(f.err, &answer) && answer.ours():
 		o.Signed.Tell(authn.OutcomeMisconfigured)
 		log.Error("provider refuses this gateway; see the client settings")
 		o.Pages.Error(w, r, http.StatusBadGateway, sentenceOurs)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	upstream "github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
@@ -315,7 +316,7 @@ func (k *checker) checkClient(ctx context.Context, m *metadata, says advertised)
 		k.good(what, "not needed for authMethod implicit")
 		return
 	}
-	o := &relying{settings: k.settings, redirectURI: k.here.Redirect, client: k.client, assertion: key}
+	o := &relying{settings: k.settings, redirectURI: k.here.Redirect, client: k.client, assertion: key, pushing: make(chan struct{}, 1)}
 	_, err = o.exchange(ctx, m, random(), random())
 	var no refusal
 	switch {
@@ -329,7 +330,23 @@ func (k *checker) checkClient(ctx context.Context, m *metadata, says advertised)
 		k.bad(what, fmt.Sprintf("%s: %s", method, no), fix)
 	case no.code == "invalid_grant":
 		k.good(what, method+" is accepted")
+		k.checkPush(ctx, o, m)
 	default:
 		k.good(what, fmt.Sprintf("%s: can't tell; %s", method, no))
 	}
+}
+
+// checkPush hands the provider a request that nobody goes on with, if requests are to go
+// there. It says whether the redirect URI is registered, which nothing else tells.
+func (k *checker) checkPush(ctx context.Context, o *relying, m *metadata) {
+	if !o.pushes(m) {
+		return
+	}
+	const what = "pushed authorization request"
+	_, err := o.way(ctx, m, attempt{State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier()}, wish{})
+	if err != nil {
+		k.bad(what, authn.Bounded(err.Error()), "compare the redirect URI, the scopes and the client's authentication with what the provider has")
+		return
+	}
+	k.good(what, "is taken, with this redirect URI")
 }

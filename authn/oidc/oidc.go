@@ -91,6 +91,7 @@ type relying struct {
 	mapping     mapping
 	admission   authn.Admission
 	assertion   *issuer.Assertion // nil unless the client authenticates by privateKeyJWT
+	pushing     chan struct{}     // one for each authorization request that is being pushed
 }
 
 // New makes the route that signs people in at the provider of c. It opens no
@@ -128,6 +129,7 @@ func newRelying(name string, c config.OIDC, d Deps, client *http.Client) (*relyi
 		mapping:     newMapping(name, c, d.ForeignPrefixes, d.Claims),
 		admission:   authn.NewAdmission(c.AllowedEmailDomains, c.AllowedGroups, false),
 		assertion:   key,
+		pushing:     make(chan struct{}, pushesAtOnce),
 	}, nil
 }
 
@@ -203,6 +205,7 @@ func withDefaults(c config.OIDC) config.OIDC {
 	}
 	def(&c.AuthMethod, "pkce")
 	def(&c.Userinfo, "auto")
+	def(&c.PushedAuthorization, "auto")
 	def(&c.GroupsOverage, "refuse")
 	def(&c.Claims.Subject, "sub")
 	def(&c.Claims.Username, "preferred_username")

@@ -42,6 +42,10 @@ type metadata struct {
 	Prompts               []string `json:"prompt_values_supported"`
 	// IssInResponse: every authorization response names its issuer (RFC 9207, section 3).
 	IssInResponse bool `json:"authorization_response_iss_parameter_supported"`
+	// PushedEndpoint takes authorization requests, and RequirePushed says that no other
+	// way is taken (RFC 9126, section 5).
+	PushedEndpoint string `json:"pushed_authorization_request_endpoint"`
+	RequirePushed  bool   `json:"require_pushed_authorization_requests"`
 
 	keys *issuer.KeySet
 }
@@ -212,6 +216,7 @@ func (m *metadata) check(c config.OIDC) error {
 		{"userinfo_endpoint", m.UserinfoEndpoint, c.Userinfo == "always"},
 		{"end_session_endpoint", m.EndSessionEndpoint, false},
 		{"revocation_endpoint", m.RevocationEndpoint, false},
+		{"pushed_authorization_request_endpoint", m.PushedEndpoint, c.PushedAuthorization == "always" || m.RequirePushed && c.PushedAuthorization != "never"},
 	} {
 		if e.url == "" && !e.needed {
 			continue

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
@@ -33,22 +32,7 @@ func (o *relying) revoke(ctx context.Context, p authn.Proof) error {
 
 func (o *relying) postRevocation(ctx context.Context, endpoint, token string) error {
 	form := url.Values{"token": {token}, "token_type_hint": {"refresh_token"}}
-	id, secret := o.settings.ClientID, o.settings.ClientSecret.Reveal()
-	if o.settings.ClientAuth != "basic" {
-		form.Set("client_id", id)
-	}
-	if o.settings.ClientAuth == "post" {
-		form.Set("client_secret", secret)
-	}
-	req, err := http.NewRequestWithContext(meter.Asking(ctx, "revocation"), http.MethodPost, endpoint, strings.NewReader(form.Encode()))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if o.settings.ClientAuth == "basic" { // form-encoded, as x/oauth2 does it (RFC 6749, section 2.3.1)
-		req.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
-	}
-	resp, err := o.tokenClient().Do(req)
+	resp, err := o.asClient(meter.Asking(ctx, "revocation"), endpoint, form)
 	if errors.As(err, new(issuer.BadAnswer)) {
 		return nil // of a success alone is the body looked at, and there it says nothing (RFC 7009, section 2.2)
 	}

@@ -12,10 +12,9 @@ import (
 	"gatehouse/authn/authntest"
 )
 
-// TestRevoke: the provider takes the refresh token back, however the client proves
-// itself.
-func TestRevoke(t *testing.T) {
-	for name, change := range map[string]func(*setup){
+// provings are the ways in which a client proves itself.
+func provings(t *testing.T) map[string]func(*setup) {
+	return map[string]func(*setup){
 		"none": public, "basic": func(*setup) {}, "post": func(s *setup) { s.oidc.ClientAuth = "post" },
 		"basic, and a secret to be encoded": func(s *setup) {
 			s.oidc.ClientSecret = "a+b/c %:é"
@@ -27,7 +26,13 @@ func TestRevoke(t *testing.T) {
 			s.oidc.ClientSecret, s.oidc.ClientAuth, s.oidc.ClientKeyFile = "", "privateKeyJWT", writePEM(t, "PRIVATE KEY", der, err)
 			s.issuer.Clients = []authntest.Client{{ID: "gw", Key: key.Public(), RedirectURIs: []string{callback}}}
 		},
-	} {
+	}
+}
+
+// TestRevoke: the provider takes the refresh token back, however the client proves
+// itself.
+func TestRevoke(t *testing.T) {
+	for name, change := range provings(t) {
 		t.Run(name, func(t *testing.T) {
 			r, p := signedIn(t, change)
 			if err := r.route.Revoke(t.Context(), p); err != nil {

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -53,12 +54,30 @@ func (o *relying) start(w http.ResponseWriter, r *http.Request) {
 	if !o.implicit() {
 		a.Verifier = oauth2.GenerateVerifier()
 	}
+	to, err := o.way(r.Context(), m, a, wish)
+	if err != nil {
+		o.failed(w, r, failure{landing: wish.landing, err: err})
+		return
+	}
 	if err := o.keepAttempt(w, r, a); err != nil {
 		o.log(r).Error("sign-in can't begin", "err", err)
 		o.Pages.Error(w, r, http.StatusInternalServerError, "Sign-in can't begin.")
 		return
 	}
-	page.SeeOther(w, o.authorizationURL(m, a, wish))
+	page.SeeOther(w, to)
+}
+
+// way is where the browser goes with the authentication request, or with its name.
+func (o *relying) way(ctx context.Context, m *metadata, a attempt, v wish) (string, error) {
+	to := o.authorizationURL(m.AuthorizationEndpoint, m, a, v)
+	if !o.pushes(m) {
+		return to, nil
+	}
+	request, err := url.Parse(o.authorizationURL("", m, a, v)) // what the endpoint's own address says stays there
+	if err != nil {
+		return "", err
+	}
+	return o.push(ctx, m, request.Query())
 }
 
 // wish is what a link to sign-in may say.
@@ -92,11 +111,11 @@ func (v wish) url(o *relying) string {
 	return o.signInURL(v.landing, extra...)
 }
 
-// authorizationURL is the authentication request (OpenID Connect Core, section
-// 3.1.2.1). The code flow has PKCE with S256 whatever the provider says that it
+// authorizationURL is the authentication request to an endpoint (OpenID Connect Core,
+// section 3.1.2.1). The code flow has PKCE with S256 whatever the provider says that it
 // supports: one that does not know it ignores it, and nobody can talk it away
 // (RFC 9700, section 2.1.1).
-func (o *relying) authorizationURL(m *metadata, a attempt, v wish) string {
+func (o *relying) authorizationURL(endpoint string, m *metadata, a attempt, v wish) string {
 	var opts []oauth2.AuthCodeOption
 	set := func(name, value string) {
 		if value != "" {
@@ -121,7 +140,9 @@ func (o *relying) authorizationURL(m *metadata, a attempt, v wish) string {
 	} else {
 		opts = append(opts, oauth2.S256ChallengeOption(a.Verifier))
 	}
-	return o.oauth(m).AuthCodeURL(a.State, opts...)
+	c := o.oauth(m)
+	c.Endpoint.AuthURL = endpoint
+	return c.AuthCodeURL(a.State, opts...)
 }
 
 // prompt asks for another account when somebody wants to change, with the

@@ -82,7 +82,7 @@ func (w *world) checkMetrics(c config.Config) {
 		"active alg aud claims cnf exp format iat iss jti nbf signature sub token_type token_use typ",
 		"signed_out renewal_refused provider renewed refused failed websocket events unreachable timeout error ok canceled",
 		"session token password key application_key hit refusal miss proof used idle",
-		"directory store discovery keys userinfo introspection revocation connect bind search viewer listen",
+		"directory store discovery keys userinfo introspection revocation push connect bind search viewer listen",
 	} {
 		known = append(known, strings.Fields(family)...)
 	}

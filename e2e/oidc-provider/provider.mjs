@@ -11,6 +11,7 @@
 //   LOGOUT_URI          where clients are told that somebody has signed out here; none without it
 //   PEOPLE_FILE         JSON: {"alice": {claims…}}; read again for every token
 //   ACCESS_TOKEN_LIFE   like "10s"; an hour without it
+//   REQUIRE_PUSHED      takes pushed authorization requests alone, if set
 //   KEY_FILE            where the signing key is kept, in PEM, from start to start
 //
 // Each line on stdout is an event: "ready", "token GRANT_TYPE", "refused ERROR",
@@ -99,6 +100,7 @@ const provider = new Provider(env.ISSUER, {
   features: {
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: true },
+    pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: Boolean(env.REQUIRE_PUSHED) },
     backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
