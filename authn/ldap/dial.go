@@ -19,8 +19,12 @@ import (
 	"gatehouse/config"
 )
 
-// downTime is how long a server that failed is asked last.
-const downTime = 30 * time.Second
+const (
+	// downTime is how long a server that failed is asked last.
+	downTime = 30 * time.Second
+	// fairTime is what a server has to answer a question before it may be said to hang.
+	fairTime = 500 * time.Millisecond
+)
 
 // dialer opens connections to the servers of one directory.
 type dialer struct {
@@ -66,6 +70,16 @@ func (d *dialer) order() []config.Server {
 		}
 	}
 	return slices.Concat(up, down)
+}
+
+// broke says that a question to a server was broken off, and when it began. The server
+// has failed unless that was ours: whoever asked has gone, or their time was up before
+// the server could answer.
+func (d *dialer) broke(s config.Server, began time.Time, err error) {
+	early := errors.Is(err, context.DeadlineExceeded) && time.Since(began) < fairTime
+	if !early && !errors.Is(err, context.Canceled) {
+		d.fail(s)
+	}
 }
 
 // fail has the server asked last for a while.

@@ -37,7 +37,7 @@ func (p places) giveBack() { <-p }
 type pool struct {
 	places
 	open func(context.Context) (*conn, error)
-	fail func(config.Server)
+	fail func(s config.Server, began time.Time, err error)
 	keep time.Duration // an idle connection
 
 	mu     sync.Mutex
@@ -46,7 +46,7 @@ type pool struct {
 }
 
 func newPool(c config.LDAPPool, d *dialer, open func(context.Context) (*conn, error)) *pool {
-	return &pool{open: open, fail: d.fail, keep: c.IdleTimeout.Std(), places: make(places, max(1, c.Size))}
+	return &pool{open: open, fail: d.broke, keep: c.IdleTimeout.Std(), places: make(places, max(1, c.Size))}
 }
 
 // do asks by one connection. If that breaks, which it does for every one that
@@ -94,13 +94,14 @@ func (p *pool) once(ctx context.Context, c *conn, ask func(context.Context, *con
 			return err
 		}
 	}
+	began := time.Now()
 	if err = ask(ctx, c); !errors.Is(err, errBroken) {
 		p.put(c)
 		return err
 	}
 	c.close()
-	if opened && !errors.Is(err, context.Canceled) { // not one that had become old
-		p.fail(c.server)
+	if opened { // not one that had become old
+		p.fail(c.server, began, err)
 	}
 	return authn.Foreign{Err: err}
 }

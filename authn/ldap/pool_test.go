@@ -3,6 +3,7 @@ package ldap
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"runtime"
 	"sync"
@@ -313,4 +314,25 @@ func TestLeavesNothing(t *testing.T) {
 	}
 	eventually(t, "no connection is left", func() bool { return s.Connections(t) == 0 })
 	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestBroke: a server is blamed for what it did, and not for whose time was up.
+func TestBroke(t *testing.T) {
+	one, two := config.Server{Address: "one"}, config.Server{Address: "two"}
+	for name, c := range map[string]struct {
+		err    error
+		ago    time.Duration
+		blamed bool
+	}{
+		"it hung":            {fmt.Errorf("%w: %w", errBroken, context.DeadlineExceeded), time.Second, true},
+		"it had no time":     {fmt.Errorf("%w: %w", errBroken, context.DeadlineExceeded), time.Millisecond, false},
+		"who asked has gone": {fmt.Errorf("%w: %w", errBroken, context.Canceled), time.Second, false},
+		"it broke off":       {errBroken, 0, true},
+	} {
+		d := &dialer{servers: []config.Server{one, two}}
+		d.broke(one, time.Now().Add(-c.ago), c.err)
+		if blamed := d.order()[0] == two; blamed != c.blamed {
+			t.Errorf("%s: blamed is %v", name, blamed)
+		}
+	}
 }

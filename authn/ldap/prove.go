@@ -347,13 +347,14 @@ func (l *route) bind(ctx context.Context, dn, password string) (sent bool, err e
 		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
 		defer cancel()
 	}
+	asked := time.Now()
 	err = c.bind(ctx, dn, password)
 	var no *refusal
 	switch {
 	case err == nil, errors.As(err, &no):
 		l.pace.note(time.Since(began))
 	case errors.Is(err, errBroken):
-		d.dialer.fail(c.server)
+		d.dialer.broke(c.server, asked, err)
 	}
 	if err != nil && no == nil {
 		err = fmt.Errorf("ldap: check a password: %w", authn.Foreign{Err: err})

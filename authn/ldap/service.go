@@ -63,6 +63,7 @@ func (s *service) open(ctx context.Context, d *dialer) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	asked := time.Now()
 	err = c.do(ctx, "bind", func(l *ldap.Conn) error { return l.Bind(s.dn, s.password) })
 	s.note(err)
 	switch {
@@ -72,9 +73,7 @@ func (s *service) open(ctx context.Context, d *dialer) (*conn, error) {
 		}
 		return c, nil
 	case errors.Is(err, errBroken):
-		if !errors.Is(err, context.Canceled) {
-			d.fail(c.server)
-		}
+		d.broke(c.server, asked, err)
 		err = authn.Foreign{Err: err}
 	case ctx.Err() == nil:
 		err = refusedService{err}
