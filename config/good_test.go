@@ -61,7 +61,7 @@ func TestDefaults(t *testing.T) {
 		}},
 		Authn: []Route{{Name: "oidc", OIDC: &OIDC{
 			Issuer: "https://idp.example.com", ClientID: "gate", AuthMethod: "pkce", Scopes: []string{"openid", "profile", "email"},
-			Claims:   Claims{Subject: "sub", Username: "preferred_username", Name: "name", Email: "email", EmailVerified: "email_verified", Groups: "groups"},
+			Claims:              Claims{Subject: "sub", Username: "preferred_username", Name: "name", Email: "email", EmailVerified: "email_verified", Groups: "groups"},
 			PushedAuthorization: "auto", Userinfo: "auto", GroupsOverage: "refuse", ClockSkew: d(time.Minute),
 		}}},
 		Regulation: Regulation{MaxRetries: 3, MaxUserRetries: 4, MaxAddressRetries: 30, FindTime: d(15 * time.Minute), BanTime: d(15 * time.Minute)},
