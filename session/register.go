@@ -93,12 +93,13 @@ func NewRegister(store Store, keys Keyring, news *News, idleTimeout time.Duratio
 	return &Register{store: store, news: news, secrets: keys.Secrets("register"), idle: idleTimeout, trail: audit.None{}}
 }
 
-// Audited is the register, which from now on tells the trail of each session and token
+// Audited is a register like this one that tells the trail of each session and token
 // that begins, or is ended before its time, with the cause that [audit.Because] gave.
 // What can't be written down does not begin.
 func (g *Register) Audited(trail audit.Trail) *Register {
-	g.trail = audit.Or(trail)
-	return g
+	audited := *g
+	audited.trail = audit.Or(trail)
+	return &audited
 }
 
 const (
