@@ -124,6 +124,7 @@ type Handler struct {
 	forms     *http.CrossOriginProtection // for what a POST changes
 	open      *openRequests
 	lineage   *lineage
+	trail     audit.Trail
 
 	hsts     []string // Strict-Transport-Security; nil for none
 	requests *pace    // of an address
@@ -131,7 +132,6 @@ type Handler struct {
 
 	outages      *rate.Limiter // for what the log has to say of them
 	strangers    *rate.Limiter // the same, of those who ask and may not
-	trail        audit.Trail
 	crowds       *rate.Limiter // the same, of those who ask too often
 	drainTimeout time.Duration // how long a body that nobody wants is waited for
 }

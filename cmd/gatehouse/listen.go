@@ -14,8 +14,8 @@ import (
 	"gatehouse/proxy"
 )
 
-// doors are where people and programs come in, and the certificates there.
-type doors struct {
+// listeners are where people and programs come in, and the certificates there.
+type listeners struct {
 	public net.Listener
 	plain  net.Listener       // that sends them to public; nil for none
 	certs  *shownCertificates // nil for none
@@ -23,22 +23,22 @@ type doors struct {
 	crowd  *proxy.Crowd       // at all of them
 }
 
-// openDoors opens the listeners: each counts its connections, takes PROXY headers if
+// openListeners opens the listeners: each counts its connections, takes PROXY headers if
 // they are asked for, and then begins TLS if there is a certificate. The CA is asked for
 // nothing after ctx has ended.
-func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) (d doors, err error) {
+func openListeners(ctx context.Context, c config.Config, l *live, log *slog.Logger) (d listeners, err error) {
 	t := c.Listen.TLS
 	if t.Enabled() {
 		if d.issued, err = openIssued(ctx, c, l, log); err != nil {
-			return doors{}, err
+			return listeners{}, err
 		}
 		if d.certs, err = openShown(t, d.issued, log); err != nil {
-			return doors{}, err
+			return listeners{}, err
 		}
 	}
 	d.crowd = proxy.NewCrowd(l.bounds, log)
 	if d.public, err = listen(ctx, c.Listen, c.Listen.Address, d.crowd, l, log); err != nil {
-		return doors{}, fmt.Errorf("listen.address: %w", err)
+		return listeners{}, fmt.Errorf("listen.address: %w", err)
 	}
 	if d.certs != nil {
 		d.public = tls.NewListener(d.public, d.certs.config())
@@ -47,7 +47,7 @@ func openDoors(ctx context.Context, c config.Config, l *live, log *slog.Logger) 
 		return d, nil
 	}
 	if d.plain, err = listen(ctx, c.Listen, c.Listen.HTTPAddress, d.crowd, l, log); err != nil {
-		return doors{}, errors.Join(fmt.Errorf("listen.httpAddress: %w", err), d.public.Close())
+		return listeners{}, errors.Join(fmt.Errorf("listen.httpAddress: %w", err), d.public.Close())
 	}
 	return d, nil
 }
@@ -65,7 +65,7 @@ func listen(ctx context.Context, c config.Listen, address string, crowd *proxy.C
 }
 
 // close closes listeners that nothing serves yet.
-func (d doors) close() error {
+func (d listeners) close() error {
 	err := d.public.Close()
 	if d.plain != nil {
 		err = errors.Join(err, d.plain.Close())
@@ -73,8 +73,8 @@ func (d doors) close() error {
 	return err
 }
 
-// servers are what serves at the doors.
-func (d doors) servers(c config.Listen, l *live, log *slog.Logger) []server {
+// servers are what serves at the listeners.
+func (d listeners) servers(c config.Listen, l *live, log *slog.Logger) []server {
 	public := publicServer(c, l, log)
 	if d.issued != nil {
 		public.Handler = withoutChallenges(public.Handler)
@@ -91,7 +91,7 @@ func (d doors) servers(c config.Listen, l *live, log *slog.Logger) []server {
 }
 
 // watch keeps the certificates new. What it returns ends that.
-func (d doors) watch(ctx context.Context) (end func()) {
+func (d listeners) watch(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	if d.certs != nil {
@@ -104,7 +104,7 @@ func (d doors) watch(ctx context.Context) (end func()) {
 }
 
 // look adds to what /readyz says how the certificates are.
-func (d doors) look(at func(context.Context) state) func(context.Context) state {
+func (d listeners) look(at func(context.Context) state) func(context.Context) state {
 	return func(ctx context.Context) state {
 		s := at(ctx)
 		if d.certs != nil && !s.Stopping {

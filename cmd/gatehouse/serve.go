@@ -73,7 +73,7 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 		return err
 	}
 	l := newLive(newGeneration(c, g, log))
-	d, err := openDoors(ctx, c, l, log)
+	d, err := openListeners(ctx, c, l, log)
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
