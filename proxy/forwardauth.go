@@ -201,9 +201,9 @@ func (x *exchange) answered(status int) int {
 func (c constraint) allow(id authn.Identity) error {
 	switch {
 	case len(c.groups) > 0 && !slices.ContainsFunc(c.groups, func(g string) bool { return slices.Contains(id.Groups, g) }):
-		return &authn.NotAllowed{Missing: "You need to be in the group " + strings.Join(c.groups, " or ") + "."}
+		return &authn.NotAllowed{Missing: "You need to be in the group " + authn.AnyOf(c.groups) + "."}
 	case len(c.emails) > 0 && !slices.ContainsFunc(c.emails, func(e string) bool { return id.Email != "" && authn.FoldASCII(e) == authn.FoldASCII(id.Email) }):
-		return &authn.NotAllowed{Missing: "Your e-mail address is none of those that may come in here."}
+		return &authn.NotAllowed{Missing: "Your e-mail address is not one of those that may come in here."}
 	}
 	return authn.NewAdmission(c.domains, nil, false).Allow(id)
 }
