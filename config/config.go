@@ -214,8 +214,9 @@ type OIDC struct {
 	// "pkce", the authorization code flow with PKCE, or "implicit", an ID token
 	// by form_post.
 	AuthMethod string `json:"authMethod" jsonschema:"enum=pkce,enum=implicit,default=pkce"`
-	// Whether authorization requests go to the provider itself, so that the browser
-	// carries but their name (RFC 9126): "auto", if the provider insists, "always" or
+	// Whether authorization requests go from here to the provider, so that the browser
+	// carries only a name for them (RFC 9126): "auto", if the provider's discovery
+	// document demands it, "always", also if only this client's registration does, or
 	// "never".
 	PushedAuthorization string `json:"pushedAuthorization" jsonschema:"enum=auto,enum=always,enum=never,default=auto"`
 	// What to ask for. It must hold openid. Add offline_access where the provider
@@ -290,8 +291,8 @@ type Session struct {
 	Lifetime Duration `json:"lifetime" jsonschema:"default=168h"`
 	// How long a sign-in lasts when it is not used.
 	IdleTimeout Duration `json:"idleTimeout" jsonschema:"default=24h"`
-	// How many sessions one person has at most. With a further one, that which was
-	// not used for the longest time ends. 0 means no limit.
+	// How many browser sessions one person has at most. A further sign-in ends the one
+	// that was unused for longest. Access tokens don't count. 0 means no limit.
 	MaxPerPerson int `json:"maxPerPerson" jsonschema:"minimum=0,default=100"`
 	// How long a session goes on after its proof has expired while the provider
 	// can't be reached. After that, 503 until it can.

@@ -145,6 +145,8 @@ func (s *setting) wrongType(k *kind.Type) (problem, fix string) {
 	switch {
 	case s.Title == titleDuration || s.Title == titleSize:
 		fix = s.example()
+	case len(s.Enum) > 0:
+		fix = "use one of: " + strings.Join(s.Enum, " ")
 	case s.Type == "integer":
 		fix = "write digits alone, without quotes: " + s.bounds()
 	case slices.Contains(k.Want, "string") && k.Got != "array" && k.Got != "object":

@@ -39,6 +39,8 @@ type advertised struct {
 type Addresses struct {
 	// Redirect is where the provider sends people back to.
 	Redirect string
+	// SignedOut is where it sends people back to whom it has signed out for the gateway.
+	SignedOut string
 	// BackChannel and FrontChannel are where it says that it has signed them out.
 	BackChannel, FrontChannel string
 }
@@ -264,10 +266,10 @@ func (k *checker) checkAsked(says advertised) {
 func (k *checker) checkSignOut(says advertised) {
 	to := "the provider has no sign-out of its own; people are signed out here alone"
 	if says.EndSession != "" {
-		to = "signs out at the provider too"
+		to = "signs out at the provider too, which sends people back to " + k.here.SignedOut + " (register it as post-logout redirect URI)"
 	}
 	if says.Revocation != "" && k.settings.AuthMethod != "implicit" {
-		to += ", and has the refresh token revoked"
+		to += "; has the refresh token revoked"
 	}
 	k.good("sign-out", to)
 	if says.BackChannel {

@@ -38,13 +38,13 @@ func TestCheck(t *testing.T) {
 	}
 	t.Run("all is well", func(t *testing.T) {
 		_, c := start(t)
-		got := Check(t.Context(), c, Addresses{callback, gatewayURL + "/back", gatewayURL + "/front"})
+		got := Check(t.Context(), c, Addresses{callback, gatewayURL + "/logout", gatewayURL + "/back", gatewayURL + "/front"})
 		if bad := faults(got); len(bad) != 0 {
 			t.Errorf("%+v", bad)
 		}
 		text := fmt.Sprint(got)
 		for _, what := range []string{
-			"redirect URI", "discovery", "clock", "signing keys", "signature algorithms", "PKCE", "flow", "scopes", "signs out at the provider too, and has the refresh token revoked", gatewayURL + "/back", "client_secret_basic is accepted",
+			"redirect URI", "discovery", "clock", "signing keys", "signature algorithms", "PKCE", "flow", "scopes", "sends people back to " + gatewayURL + "/logout (register it as post-logout redirect URI); has the refresh token revoked", gatewayURL + "/back", "client_secret_basic is accepted",
 		} {
 			if !strings.Contains(text, what) {
 				t.Errorf("nothing about %s", what)
@@ -108,7 +108,7 @@ func TestCheck(t *testing.T) {
 			if c.change != nil {
 				c.change(&settings)
 			}
-			findings := Check(t.Context(), settings, Addresses{callback, gatewayURL + "/back", gatewayURL + "/front"})
+			findings := Check(t.Context(), settings, Addresses{callback, gatewayURL + "/logout", gatewayURL + "/back", gatewayURL + "/front"})
 			bad := faults(findings)
 			if c.what == "" {
 				if len(bad) != 0 || !strings.Contains(fmt.Sprint(findings), c.fix) {

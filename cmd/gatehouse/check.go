@@ -165,6 +165,7 @@ func looks(c config.Config) []aLook {
 			back, front := oidc.LogoutPaths(c.Paths.Prefix, r.Name)
 			here := oidc.Addresses{
 				Redirect:    c.Origin().JoinPath(c.CallbackPath(i)).String(),
+				SignedOut:   c.Origin().JoinPath(c.Paths.SignOut).String(),
 				BackChannel: c.Origin().JoinPath(back).String(), FrontChannel: c.Origin().JoinPath(front).String(),
 			}
 			out = append(out, aLook{"route " + r.Name + " (OpenID provider " + r.OIDC.Issuer + ")", func(ctx context.Context) []authn.Finding {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 
 	"gatehouse/config"
 	"gatehouse/proxy"
@@ -38,7 +39,7 @@ func openListeners(ctx context.Context, c config.Config, l *live, log *slog.Logg
 	}
 	d.crowd = proxy.NewCrowd(l.bounds, log)
 	if d.public, err = listen(ctx, c.Listen, c.Listen.Address, d.crowd, l, log); err != nil {
-		return listeners{}, fmt.Errorf("listen.address: %w", err)
+		return listeners{}, fmt.Errorf("listen.address: %w", taken(err))
 	}
 	if d.certs != nil {
 		d.public = tls.NewListener(d.public, d.certs.config())
@@ -47,9 +48,17 @@ func openListeners(ctx context.Context, c config.Config, l *live, log *slog.Logg
 		return d, nil
 	}
 	if d.plain, err = listen(ctx, c.Listen, c.Listen.HTTPAddress, d.crowd, l, log); err != nil {
-		return listeners{}, errors.Join(fmt.Errorf("listen.httpAddress: %w", err), d.public.Close())
+		return listeners{}, errors.Join(fmt.Errorf("listen.httpAddress: %w", taken(err)), d.public.Close())
 	}
 	return d, nil
+}
+
+// taken adds what to do about an address that is in use.
+func taken(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\n    another program listens there: end it, or set another address", err)
+	}
+	return err
 }
 
 func listen(ctx context.Context, c config.Listen, address string, crowd *proxy.Crowd, l *live, log *slog.Logger) (net.Listener, error) {

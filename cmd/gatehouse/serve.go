@@ -79,11 +79,11 @@ func serve(ctx context.Context, c config.Config, r *reloader) error {
 	}
 	ops, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Operations.Address)
 	if err != nil {
-		return errors.Join(fmt.Errorf("operations.address: %w", err), d.close(), l.close())
+		return errors.Join(fmt.Errorf("operations.address: %w", taken(err)), d.close(), l.close())
 	}
 	questions, err := listenForQuestions(ctx, c.ForwardAuth, d.crowd)
 	if err != nil {
-		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", err), d.close(), ops.Close(), l.close())
+		return errors.Join(fmt.Errorf("forwardAuth.grpcAddress: %w", taken(err)), d.close(), ops.Close(), l.close())
 	}
 	log.Info("started", "version", version(), "public_url", c.PublicURL, "listen", d.public.Addr().String(),
 		"operations", ops.Addr().String(), "store", storeName(c.Store))

@@ -102,7 +102,7 @@ type accesses struct {
 
 // withAccesses runs f on the sessions, tokens and keys in the store of the settings.
 func withAccesses(c config.Config, said io.Writer, f func(accesses) error) error {
-	return withStore(c, "", func(store session.Store, keys session.Keyring) error {
+	return withStore(c, "its API shows and ends sessions: see docs/sessions.md", func(store session.Store, keys session.Keyring) error {
 		register := session.NewRegister(store, keys, session.NewNews(store, nil), c.Session.IdleTimeout.Std())
 		return f(accesses{c, register, apikey.NewLedger(store, keys), said})
 	})

@@ -321,7 +321,7 @@ func (t *translation) ownPaths() {
 			t.note(Different, "proxy-prefix", "oauth2-proxy's own paths are answered below /oauth2 alone: change them at the proxy that asks")
 		}
 	} else {
-		nodes = append(nodes, node{key: "signOut", value: prefix + "/sign_out", note: "So that the application's links go on to work."})
+		nodes = append(nodes, node{key: "signOut", value: prefix + "/sign_out", note: "So that the application's links go on to work. Register it at the provider as post-logout redirect URI."})
 		if prefix != "/oauth2" {
 			t.note(Different, "proxy-prefix", "all but the callback and signing out is below /.gatehouse, which paths.prefix changes")
 		}
