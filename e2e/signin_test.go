@@ -130,9 +130,9 @@ func testForgedHeaders(b *tab, h *house, who person) {
 // in circles, and the session is still there.
 func testBack(b *tab, h *house) {
 	signIns := h.gateway.out.count("/.gatehouse/sign-in/main")
-	b.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
+	b.do(chromedp.Evaluate[chromedp.Void]("setTimeout(() => history.back())")) // once this is over: the page may be gone at once
 	b.awaitThat("go back", func() bool { return b.url() != h.url+deepLink && b.loaded() })
-	b.do(chromedp.Evaluate[chromedp.Void]("history.forward()"))
+	b.do(chromedp.Evaluate[chromedp.Void]("setTimeout(() => history.forward())"))
 	b.await(h.url + deepLink)
 	if n := h.gateway.out.count("/.gatehouse/sign-in/main") - signIns; n > 1 {
 		b.t.Errorf("going back and forth began %d sign-ins", n)
