@@ -71,7 +71,7 @@ func FuzzShapes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, r := range s { // letters of other scripts that fold to one of these are in no credential
 			if r > 0x7f {
-				t.Skip()
+				return
 			}
 		}
 		disagree(t, all, s)

@@ -353,7 +353,7 @@ func FuzzDirect(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "next") {
-			t.Skip()
+			return
 		}
 		first := func(d interface {
 			http.RoundTripper

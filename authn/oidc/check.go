@@ -341,7 +341,7 @@ func (k *checker) checkClient(ctx context.Context, m *metadata, says advertised)
 // checkPush hands the provider a request that nobody goes on with, if requests are to go
 // there. It says whether the redirect URI is registered, which nothing else tells.
 func (k *checker) checkPush(ctx context.Context, o *relying, m *metadata) {
-	if !o.pushes(m) {
+	if !m.pushes(k.settings) {
 		return
 	}
 	const what = "pushed authorization request"

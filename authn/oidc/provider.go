@@ -216,7 +216,7 @@ func (m *metadata) check(c config.OIDC) error {
 		{"userinfo_endpoint", m.UserinfoEndpoint, c.Userinfo == "always"},
 		{"end_session_endpoint", m.EndSessionEndpoint, false},
 		{"revocation_endpoint", m.RevocationEndpoint, false},
-		{"pushed_authorization_request_endpoint", m.PushedEndpoint, c.PushedAuthorization == "always" || m.RequirePushed && c.PushedAuthorization != "never"},
+		{"pushed_authorization_request_endpoint", m.PushedEndpoint, m.pushes(c)},
 	} {
 		if e.url == "" && !e.needed {
 			continue

@@ -12,6 +12,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/issuer"
 	"gatehouse/authn/meter"
+	"gatehouse/config"
 )
 
 const (
@@ -27,9 +28,9 @@ const (
 var errPush = errors.New("the authorization request is not taken")
 
 // pushes says whether authorization requests go to the provider itself, and the browser
-// carries but their name (RFC 9126): if the settings want it, or the provider does.
-func (o *relying) pushes(m *metadata) bool {
-	switch o.settings.PushedAuthorization {
+// carries only their name (RFC 9126): if the settings want it, or the provider does.
+func (m *metadata) pushes(c config.OIDC) bool {
+	switch c.PushedAuthorization {
 	case "always":
 		return true
 	case "never":
@@ -66,7 +67,7 @@ func (o *relying) push(ctx context.Context, m *metadata, request url.Values) (st
 	err = json.UnmarshalRead(resp.Body, &said)
 	switch {
 	case resp.StatusCode/100 != 2: // 201, and some say 200
-		no := refusal{status: resp.StatusCode, code: o.without(said.Error), text: o.without(said.Description)}
+		no := o.refusal(resp.StatusCode, said.Error, said.Description, request.Get("state"), request.Get("nonce"))
 		if errors.Is(no, issuer.ErrUnavailable) {
 			return "", fmt.Errorf("push authorization request: %w", no)
 		}
@@ -85,11 +86,6 @@ func (o *relying) push(ctx context.Context, m *metadata, request url.Values) (st
 	q.Set("request_uri", said.RequestURI)
 	to.RawQuery = q.Encode()
 	return to.String(), nil
-}
-
-// without is what the provider said without the client's secrets.
-func (o *relying) without(text string) string {
-	return issuer.Without(text, o.settings.ClientSecret.Reveal())
 }
 
 // asClient posts a form as the client that the provider knows (RFC 6749, section 2.3.1).

@@ -106,11 +106,11 @@ func TestPushFails(t *testing.T) {
 				_ = r.ParseForm()
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(http.StatusBadRequest)
-				_, _ = w.Write([]byte(`{"error":"invalid_client","error_description":"not ` + r.PostForm.Get("client_secret") + `"}`))
+				_, _ = w.Write([]byte(`{"error":"invalid_client","error_description":"not ` + r.PostForm.Get("client_secret") + " for " + r.PostForm.Get("state") + `"}`))
 			}))
 		})
 		r.refused(r.browser().get(gatewayURL+signInPath), 502)
-		r.logged("not [secret]")
+		r.logged("not [secret] for [secret]")
 	})
 	t.Run("too many at once", func(t *testing.T) {
 		r := newRig(t, insists)

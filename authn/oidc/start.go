@@ -69,9 +69,8 @@ func (o *relying) start(w http.ResponseWriter, r *http.Request) {
 
 // way is where the browser goes with the authentication request, or with its name.
 func (o *relying) way(ctx context.Context, m *metadata, a attempt, v wish) (string, error) {
-	to := o.authorizationURL(m.AuthorizationEndpoint, m, a, v)
-	if !o.pushes(m) {
-		return to, nil
+	if !m.pushes(o.settings) {
+		return o.authorizationURL(m.AuthorizationEndpoint, m, a, v), nil
 	}
 	request, err := url.Parse(o.authorizationURL("", m, a, v)) // what the endpoint's own address says stays there
 	if err != nil {

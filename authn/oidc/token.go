@@ -101,14 +101,19 @@ func (r refusal) Is(target error) bool {
 		(issuer.Transient(r.status) || r.code == "temporarily_unavailable" || r.code == "server_error")
 }
 
+// refusal is what the provider said, without what it was sent: some repeat the code or
+// token that they refuse.
+func (o *relying) refusal(status int, code, text string, sent ...string) refusal {
+	sent = append(sent, o.settings.ClientSecret.Reveal())
+	return refusal{status: status, code: issuer.Without(code, sent...), text: issuer.Without(text, sent...)}
+}
+
 // tokenError says what an error of x/oauth2 means, without the body that it
-// would print and without what was sent: some providers repeat the code or token that
-// they refuse.
+// would print.
 func (o *relying) tokenError(err error, sent ...string) error {
 	var no *oauth2.RetrieveError
 	if errors.As(err, &no) {
-		sent = append(sent, o.settings.ClientSecret.Reveal())
-		return refusal{status: no.Response.StatusCode, code: issuer.Without(no.ErrorCode, sent...), text: issuer.Without(no.ErrorDescription, sent...)}
+		return o.refusal(no.Response.StatusCode, no.ErrorCode, no.ErrorDescription, sent...)
 	}
 	var call *url.Error
 	if errors.As(err, &call) {
