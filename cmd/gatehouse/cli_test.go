@@ -85,6 +85,24 @@ func operatorEnv(upstream, issuer string) []string {
 		"OIDC_ISSUER=" + issuer, "OIDC_CLIENT_ID=gatehouse", "OIDC_AUTH_METHOD=pkce"}
 }
 
+// TestAddressInUse: what listens is named, and what to do.
+func TestAddressInUse(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for _, setting := range []string{"LISTEN_ADDRESS", "OPERATIONS_ADDRESS"} {
+		env := append(operatorEnv("http://127.0.0.1:9", "https://idp.test"),
+			"GATEHOUSE_LISTEN_ADDRESS=127.0.0.1:0", "GATEHOUSE_OPERATIONS_ADDRESS=127.0.0.1:0", "GATEHOUSE_"+setting+"="+other.Addr().String())
+		code, _, errs := command(t, env, "serve")
+		path := strings.ReplaceAll(strings.ToLower(setting), "_", ".")
+		if code != 1 || !strings.Contains(errs, path+": ") || !strings.Contains(errs, "another program listens there: end it, or set another address") {
+			t.Errorf("%s: exit %d\n%s", setting, code, errs)
+		}
+	}
+}
+
 func writeFile(t *testing.T, name, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
